@@ -1,0 +1,343 @@
+"""What comes in and what goes out: Source, Case, Cohort, Prediction."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from lucency.errors import DataError
+from lucency.image import Image
+
+#: The only things about a patient that a Case may carry; none of them identifies anybody.
+FACTS = (
+    "age",
+    "sex",
+    "site",
+    "scanner",
+    "modality",
+    "body_part",
+    "time",
+    "event",
+)
+
+#: Parts that a data set may supply.
+PARTS = ("", "train", "val", "test")
+
+N_FOLDS = 5
+#: Share of the patients that is locked when the data bring no test part (architecture, section 2).
+LOCKED_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an image or a mask lies; not an image yet, so nothing is half loaded.
+
+    Args:
+        paths: Files relative to ``root``, in slice order; one for most formats.
+        root: Absolute folder that the paths are relative to.
+        reader: Name of the format that loads it, a file of ``lucency.read``.
+        item: Which part of a container file, for example ``"train_images/17"`` in an npz; empty otherwise.
+        kind: ``"intensity"`` or ``"labels"``.
+        header: Facts read without the pixels: ``size`` (K, J, I), ``spacing`` (mm), ``channels``, ``dtype``,
+            ``modality``, ``spacing_known`` …; numbers and short words, nothing that identifies.
+        checksum: SHA-256 of the bytes of the files (of the item, in a container).
+    """
+
+    paths: tuple[str, ...]
+    root: str
+    reader: str
+    item: str = ""
+    kind: str = "intensity"
+    header: Mapping[str, int | float | str | bool | tuple[float, ...]] = field(default_factory=dict)
+    checksum: str = ""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Absolute paths."""
+        return tuple(Path(self.root, p) for p in self.paths)
+
+    @property
+    def where(self) -> str:
+        """What an error may show: the first path, relative to the data folder, and the item."""
+        return self.paths[0] + (f"[{self.item}]" if self.item else "")
+
+
+Target = str | float | Source | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to learn from or to predict.
+
+    Args:
+        id: Unique in the cohort; section 7 of the architecture says how it is made.
+        patient: Salted digest. The salt stays in the run, not in the model.
+        images: By modality name, each ordered by time; one entry of one Source in the plain case.
+        target: Class name, number, mask, or None for "not labelled".
+        part: ``"train"``, ``"val"``, ``"test"`` as the data supply it, or ``""``.
+        facts: Keys from :data:`FACTS` only.
+
+    Raises:
+        DataError: No image, an unknown part or a fact outside the list.
+    """
+
+    id: str
+    patient: str
+    images: Mapping[str, tuple[Source, ...]]
+    target: Target = None
+    part: str = ""
+    facts: Mapping[str, str | float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.images or not all(self.images.values()):
+            raise DataError("A case without an image", where=self.id)
+        if self.part not in PARTS:
+            raise DataError(f"Part {self.part!r}", expected="train, val or test", where=self.id)
+        unknown = sorted(set(self.facts) - set(FACTS))
+        if unknown:
+            raise DataError(f"Facts {unknown}", expected=f"only {', '.join(FACTS)}", where=self.id)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The images of the first time point, one per modality, in the order of the modality names."""
+        return tuple(self.images[m][0] for m in sorted(self.images))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that was left out, and why. Written to ``skipped.csv``."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Who, which image, which label, which fold.
+
+    Args:
+        cases: Sorted by id.
+        folds: Case id to fold 0..4, for labelled cases outside the locked part.
+        locked: Ids of the labelled cases that no training or choice may see.
+        layout: Name of the layout that recognised the data.
+        classes: Class names in order, when the targets are classes; else empty.
+        labels: Mask value to name, without background 0, when the targets are masks; else empty.
+        ignore: Mask value that means "not annotated", or None.
+        patient_key: How patients were told apart, for the report: ``"column 'PatientID'"``, ``"folder"``,
+            ``"name prefix …"``; empty when unknown, and then every case is its own patient.
+        target_name: Column or folder that gave the target.
+        left_out: Case id to reason (for example the training copy of a validation image); these are in no fold.
+        notes: Sentences for the report: what the reader saw and decided.
+        skipped: Files that could not be read.
+
+    Raises:
+        DataError: Ids not unique, or a patient in two folds or in a fold and the locked part.
+    """
+
+    cases: tuple[Case, ...]
+    folds: Mapping[str, int]
+    locked: frozenset[str]
+    layout: str = ""
+    classes: tuple[str, ...] = ()
+    labels: Mapping[int, str] = field(default_factory=dict)
+    ignore: int | None = None
+    patient_key: str = ""
+    target_name: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    allow_leak: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cases", tuple(sorted(self.cases, key=lambda c: c.id)))
+        ids = [c.id for c in self.cases]
+        if len(set(ids)) != len(ids):
+            twice = sorted({i for i in ids if ids.count(i) > 1})[:5]
+            raise DataError(f"Case ids that occur twice: {', '.join(twice)}", remedy="give every case its own name")
+        place: dict[str, int] = {}
+        for case in self.cases:
+            seat = -1 if case.id in self.locked else self.folds.get(case.id)
+            if seat is None:
+                continue
+            if place.setdefault(case.patient, seat) != seat and not self.allow_leak:
+                raise DataError("A patient is in two parts of the split", where=case.id, remedy="report this as a bug")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over ids, checksums, targets and parts; independent of file order, place and salt."""
+        state = hashlib.sha256()
+        for case in self.cases:
+            target = case.target.checksum if isinstance(case.target, Source) else repr(case.target)
+            sums = [s.checksum for m in sorted(case.images) for s in case.images[m]]
+            state.update(repr((case.id, sums, target, case.part)).encode())
+        return state.hexdigest()
+
+    @property
+    def trainable(self) -> tuple[Case, ...]:
+        """The cases in the folds: labelled, not locked, not left out."""
+        return tuple(c for c in self.cases if c.id in self.folds)
+
+    def fold(self, number: int) -> tuple[Case, ...]:
+        """The cases held out by fold ``number``."""
+        return tuple(c for c in self.cases if self.folds.get(c.id) == number)
+
+    def outside(self, number: int) -> tuple[Case, ...]:
+        """The cases that fold ``number`` trains on."""
+        return tuple(c for c in self.cases if self.folds.get(c.id, number) != number)
+
+    @property
+    def locked_cases(self) -> tuple[Case, ...]:
+        """The cases of the locked part."""
+        return tuple(c for c in self.cases if c.id in self.locked)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the model says of one case, in the patient's own coordinates. One payload is set.
+
+    Args:
+        case: Case id.
+        model: Digest of the model.
+        probabilities: Class name to calibrated probability; they sum to 1.
+        label: The class at the calibrated threshold.
+        value: A number, for regression; with ``lower`` and ``upper``.
+        mask: Labels on the source's own grid, in the training masks' own values.
+        doubt: 0 (sure) to 1 (no idea).
+
+    Raises:
+        DataError: No payload, or numbers out of range.
+    """
+
+    case: str
+    model: str
+    probabilities: Mapping[str, float] | None = None
+    label: str = ""
+    value: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    mask: Image | None = None
+    doubt: float = 0.0
+
+    def __post_init__(self) -> None:
+        payloads = [self.probabilities is not None, self.value is not None, self.mask is not None]
+        if sum(payloads) != 1:
+            raise DataError(f"A prediction with {sum(payloads)} payloads", expected="exactly one", where=self.case)
+        if self.probabilities is not None and not all(-1e-6 <= p <= 1 + 1e-6 for p in self.probabilities.values()):
+            raise DataError("A probability outside 0 to 1", where=self.case)
+        if not 0.0 <= self.doubt <= 1.0:
+            raise DataError(f"Doubt {self.doubt}", expected="0 to 1", where=self.case)
+
+
+def pseudonym(salt: bytes, key: str) -> str:
+    """Return the salted digest that stands for a patient (HMAC-SHA-256, 16 hex digits)."""
+    return hmac.new(salt, key.encode("utf-8"), hashlib.sha256).hexdigest()[:16]
+
+
+def with_folds(cohort: Cohort, groups: Iterable[Iterable[str]] = ()) -> Cohort:
+    """Return the cohort with its locked part and five folds drawn anew.
+
+    Patients and ``groups`` (near-duplicates) are never torn apart. The draw is stratified by class, or by the
+    size of the labelled region where the target is a mask, and depends on the data's digest only, not on a seed.
+    A supplied test part is the locked part; a supplied validation part is fold 0.
+
+    Args:
+        cohort: Its cases, ``left_out`` and ``allow_leak`` are used.
+        groups: Sets of case ids that must stay together.
+
+    Returns:
+        A new Cohort whose ``folds`` and ``locked`` hold every labelled case that is not left out.
+    """
+    usable = [c for c in cohort.cases if c.target is not None and c.id not in cohort.left_out]
+    blocks = _blocks(usable, groups, keep_parts=cohort.allow_leak)
+    rng = np.random.default_rng(int(cohort.digest[:15], 16))
+    order = rng.permutation(len(blocks))
+    blocks = [blocks[i] for i in order]
+    test = [b for b in blocks if any(c.part == "test" for c in b)]
+    rest = [b for b in blocks if b not in test]
+    val = [b for b in rest if any(c.part == "val" for c in b)]
+    train = [b for b in rest if b not in val]
+    locked_blocks = test
+    if not test:
+        locked_blocks, train = _take_share(train, LOCKED_SHARE * len(usable), cohort)
+    fold_blocks: list[list[list[Case]]] = [[] for _ in range(N_FOLDS)]
+    if val:
+        fold_blocks[0] = val
+        for number, part in enumerate(_deal(train, N_FOLDS - 1, cohort), start=1):
+            fold_blocks[number] = part
+    else:
+        fold_blocks = _deal(train, N_FOLDS, cohort)
+    folds = {c.id: n for n, part in enumerate(fold_blocks) for block in part for c in block}
+    locked = frozenset(c.id for block in locked_blocks for c in block)
+    return replace(cohort, folds=folds, locked=locked)
+
+
+def _blocks(cases: list[Case], groups: Iterable[Iterable[str]], *, keep_parts: bool) -> list[list[Case]]:
+    """Join cases that share a patient or a group; union-find over ids, in id order."""
+    parent = {c.id: c.id for c in cases}
+
+    def root(a: str) -> str:
+        while parent[a] != a:
+            parent[a] = parent[parent[a]]
+            a = parent[a]
+        return a
+
+    part = {c.id: c.part for c in cases}
+    seen: dict[str, str] = {}
+    for case in cases:
+        # A leak that the user allowed stays as supplied: the same patient may then be in two supplied parts.
+        key = f"{case.patient}/{case.part}" if keep_parts else case.patient
+        parent[root(case.id)] = root(seen.setdefault(key, case.id))
+    for group in groups:
+        members = [g for g in group if g in parent]
+        for member in members[1:]:
+            if not keep_parts or part[member] == part[members[0]]:
+                parent[root(member)] = root(members[0])
+    joined: dict[str, list[Case]] = {}
+    for case in cases:
+        joined.setdefault(root(case.id), []).append(case)
+    return list(joined.values())
+
+
+def _stratum(case: Case) -> str:
+    """Return what the draw balances: the class name, or nothing for other targets."""
+    return case.target if isinstance(case.target, str) else ""
+
+
+def _deal(blocks: list[list[Case]], hands: int, cohort: Cohort) -> list[list[list[Case]]]:
+    """Deal blocks to ``hands`` so that every stratum is as even as can be; big blocks first, ties by draw order."""
+    strata = sorted({_stratum(c) for b in blocks for c in b})
+    counts = np.zeros((hands, len(strata)))
+    totals = np.array([sum(_stratum(c) == s for b in blocks for c in b) for s in strata], dtype=float)
+    hand: list[list[list[Case]]] = [[] for _ in range(hands)]
+    for block in sorted(blocks, key=len, reverse=True):
+        adds = np.array([sum(_stratum(c) == s for c in block) for s in strata], dtype=float)
+        # Share of each stratum that a hand would hold; the rarest stratum of the block weighs most.
+        cost = (((counts + adds) / totals) ** 2 - (counts / totals) ** 2).sum(axis=1)
+        choice = int(np.lexsort((counts.sum(axis=1), np.round(cost, 12)))[0])
+        counts[choice] += adds
+        hand[choice].append(block)
+    return hand
+
+
+def _take_share(blocks: list[list[Case]], wanted: float, cohort: Cohort) -> tuple[list[list[Case]], list[list[Case]]]:
+    """Split off about ``wanted`` cases, stratum by stratum; the first blocks in draw order are taken."""
+    total = sum(len(b) for b in blocks)
+    if total == 0:
+        return [], []
+    strata = {s: sum(_stratum(c) == s for b in blocks for c in b) for s in {_stratum(c) for b in blocks for c in b}}
+    quota = {s: wanted * n / total for s, n in strata.items()}
+    taken: list[list[Case]] = []
+    left: list[list[Case]] = []
+    for block in blocks:
+        adds = {s: sum(_stratum(c) == s for c in block) for s in strata}
+        # Half a case over quota is allowed, so that small strata are rounded and not starved.
+        if all(adds[s] <= quota[s] + 0.5 for s in adds if adds[s]):
+            taken.append(block)
+            for s, n in adds.items():
+                quota[s] -= n
+        else:
+            left.append(block)
+    return taken, left

@@ -1,0 +1,219 @@
+"""Every decision with its reason, in words and numbers; a person may edit the file, only here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lucency.errors import UsageError
+
+Option = str | float | int | bool | tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The network's grid.
+
+    Args:
+        mode: ``"spacing"``: every image is resampled to ``spacing``; ``"fit"``: scaled, keeping its proportions,
+            to fit into ``size`` and centred there.
+        size: (K, J, I) voxels: the frame for ``"fit"``, the median image on this grid for ``"spacing"``.
+        spacing: (k, j, i) mm; only for ``"spacing"``.
+    """
+
+    mode: str
+    size: tuple[int, int, int]
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How stored numbers become network input.
+
+    Args:
+        kind: ``"zscore"``: each image by its own mean and standard deviation; ``"fixed"``: all by the same
+            ``mean`` and ``std`` after clipping to ``lower`` and ``upper`` (CT, radiographs of one device).
+        lower: Clip, in stored units; per channel.
+        upper: Clip; per channel.
+        mean: Per channel.
+        std: Per channel.
+    """
+
+    kind: str
+    lower: tuple[float, ...] = ()
+    upper: tuple[float, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to learn.
+
+    Args:
+        steps: Optimiser steps per member.
+        rate: Peak learning rate.
+        weight_decay: Decoupled.
+        warmup: Steps of linear warm-up; cosine to 0 afterwards.
+        clip: Largest gradient norm.
+        ema: Decay of the exponential moving average of the weights.
+        optimiser: ``"adamw"``.
+    """
+
+    steps: int
+    rate: float = 2e-3
+    weight_decay: float = 1e-2
+    warmup: int = 50
+    clip: float = 5.0
+    ema: float = 0.995
+    optimiser: str = "adamw"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the planner expects; the report shows it beside what happened.
+
+    Args:
+        memory_mib: Peak resident memory of the process (of the device, on a GPU).
+        seconds: Room to seconds.
+    """
+
+    memory_mib: float = 0.0
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the computer offers, as measured.
+
+    Args:
+        cores: Usable processor cores.
+        memory_mib: Memory free for this program.
+        accelerator: ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        device_memory_mib: Memory of the accelerator, 0 without one.
+        gflops: Measured dense rate in the chosen precision, 10⁹ operations a second.
+        gflops_fp32: The same in fp32.
+        bf16: Whether bf16 is faster here.
+        name: Processor or GPU name, for the report.
+    """
+
+    cores: int
+    memory_mib: float
+    accelerator: str = "cpu"
+    device_memory_mib: float = 0.0
+    gflops: float = 50.0
+    gflops_fp32: float = 50.0
+    bf16: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a task asks of the planner.
+
+    Args:
+        network: Registry name of the default network.
+        outputs: Channels of the head.
+        dense: One output per voxel (masks) instead of one per image.
+        options: Defaults of the task's own settings.
+        reasons: Why, for each of them.
+    """
+
+    network: str
+    outputs: int
+    dense: bool
+    options: Mapping[str, Option] = field(default_factory=dict)
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that training and prediction need to know, and why.
+
+    Args:
+        task: Registry name.
+        network: Registry name.
+        network_options: Arguments of the network's function (widths, depth, residual …).
+        channels: Input channels.
+        modalities: Names of the images of a case, in channel order.
+        dims: 2 or 3.
+        classes: Class names in order (classification).
+        labels: Mask value to name, background left out (masks).
+        ignore: Mask value that means "not annotated".
+        grid: See :class:`Grid`.
+        patch: (K, J, I) the network sees at once while training.
+        batch: Patches or images per step.
+        normalisation: See :class:`Normalisation`.
+        augmentation: Transform to its strength; 0 or absent is off.
+        schedule: See :class:`Schedule`.
+        precision: ``"bf16"`` or ``"fp32"``.
+        accelerator: ``"cpu"``, ``"cuda"``, ``"mps"``.
+        channels_last: Memory layout.
+        compile: Whether ``torch.compile`` repays itself.
+        folds: Which folds are trained; each gives one member of the ensemble.
+        tta: Axes whose mirror image is averaged at prediction: ``"k"``, ``"j"``, ``"i"``.
+        seed: Of everything random.
+        minutes: Budget from profile to report.
+        reasons: Field name to reason; every decision has one.
+        task_options: The task's own settings.
+        forecast: See :class:`Forecast`.
+
+    Raises:
+        UsageError: A decision without a reason, or a value out of range.
+    """
+
+    task: str
+    network: str
+    network_options: Mapping[str, Option]
+    channels: int
+    modalities: tuple[str, ...]
+    dims: int
+    grid: Grid
+    patch: tuple[int, int, int]
+    batch: int
+    normalisation: Normalisation
+    augmentation: Mapping[str, float]
+    schedule: Schedule
+    precision: str
+    folds: tuple[int, ...]
+    seed: int
+    minutes: float
+    reasons: Mapping[str, str]
+    classes: tuple[str, ...] = ()
+    labels: Mapping[int, str] = field(default_factory=dict)
+    ignore: int | None = None
+    accelerator: str = "cpu"
+    channels_last: bool = False
+    compile: bool = False
+    tta: tuple[str, ...] = ()
+    task_options: Mapping[str, Option] = field(default_factory=dict)
+    forecast: Forecast = Forecast()
+
+    def __post_init__(self) -> None:
+        for name in DECISIONS:
+            if not self.reasons.get(name):
+                raise UsageError(f"Decision {name!r} has no reason", where="plan.json", remedy="add it under 'reasons'")
+        for name, ok, want in (
+            ("batch", self.batch >= 1, "1 or more"),
+            ("dims", self.dims in (2, 3), "2 or 3"),
+            ("precision", self.precision in ("bf16", "fp32"), "bf16 or fp32"),
+            ("folds", self.folds and all(0 <= f < 5 for f in self.folds), "at least one of 0 to 4"),
+            ("schedule.steps", self.schedule.steps >= 1, "1 or more"),
+            ("grid.mode", self.grid.mode in ("spacing", "fit"), "spacing or fit"),
+        ):
+            if not ok:
+                raise UsageError(f"{name} = {getattr(self, name.split('.')[0])}", expected=want, where="plan.json")
+
+
+#: Fields of a Plan that are decisions and must say why.
+DECISIONS = (
+    "task",
+    "network",
+    "grid",
+    "patch",
+    "batch",
+    "normalisation",
+    "augmentation",
+    "schedule",
+    "precision",
+    "folds",
+    "tta",
+)
