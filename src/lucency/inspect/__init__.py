@@ -1,0 +1,146 @@
+"""Geometry, quality, duplicates and leakage: what the data can support, found by looking at every image once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lucency.case import Case, Cohort, Skipped, with_folds
+from lucency.errors import UsageError
+from lucency.events import Events
+from lucency.inspect.checks import check_alike, check_problems, check_targets, judge, listed
+from lucency.inspect.duplicates import Merged, find_pairs, merge
+from lucency.inspect.inspection import ImageFacts, Inspection, Loader, MaskFacts, Pair
+from lucency.inspect.leakage import check_leaks, conflicting_labels, part_of, training_copies
+from lucency.inspect.scan import Look, Looker, Problem, scan
+
+__all__ = ["ImageFacts", "Inspection", "Loader", "MaskFacts", "Pair", "inspect", "settle"]
+
+#: Progress is reported this many times at most.
+TICKS = 100
+
+
+def inspect(
+    cohort: Cohort,
+    *,
+    nan: float | None = None,
+    load: Loader | None = None,
+    events: Events | None = None,
+    workers: int = 2,
+) -> Inspection:
+    """Look at every image and mask of a cohort once.
+
+    Args:
+        cohort: As ``lucency.read`` gives it.
+        nan: Value for NaN and infinite voxels, in stored units; None refuses them.
+        load: Decodes a source; by default ``lucency.read.load``.
+        events: Gets the progress, counted in cases.
+        workers: Threads that decode; each holds one image and one mask.
+
+    Returns:
+        What was found. The cohort itself is not changed: see :func:`settle`.
+
+    Raises:
+        DataError: The data cannot support training; the message says why, where and what to do.
+        LeakageError: Supplied parts share a patient, or the test part an image, and ``cohort.allow_leak`` is off.
+    """
+    if load is None:
+        from lucency.read import load as read_load  # noqa: PLC0415 - the readers are slow to import
+
+        load = read_load
+    events = events or Events()
+    cases = [c for c in cohort.cases if c.id not in cohort.left_out]
+    looks = _look_at(cases, Looker(load, nan, cohort.labels, cohort.ignore), events, workers)
+    problems = [look.problem for look in looks if look.problem]
+    check_problems(problems, len(cases))
+
+    left_out = {p.case: p.reason for p in problems}
+    usable = [c for c in cases if c.id not in left_out]
+    masks = [look.mask for look in looks if look.mask]
+    rejected = tuple(i for look in looks if look.problem for i in look.images)
+    images, quality_warnings = judge([i for look in looks if not look.problem for i in look.images], masks)
+    warnings = [*_skip_warnings(problems, images), *check_alike(images), *quality_warnings]
+
+    part = part_of(usable)
+    pairs = find_pairs([t for look in looks for t in look.thumbs], part)
+    leaks, leak_warnings = check_leaks(cohort, usable, pairs)
+    copies = training_copies(pairs, part)
+    left_out |= copies
+    merged = merge(_between_patients(pairs, usable, left_out), len(cases))
+    warnings += [*leak_warnings, *conflicting_labels(usable, pairs, masks), *_duplicate_warnings(copies, merged)]
+    usable = [c for c in usable if c.id not in left_out]
+    warnings += check_targets(cohort, usable, [m for m in masks if m.case not in left_out])
+    events.emit("inspect", "done", images=len(images), left_out=len(left_out), groups=len(merged.groups))
+    return Inspection(
+        cohort=cohort.digest,
+        images=tuple(sorted((*images, *rejected), key=lambda i: (i.case, i.modality, i.time))),
+        masks=tuple(masks),
+        pairs=merged.pairs,
+        groups=merged.groups,
+        left_out=left_out,
+        skipped=tuple(Skipped(p.path, p.reason) for p in problems),
+        leaks=leaks,
+        warnings=tuple(warnings),
+    )
+
+
+def settle(cohort: Cohort, inspection: Inspection) -> Cohort:
+    """Return the cohort that later rooms use: unusable cases and copies left out, folds drawn anew.
+
+    Args:
+        cohort: The one that was inspected.
+        inspection: What was found.
+
+    Raises:
+        UsageError: The inspection is of other data.
+    """
+    if inspection.cohort != cohort.digest:
+        raise UsageError("The inspection is of other data", where="inspection.json", remedy="inspect the data again")
+    skipped = tuple(dict.fromkeys((*cohort.skipped, *inspection.skipped)))
+    left_out = {**cohort.left_out, **inspection.left_out}
+    return with_folds(replace(cohort, left_out=left_out, skipped=skipped), inspection.groups)
+
+
+def _look_at(cases: Sequence[Case], looker: Looker, events: Events, workers: int) -> list[Look]:
+    looks: list[Look] = []
+    every = max(1, len(cases) // TICKS)
+    for look in scan(cases, looker, workers):
+        looks.append(look)
+        if len(looks) % every == 0 or len(looks) == len(cases):
+            events.emit("inspect", "progress", done=len(looks), total=len(cases))
+    return looks
+
+
+def _between_patients(pairs: Sequence[Pair], usable: Sequence[Case], left_out: dict[str, str]) -> list[Pair]:
+    """Return the pairs of cases in use; one patient's images stay together without them."""
+    patient = {c.id: c.patient for c in usable}
+    return [
+        p
+        for p in pairs
+        if p.first not in left_out and p.second not in left_out and patient[p.first] != patient[p.second]
+    ]
+
+
+def _skip_warnings(problems: Sequence[Problem], images: Sequence[ImageFacts]) -> list[str]:
+    warnings = []
+    if problems:
+        names = listed([p.path for p in problems])
+        warnings.append(f"{len(problems)} cases cannot be used and are left out: {names}.")
+    filled = sorted({i.case for i in images if i.filled})
+    if filled:
+        warnings.append(f"NaN or infinite voxels were filled, as asked, in {len(filled)} cases: {listed(filled)}.")
+    return warnings
+
+
+def _duplicate_warnings(copies: dict[str, str], merged: Merged) -> list[str]:
+    warnings = []
+    if copies:
+        names = listed(sorted(copies))
+        warnings.append(f"{len(copies)} training images are also in the validation part and are left out: {names}.")
+    if merged.groups:
+        tied = sum(len(g) for g in merged.groups)
+        warnings.append(f"{tied} cases in {len(merged.groups)} groups are duplicates; each group stays in one fold.")
+    if merged.refused:
+        warnings.append(
+            f"Near duplicates would tie more than 5 % of the cases together, so merging stopped: {len(merged.refused)} "
+            "pairs of look-alikes may lie in different folds, which makes the results optimistic."
+        )
+    return warnings

@@ -1,0 +1,245 @@
+"""What the data cannot support is refused, with the reason; what is merely odd becomes a sentence."""
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lucency.case import N_FOLDS, Case, Cohort, Source
+from lucency.errors import DataError
+from lucency.inspect.inspection import ImageFacts, MaskFacts
+from lucency.inspect.scan import KINDS, Problem
+
+#: Share of the cases that may be left out as unusable; more is a fault of the data set, not of single files.
+BAD_SHARE = 0.05
+#: Spacings that differ by this factor are two units (mm, cm) or a broken header …
+SPACING_FACTOR = 10.0
+#: … if the images' extents differ by this factor as well. Thin and thick slices of one body part do not: LiTS has
+#: .45 to 6 mm along k, and all its volumes are of one abdomen.
+EXTENT_FACTOR = 5.0
+#: Fewer labelled patients than this give five folds and a locked part of one patient each; up to the second a warning.
+PATIENTS_LEAST, CASES_FEW = 10, 30
+#: An image is unlike the set if its contrast is this many (robust) standard deviations and this factor away.
+CONTRAST_SIGMAS, CONTRAST_FACTOR = 6.0, 3.0
+#: Share of a mask on the image's lowest value from which on it lies beside the body.
+OFF_BODY = 0.95
+#: Names listed in one sentence.
+LISTED = 5
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return up to five names, and how many more there are."""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
+
+
+def check_problems(problems: Sequence[Problem], n_cases: int) -> None:
+    """Refuse NaN always, and everything else where it concerns more than 5 % of the cases.
+
+    Raises:
+        DataError: The counts by reason and the first five files, each with what was found.
+    """
+    nan = [p for p in problems if p.kind == "nan"]
+    if nan:
+        raise DataError(
+            f"NaN or infinite voxels in {len(nan)} of {n_cases} cases: {listed([p.path for p in nan])}",
+            expected="finite numbers",
+            where=nan[0].path,
+            remedy=nan[0].remedy,
+        )
+    if len(problems) <= BAD_SHARE * n_cases:
+        return
+    counts = Counter(p.kind for p in problems)
+    first = counts.most_common(1)[0][0]
+    ordered = sorted(problems, key=lambda p: p.kind != first)
+    reasons = ", ".join(f"{KINDS[kind]}: {n}" for kind, n in counts.most_common())
+    details = "; ".join(f"{p.path}: {p.found.rstrip('.')}" for p in ordered[:LISTED])
+    raise DataError(
+        f"{len(problems)} of {n_cases} cases cannot be used ({reasons}). {details}",
+        expected=ordered[0].expected or f"at most {BAD_SHARE:.0%} of the cases",
+        where=ordered[0].path,
+        remedy=ordered[0].remedy or "restore or remove these files",
+    )
+
+
+def check_alike(images: Sequence[ImageFacts]) -> list[str]:
+    """Refuse a set that mixes 2-D and 3-D, channel counts or units of length; return warnings.
+
+    Raises:
+        DataError: Counts and one example of each kind.
+    """
+    warnings: list[str] = []
+    by_modality: dict[str, list[ImageFacts]] = defaultdict(list)
+    for image in images:
+        by_modality[image.modality].append(image)
+    for modality, group in sorted(by_modality.items()):
+        _one_kind(modality, {i.case: "2-D" if 1 in i.size else "3-D" for i in group}, "2-D or 3-D images, not both")
+        _one_kind(modality, {i.case: f"{i.channels}-channel" for i in group}, "one number of channels")
+        warnings += _check_spacing(modality, [i for i in group if i.spacing_known])
+    return warnings
+
+
+def _one_kind(modality: str, kinds: Mapping[str, str], expected: str) -> None:
+    counts = Counter(kinds.values())
+    if len(counts) > 1:
+        example = {kind: case for case, kind in reversed(list(kinds.items()))}
+        words = " and ".join(f"{n} {kind} images (such as {example[kind]})" for kind, n in counts.most_common())
+        raise DataError(
+            f"{words} in one set",
+            expected=expected,
+            where=modality,
+            remedy="put them into separate folders and train one model for each",
+        )
+
+
+def _check_spacing(modality: str, images: Sequence[ImageFacts]) -> list[str]:
+    warnings: list[str] = []
+    for axis in range(3):
+        if len(images) < 2 or any(i.size[axis] == 1 for i in images):
+            continue
+        fine = min(images, key=lambda i: i.spacing[axis])
+        coarse = max(images, key=lambda i: i.spacing[axis])
+        factor = coarse.spacing[axis] / fine.spacing[axis]
+        if factor < SPACING_FACTOR * (1 - 1e-6):
+            continue
+        extents = [i.size[axis] * i.spacing[axis] for i in (fine, coarse)]
+        found = (
+            f"Spacing along {'kji'[axis]} runs from {fine.spacing[axis]:.3g} mm ({fine.case}) "
+            f"to {coarse.spacing[axis]:.3g} mm ({coarse.case})"
+        )
+        if extents[1] / extents[0] >= EXTENT_FACTOR:
+            raise DataError(
+                f"{found}, and the extents differ alike: {extents[0]:.3g} mm and {extents[1]:.3g} mm",
+                expected=f"spacings within a factor of {SPACING_FACTOR:g}",
+                where=modality,
+                remedy="check the unit in the headers (mm, not cm or m), or train separate models",
+            )
+        warnings.append(f"{found}; both cover about the same extent, so it is taken as thin and thick slices.")
+    return warnings
+
+
+def check_targets(cohort: Cohort, usable: Sequence[Case], masks: Sequence[MaskFacts]) -> list[str]:
+    """Refuse targets from which nothing can be learned or judged; return warnings.
+
+    Args:
+        cohort: Gives classes, labels and how patients were told apart.
+        usable: The cases that are neither skipped nor left out.
+        masks: Facts of their masks.
+
+    Raises:
+        DataError: Too few patients, one class only, a class with too few patients, or only empty masks.
+    """
+    labelled = [c for c in usable if c.target is not None]
+    warnings = _check_number(usable, labelled)
+    learnable = [c for c in labelled if c.part != "test"]
+    if any(isinstance(c.target, str) for c in learnable):
+        _check_classes(cohort, learnable)
+    elif all(isinstance(c.target, float | int) for c in learnable) and len({c.target for c in learnable}) == 1:
+        raise DataError(
+            f"Every case has the target {learnable[0].target}",
+            expected="numbers that differ",
+            where=cohort.target_name,
+            remedy="choose another column with --target",
+        )
+    return warnings + _check_masks(cohort, usable, masks)
+
+
+def _check_number(usable: Sequence[Case], labelled: Sequence[Case]) -> list[str]:
+    learnable = [c for c in labelled if c.part != "test"]
+    patients = len({c.patient for c in learnable})
+    if patients < PATIENTS_LEAST:
+        raise DataError(
+            f"{patients} labelled patients ({len(learnable)} labelled cases) to learn from",
+            expected=f"at least {PATIENTS_LEAST}: five folds and a locked part need several patients each",
+            remedy="add labelled patients; if every image is another patient, say so with --patient",
+        )
+    warnings = []
+    if len(learnable) <= CASES_FEW:
+        warnings.append(f"Only {len(learnable)} labelled cases: expect wide intervals and an unsteady model.")
+    if len(labelled) < len(usable):
+        warnings.append(
+            f"{len(usable) - len(labelled)} of {len(usable)} cases have no label; they are kept as unlabelled."
+        )
+    return warnings
+
+
+def _check_classes(cohort: Cohort, learnable: Sequence[Case]) -> None:
+    patients: dict[str, set[str]] = {name: set() for name in cohort.classes}
+    for case in learnable:
+        patients.setdefault(str(case.target), set()).add(case.patient)
+    present = [name for name, members in patients.items() if members]
+    if len(present) == 1:
+        raise DataError(
+            f"Only one class, {present[0]!r}, in {len(learnable)} cases",
+            expected="two or more classes",
+            where=cohort.target_name,
+            remedy="add cases of another class, or choose another column with --target",
+        )
+    parts = {c.part for c in cohort.cases}
+    # A supplied test part is the locked part, a supplied validation part one of the folds.
+    needed = N_FOLDS - ("val" in parts) + ("test" not in parts)
+    counted = learnable if "val" not in parts else [c for c in learnable if c.part != "val"]
+    for name in patients:
+        n = len({c.patient for c in counted if str(c.target) == name})
+        if n < needed:
+            raise DataError(
+                f"Class {name!r} has {n} patient{'' if n == 1 else 's'}",
+                expected=f"at least {needed}, one for each fold and for the locked part",
+                where=cohort.target_name,
+                remedy="add patients, or give a table (path, label) that merges or leaves out the class",
+            )
+
+
+def _check_masks(cohort: Cohort, usable: Sequence[Case], masks: Sequence[MaskFacts]) -> list[str]:
+    if not masks:
+        return []
+    target = {c.id: c.target for c in usable}
+    drawn = {m.case: {v for v, n in m.voxels.items() if n and v not in (0, cohort.ignore)} for m in masks}
+    empty = sorted(case for case, values in drawn.items() if not values)
+    if len(empty) == len(masks):
+        first = target[empty[0]]
+        raise DataError(
+            f"All {len(masks)} masks are empty",
+            expected="masks with labelled voxels",
+            where=first.where if isinstance(first, Source) else empty[0],
+            remedy="check that the masks were exported, and that the folder of masks is not another one",
+        )
+    warnings = []
+    if empty:
+        warnings.append(f"{len(empty)} of {len(masks)} masks are empty: {listed(empty)}.")
+    never = sorted(set(cohort.labels) - {0} - set().union(*drawn.values()))
+    if never:
+        names = ", ".join(f"{v} ({cohort.labels[v]})" for v in never)
+        warnings.append(f"No mask holds the label {names}; the model cannot learn it.")
+    beside = sorted(m.case for m in masks if drawn[m.case] and m.off_body >= OFF_BODY)
+    if beside:
+        warnings.append(f"In {len(beside)} cases the mask lies on the image's empty background: {listed(beside)}.")
+    return warnings
+
+
+def judge(images: Sequence[ImageFacts], masks: Sequence[MaskFacts]) -> tuple[tuple[ImageFacts, ...], list[str]]:
+    """Mark images whose contrast is unlike the set's, or whose mask lies beside the body.
+
+    Contrast is the standard deviation over the range, so the unit of the intensities does not matter.
+    """
+    marks: dict[str, str] = {m.case: "mask on the empty background" for m in masks if m.off_body >= OFF_BODY}
+    contrast = {(i.case, i.modality, i.time): np.log(i.std / (i.maximum - i.minimum)) for i in images}
+    odd: set[tuple[str, str, int]] = set()
+    for modality in {i.modality for i in images}:
+        own = {key: float(c) for key, c in contrast.items() if key[1] == modality}
+        middle = statistics.median(own.values())
+        # 1.4826 makes the median absolute deviation a standard deviation for normal data.
+        spread = 1.4826 * statistics.median(abs(c - middle) for c in own.values())
+        far = max(CONTRAST_SIGMAS * spread, float(np.log(CONTRAST_FACTOR)))
+        odd |= {key for key, c in own.items() if abs(c - middle) > far}
+    judged = []
+    for image in images:
+        reasons = [image.reason] if image.reason else []
+        reasons += ["contrast unlike the rest of the set"] if (image.case, image.modality, image.time) in odd else []
+        reasons += [marks[image.case]] if image.case in marks else []
+        judged.append(replace(image, quality="warn", reason="; ".join(reasons)) if reasons else image)
+    names = sorted({case for case, _, _ in odd})
+    warnings = [f"{len(names)} images have a contrast unlike the rest of the set: {listed(names)}."] if names else []
+    return tuple(judged), warnings
