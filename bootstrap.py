@@ -89,7 +89,8 @@ def _install() -> None:
         raise NotReadyError(
             f"pip stopped with status {status}; its own message is above. If it speaks of a connection, a time-out or "
             "a name that cannot be resolved: check the network or proxy and start again, nothing is lost. If it found "
-            "no matching version: use Python 3.11, 3.12 or 3.13. If the disk is full: 2 GB are needed, about 8 GB with CUDA."
+            "no matching version: use Python 3.11, 3.12 or 3.13. If the disk is full: 2 GB are needed, about 8 GB with "
+            "CUDA."
         )
 
 
