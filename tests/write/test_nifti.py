@@ -88,13 +88,15 @@ def test_integers_too_large_are_refused(tmp_path):
         write_nifti(tmp_path / "a.nii", Image(np.full((1, 1, 1, 1), 2**40), np.eye(4)))
 
 
-def test_channels_come_last(tmp_path):
+def test_channels_are_a_vector_on_the_fifth_axis(tmp_path):
     array = np.arange(48, dtype=np.float32).reshape(2, 2, 3, 4)
     write_nifti(tmp_path / "a.nii.gz", Image(array, np.eye(4)))
-    back = np.asarray(nibabel.load(tmp_path / "a.nii.gz").dataobj)
-    assert back.shape == (4, 3, 2, 2)
-    assert back[3, 2, 1, 0] == array[0, 1, 2, 3]
-    assert back[3, 2, 1, 1] == array[1, 1, 2, 3]
+    file = nibabel.load(tmp_path / "a.nii.gz")
+    assert file.header.get_intent()[0] == "vector"
+    back = np.asarray(file.dataobj)
+    assert back.shape == (4, 3, 2, 1, 2)
+    assert back[3, 2, 1, 0, 0] == array[0, 1, 2, 3]
+    assert back[3, 2, 1, 0, 1] == array[1, 1, 2, 3]
 
 
 def test_same_image_gives_the_same_bytes(tmp_path):

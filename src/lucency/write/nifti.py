@@ -21,9 +21,9 @@ SQUARE = 1e-5
 def write_nifti(path: Path, image: Image) -> None:
     """Write ``image`` as NIfTI-1, gzip-compressed where the name ends in ``.gz``.
 
-    The first axis of the file is i, the second j, the third k, and channels come last, as in the Medical
-    Segmentation Decathlon. Labels become uint8, or uint16 where a value is over 255. The same image gives the
-    same bytes.
+    The first axis of the file is i, the second j, the third k. Several channels are a vector per voxel on the
+    fifth axis, which no reader can take for time. Labels become uint8, or uint16 where a value is over 255. The
+    same image gives the same bytes.
 
     Args:
         path: Ends in ``.nii`` or ``.nii.gz``.
@@ -33,13 +33,16 @@ def write_nifti(path: Path, image: Image) -> None:
         OutputError: Labels outside 0 to 65535, numbers that NIfTI cannot hold, or a disk that cannot be written.
 
     Source:
-        NIfTI-1 data format, nifti1.h, "3D image orientation and location in space" (methods 2 and 3).
+        NIfTI-1 data format, nifti1.h, "3D image orientation and location in space" (methods 2 and 3) and
+        NIFTI_INTENT_VECTOR.
     """
     import nibabel  # noqa: PLC0415  # costs start-up time
 
     array = np.transpose(_storable(image, path), (3, 2, 1, 0))
     affine = LPS_TO_RAS @ image.affine[:, [2, 1, 0, 3]]
-    nifti: Any = nibabel.Nifti1Image(array[..., 0] if image.channels == 1 else array, None)
+    nifti: Any = nibabel.Nifti1Image(array[..., 0] if image.channels == 1 else array[:, :, :, np.newaxis], None)
+    if image.channels > 1:
+        nifti.header.set_intent("vector")
     nifti.header.set_xyzt_units("mm")
     nifti.set_sform(affine, code=SCANNER)
     if _is_square(affine):
