@@ -237,12 +237,12 @@ def test_location_prior_of_large_images_is_thinned_and_still_in_place(monkeypatc
     monkeypatch.setattr(baselines, "PRIOR_VOXELS", 2500)
     thin = baselines.MASK_BASELINES["location prior"].fit(images, masks, 2)
     assert full.step == (1, 1, 1)
-    assert thin.step == (2, 2, 2)
+    assert thin.step == (3, 3, 3)
     assert thin.atlas.size < 4000
     a, b = full.predict(images[0]), thin.predict(images[0])
     assert metrics.dice(a == 1, b == 1) > 0.7
     offset = np.array(ndimage.center_of_mass(a == 1)) - ndimage.center_of_mass(b == 1)
-    assert np.abs(offset).max() < 1
+    assert np.abs(offset).max() < 1.5  # half a cell
 
 
 @pytest.mark.parametrize("name", baselines.MASK_BASELINES)

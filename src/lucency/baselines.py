@@ -329,10 +329,11 @@ def _fit_threshold(images: Sequence[np.ndarray], masks: Sequence[np.ndarray], n_
 def _fit_prior(images: Sequence[np.ndarray], masks: Sequence[np.ndarray], n_labels: int) -> LocationPrior:
     sizes = np.array([mask.shape for mask in masks])
     k, j, i = (int(n) for n in np.median(sizes, axis=0).round())
-    thin = math.ceil((k * j * i / PRIOR_VOXELS) ** (1 / 3)) if k * j * i > PRIOR_VOXELS else 1
-    step = (min(thin, k), min(thin, j), min(thin, i))
+    # Odd, so that a cell has a middle voxel and nothing shifts.
+    thin = math.ceil((k * j * i / PRIOR_VOXELS) ** (1 / 3)) | 1
+    step = (thin if thin < k else 1, thin if thin < j else 1, thin if thin < i else 1)
     # A place outside a smaller image is not annotated there; a voxel at the middle of its cell stands for the cell.
-    window = tuple(slice(s // 2 if n > s // 2 else 0, None, s) for s, n in zip(step, (k, j, i), strict=True))
+    window = tuple(slice(s // 2, None, s) for s in step)
     laid = [_centred(mask, (k, j, i), -1)[window] for mask in masks]
     known = np.maximum(sum((mask >= 0).astype(np.int32) for mask in laid), 1)
     shape = tuple(-(-n // s) for s, n in zip(step, (k, j, i), strict=True))
