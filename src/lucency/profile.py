@@ -115,29 +115,43 @@ def summary(values: np.ndarray, counts: np.ndarray | None = None) -> Summary:
     if values.size == 0:
         return Summary()
     values = values.astype(np.float64)
-    weights = np.ones(values.size, np.int64) if counts is None else counts
-    total = int(weights.sum())
     # Taken from the first value, equal numbers have exactly their own mean and no deviation.
-    mean = float(values[0] + ((values - values[0]) * weights).sum() / total)
-    size = np.abs(values)
-    numbers = np.floor(np.log(np.maximum(size, TINY) / TINY) / np.log1p(STEP)).astype(np.int64) + 1
-    numbers = np.where(size < TINY, 0, np.sign(values).astype(np.int64) * numbers)
-    bins, place = np.unique(numbers, return_inverse=True)
-    held = np.zeros(len(bins), np.int64)
-    np.add.at(held, place, weights)
+    gaps = values - values[0]
+    total = values.size if counts is None else int(counts.sum())
+    shift = float(gaps.sum() if counts is None else gaps @ counts) / total
+    gaps -= shift
+    deviations = float(gaps @ gaps if counts is None else (gaps * gaps) @ counts)
+    numbers = _bin_numbers(values)
+    lowest = int(numbers.min())
+    # Sums of counts in float64 are exact below 2 ** 53.
+    held = np.bincount(numbers - lowest, weights=counts).astype(np.int64)
+    bins = np.nonzero(held)[0]
     return Summary(
         total,
-        mean,
-        float((((values - mean) ** 2) * weights).sum()),
+        float(values[0]) + shift,
+        deviations,
         float(values.min()),
         float(values.max()),
-        dict(zip(bins.tolist(), held.tolist(), strict=True)),
+        dict(zip((bins + lowest).tolist(), held[bins].tolist(), strict=True)),
     )
+
+
+def _bin_numbers(values: np.ndarray) -> np.ndarray:
+    """Return the number of the bin that holds each value, int64."""
+    size = np.abs(values)
+    small = size < TINY
+    np.maximum(size, TINY, out=size)
+    numbers = (np.log(size / TINY) / np.log1p(STEP)).astype(np.int64) + 1
+    numbers[small] = 0
+    return np.asarray(np.where(values < 0, -numbers, numbers))
 
 
 def _added(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return the sum of two tables of counts, sorted by key."""
-    return {key: a.get(key, 0) + b.get(key, 0) for key in sorted(a.keys() | b.keys())}
+    total = dict(a)
+    for key, number in b.items():
+        total[key] = total.get(key, 0) + number
+    return dict(sorted(total.items()))
 
 
 @dataclass(frozen=True)
@@ -242,6 +256,8 @@ def _merged(a: Any, b: Any) -> Any:
         longer, shorter = (a, b) if len(a) >= len(b) else (b, a)
         return (*(_merged(x, y) for x, y in zip(a, b, strict=False)), *longer[len(shorter) :])
     if isinstance(a, Mapping):
+        if not a or not b:
+            return a or b
         return {
             key: _merged(a[key], b[key]) if key in a and key in b else (a[key] if key in a else b[key])
             for key in sorted(a.keys() | b.keys())
