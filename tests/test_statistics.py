@@ -378,3 +378,31 @@ def test_holm_is_the_textbook_example():
 def test_patients_that_do_not_match_the_cases_are_refused():
     with pytest.raises(UsageError, match="3 patients for 4 cases"):
         statistics.delong(np.array([0, 1, 0, 1]), np.arange(4.0), ids(3))
+
+
+def test_clustered_interval_covers_the_truth_where_the_plain_one_does_not():
+    rng = np.random.default_rng(22)
+    owner = np.repeat(np.arange(40), 4)
+    patients = np.array(ids(40))[owner]
+    inside = plain = 0
+    for _ in range(300):
+        # Half of the noise belongs to the patient, whose four images share one class: AUC Phi(1.5 / sqrt 2).
+        truth = np.repeat(np.arange(40) % 2, 4)
+        score = np.sqrt(0.5) * (rng.normal(size=40)[owner] + rng.normal(size=160)) + 1.5 * truth
+        true_auc = stats.norm.cdf(1.5 / math.sqrt(2))
+        found = statistics.auc_metric(truth, score, patients, rng)
+        naive = statistics.auc_metric(truth, score, ids(160), rng)
+        inside += found.lower <= true_auc <= found.upper
+        plain += naive.lower <= true_auc <= naive.upper
+    assert 0.91 <= inside / 300 <= 0.985
+    assert plain / 300 < 0.85
+
+
+def test_importing_the_metric_does_not_cost_scipys_statistics():
+    import os
+    import subprocess
+    import sys
+
+    code = "import sys, lucency.statistics; sys.exit('scipy.stats' in sys.modules)"
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    assert subprocess.run([sys.executable, "-c", code], env=paths, check=False).returncode == 0

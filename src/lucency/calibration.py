@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from lucency.errors import DataError, UsageError
 
@@ -245,7 +245,7 @@ def _smooth_cut(logits: np.ndarray, targets: np.ndarray, weights: np.ndarray) ->
         if scores.size > N_QUANTILES:
             scores = np.quantile(scores, (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
         width = _bandwidth(scores)
-        share_below.append(stats.norm.cdf((grid[:, None] - scores[None]) / width).mean(axis=1))
+        share_below.append(special.ndtr((grid[:, None] - scores[None]) / width).mean(axis=1))
     gain = weights[0] * share_below[0] + weights[1] * (1 - share_below[1])
     best = int(gain.argmax())
     good = gain >= gain[best] - PLATEAU

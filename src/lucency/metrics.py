@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, spatial, special, stats
+from scipy import ndimage, spatial, special
 
 from lucency.errors import UsageError
 
@@ -388,7 +388,7 @@ def _one_against_rest(
 
 def _binary_auc(positive: np.ndarray, score: np.ndarray) -> float:
     n_pos, n_neg = int(positive.sum()), int((~positive).sum())
-    ranks = stats.rankdata(score)[positive].sum()
+    ranks = _mid_ranks(score)[positive].sum()
     return float((ranks - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg))
 
 
@@ -408,7 +408,13 @@ def _said_and_came(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.nda
 def _bins(said: np.ndarray) -> np.ndarray:
     """Return (n,) bin of equal mass; mid-ranks keep equal values together whatever the order of the cases."""
     n_bins = max(1, min(N_BINS, said.size // BIN_CASES))
-    return np.asarray(((stats.rankdata(said) - 0.5) / said.size * n_bins).astype(int))
+    return np.asarray(((_mid_ranks(said) - 0.5) / said.size * n_bins).astype(int))
+
+
+def _mid_ranks(values: np.ndarray) -> np.ndarray:
+    from scipy.stats import rankdata  # noqa: PLC0415 (half a second, for two of the metrics)
+
+    return np.asarray(rankdata(values))
 
 
 def _line_loss(design: np.ndarray, came: np.ndarray, line: np.ndarray) -> float:

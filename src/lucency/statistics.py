@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from lucency.errors import UsageError
 
@@ -62,6 +62,8 @@ MIN_PATIENTS, MIN_CLASS = 20, 5
 N_RESAMPLES = 2000
 #: Two-sided error of every interval.
 ALPHA = 0.05
+#: Standard errors on either side of a normal estimate.
+NORMAL = float(special.ndtri(1 - ALPHA / 2))
 #: Weights held at once while resampling; 4 million float64 are 32 MB.
 CHUNK = 4_000_000
 
@@ -80,7 +82,7 @@ def wilson(hits: float, n: float) -> tuple[float, float]:
         >>> [round(end, 4) for end in wilson(81, 263)]
         [0.2553, 0.3662]
     """
-    z = float(stats.norm.ppf(1 - ALPHA / 2))
+    z = NORMAL
     share, width = hits / n, z * math.sqrt(hits * (n - hits) / n + z * z / 4) / n
     middle = share + z * z / (2 * n)
     scale = 1 + z * z / n
@@ -120,16 +122,18 @@ def delong(truth: np.ndarray, scores: np.ndarray, patients: Patients | None = No
         DeLong 1988, doi:10.2307/2531595; Sun & Xu 2014, doi:10.1109/LSP.2014.2337313;
         Obuchowski 1997, doi:10.2307/2533958.
     """
+    from scipy.stats import rankdata  # noqa: PLC0415 (half a second that importing Metric should not cost)
+
     scores = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     positive = np.asarray(truth).astype(bool)
     n_pos, n_neg = int(positive.sum()), int((~positive).sum())
     if not n_pos or not n_neg:
         raise UsageError("One class only", expected="cases of both classes for an AUC")
-    ranks = stats.rankdata(scores, axis=1)
+    ranks = rankdata(scores, axis=1)
     # A component is the share of the other class that a case is ranked rightly against, ties counting one half.
     components = np.empty_like(scores)
-    components[:, positive] = (ranks[:, positive] - stats.rankdata(scores[:, positive], axis=1)) / n_neg
-    components[:, ~positive] = 1 - (ranks[:, ~positive] - stats.rankdata(scores[:, ~positive], axis=1)) / n_pos
+    components[:, positive] = (ranks[:, positive] - rankdata(scores[:, positive], axis=1)) / n_neg
+    components[:, ~positive] = 1 - (ranks[:, ~positive] - rankdata(scores[:, ~positive], axis=1)) / n_pos
     aucs = components[:, positive].mean(axis=1)
     group, count = _groups(patients, positive.size)
     residual = components - aucs[:, None]
@@ -254,7 +258,7 @@ def auc_metric(truth: np.ndarray, scores: np.ndarray, patients: Patients, rng: n
         pairs = _disjoint_pairs(truth, patients)
         return Metric(value, *clopper_pearson(round(value * pairs), pairs), n_patients, "exact, smallest class")
     method = "DeLong, logit" if n_patients == truth.size else "DeLong clustered by patient, logit"
-    half = float(stats.norm.ppf(1 - ALPHA / 2)) * math.sqrt(max(variance, 0.0)) / (value * (1 - value))
+    half = NORMAL * math.sqrt(max(variance, 0.0)) / (value * (1 - value))
     middle = float(special.logit(value))
     return Metric(value, float(special.expit(middle - half)), float(special.expit(middle + half)), n_patients, method)
 
@@ -387,8 +391,8 @@ def compare_auc(truth: np.ndarray, first: np.ndarray, second: np.ndarray, patien
     # Rounding leaves about 1e-17; a real variance of n cases is far above 1 / n ** 4.
     if variance <= 1e-15:
         return _compare_without_spread(truth, aucs, (first, second), patients, test)
-    half = float(stats.norm.ppf(1 - ALPHA / 2)) * math.sqrt(variance)
-    p = 2 * float(stats.norm.sf(abs(difference) / math.sqrt(variance)))
+    half = NORMAL * math.sqrt(variance)
+    p = 2 * float(special.ndtr(-abs(difference) / math.sqrt(variance)))
     return Paired(
         Metric(difference, max(-1.0, difference - half), min(1.0, difference + half), n_patients, test), p, test
     )
@@ -427,6 +431,8 @@ def compare_values(
     Source:
         Wilcoxon 1945, doi:10.2307/3001968; zeros by Pratt 1959, doi:10.1080/01621459.1959.10501526.
     """
+    from scipy.stats import wilcoxon  # noqa: PLC0415 (as in delong)
+
     change = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     difference = mean_metric(change, patients, rng, best=best)
     keep = ~np.isnan(change)
@@ -435,7 +441,7 @@ def compare_values(
     test = "Wilcoxon signed-rank on patients' means"
     if not means.any():
         return Paired(difference, 1.0 if means.size else None, test)
-    return Paired(difference, float(stats.wilcoxon(means, zero_method="pratt").pvalue), test)
+    return Paired(difference, float(wilcoxon(means, zero_method="pratt").pvalue), test)
 
 
 def compare_resampled(
@@ -488,8 +494,8 @@ def nadeau_bengio(differences: np.ndarray, n_train: float, n_test: float) -> Pai
     error = math.sqrt((1 / folds + n_test / n_train) * float(differences.var(ddof=1)))
     if error == 0:
         return Paired(Metric(mean, mean, mean, folds, f"{test}, folds"), 1.0 if mean == 0 else 0.0, test)
-    half = float(stats.t.ppf(1 - ALPHA / 2, folds - 1)) * error
-    p = 2 * float(stats.t.sf(abs(mean) / error, folds - 1))
+    half = float(special.stdtrit(folds - 1, 1 - ALPHA / 2)) * error
+    p = 2 * float(special.stdtr(folds - 1, -abs(mean) / error))
     return Paired(Metric(mean, mean - half, mean + half, folds, f"{test}, folds"), p, test)
 
 
@@ -500,7 +506,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
         McNemar 1947, doi:10.1007/BF02295996.
     """
     discordant = only_first + only_second
-    return float(stats.binomtest(only_first, discordant).pvalue) if discordant else 1.0
+    return min(1.0, 2 * float(special.bdtr(min(only_first, only_second), discordant, 0.5)))
 
 
 def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
@@ -555,8 +561,8 @@ def _percentiles(values: np.ndarray, n_patients: int) -> tuple[float, float]:
 
     Source: Hesterberg 2015, doi:10.1080/00031305.2015.1089789, section 4.3.
     """
-    t = stats.t.ppf(ALPHA / 2, n_patients - 1) * math.sqrt(n_patients / (n_patients - 1))
-    tail = float(stats.norm.cdf(t))
+    t = float(special.stdtrit(n_patients - 1, ALPHA / 2)) * math.sqrt(n_patients / (n_patients - 1))
+    tail = float(special.ndtr(t))
     lower, upper = np.nanquantile(values, [tail, 1 - tail])
     return float(lower), float(upper)
 
