@@ -1,0 +1,216 @@
+"""From a layout's draft to a Cohort: headers and checksums read, ids and patients settled, targets understood."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from lucency.case import Case, Cohort, Skipped, Source, pseudonym, with_folds
+from lucency.errors import DataError, LeakageError
+from lucency.read import files, masks, targets
+from lucency.read.formats import complete_all, key
+from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, case_id_of
+
+#: Above this share of unreadable files the data cannot support a model (exit status 3).
+MAX_SKIPPED = 0.05
+
+#: Pairs of case ids that an error lists.
+LISTED = 10
+
+
+@dataclass
+class Gathering:
+    """What has been read so far, of the data and of a further test set.
+
+    Args:
+        items: With ids and parts.
+        skipped: Files left out.
+        notes: For the report.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def with_ids(items: Sequence[Item], salt: bytes) -> list[Item]:
+    """Return the items with the ids of section 7 of the architecture, unique among themselves."""
+    named = [i.id or case_id_of(i.unit, salt) for i in items]
+    paths = [i.unit.path for i, n in zip(items, named, strict=True) if not n]
+    made = iter(files.case_ids(paths))
+    return [replace(i, id=n or next(made)) for i, n in zip(items, named, strict=True)]
+
+
+def joined(main: Sequence[Item], test: Sequence[Item], test_name: str) -> list[Item]:
+    """Return both sets; a file of the test set is not also trained on, and ids that collide are set apart."""
+    tested = {f for i in test for u in i.units.values() for f in u.source.files}
+    kept = [i for i in main if not tested & {f for u in i.units.values() for f in u.source.files} or i.unit.source.item]
+    taken = {i.id for i in kept}
+    apart = [replace(i, part="test", id=f"{test_name}__{i.id}" if i.id in taken else i.id) for i in test]
+    return kept + apart
+
+
+def complete(items: Sequence[Item]) -> tuple[list[Item], list[Skipped]]:
+    """Return the items whose files can be opened, with header and checksum, and the files that cannot."""
+    sources = [s for i in items for s in _sources(i)]
+    done, skipped = complete_all(sources)
+    whole = [_completed(i, done) for i in items if all(key(s) in done for s in _sources(i))]
+    return whole, skipped
+
+
+def _sources(item: Item) -> list[Source]:
+    images = [u.source for u in item.units.values()]
+    return [*images, item.target] if isinstance(item.target, Source) else images
+
+
+def _completed(item: Item, done: dict[str, Source]) -> Item:
+    def spaced(source: Source) -> Source:
+        # The file's own spacing goes first; a table's is taken where the file has none.
+        if item.spacing is None or source.header.get("spacing_known"):
+            return source
+        return replace(source, header={**source.header, "spacing": item.spacing, "spacing_known": True})
+
+    units = {m: replace(u, source=spaced(done[key(u.source)])) for m, u in item.units.items()}
+    target = spaced(done[key(item.target)]) if isinstance(item.target, Source) else item.target
+    return replace(item, units=units, target=target)
+
+
+def refuse_many_skipped(skipped: Sequence[Skipped], total: int) -> None:
+    """Refuse data of which over 5 % cannot be read.
+
+    Raises:
+        DataError: With the count and the first three reasons.
+    """
+    if total == 0 or len(skipped) > MAX_SKIPPED * (total + len(skipped)):
+        shown = "; ".join(f"{s.path}: {s.reason}" for s in skipped[:3])
+        raise DataError(
+            f"{len(skipped)} of {total + len(skipped)} files cannot be read ({shown})",
+            expected=f"at most {MAX_SKIPPED:.0%}",
+            remedy="mend these files or take them out of the folder",
+        )
+
+
+def cohort_of(gathered: Gathering, chosen: Candidate, tree: Tree, options: ReadOptions, patient_key: str) -> Cohort:
+    """Return the cohort with its locked part and folds.
+
+    Raises:
+        DataError: Too many unreadable files, one class only, or no image at all.
+        LeakageError: Supplied parts share a patient, unless ``options.allow_leak``.
+    """
+    items, broken = complete(gathered.items)
+    skipped = [*gathered.skipped, *broken]
+    refuse_many_skipped(skipped, len(items))
+    draft = chosen.draft
+    notes = [*draft.notes, *gathered.notes]
+    classes: tuple[str, ...] = ()
+    labels: dict[int, str] = {}
+    if any(isinstance(i.target, Source) for i in items):
+        items, labels, more, unseen = _with_masks(items, draft)
+        notes += more
+        skipped += unseen
+        refuse_many_skipped(skipped, len(items))
+    elif any(i.target is not None for i in items):
+        items, classes, more = _with_classes(items, draft)
+        notes += more
+    if not patient_key:
+        notes.insert(0, "Patients unknown: every image counts as its own patient, and intervals are optimistic.")
+    cases = tuple(_case(i, options.salt) for i in items)
+    cohort = Cohort(
+        cases,
+        {},
+        frozenset(),
+        layout=chosen.name,
+        classes=classes,
+        labels=labels,
+        ignore=draft.ignore,
+        patient_key=patient_key,
+        target_name=draft.target_name,
+        notes=tuple(notes),
+        skipped=tuple(skipped),
+        allow_leak=options.allow_leak,
+    )
+    if not options.allow_leak:
+        refuse_shared_patients(cohort)
+    return with_folds(cohort, _same_bytes(cohort.cases))
+
+
+def _with_classes(items: list[Item], draft: Draft) -> tuple[list[Item], tuple[str, ...], list[str]]:
+    words = [i.target if isinstance(i.target, str) else None for i in items]
+    values, classes, notes = targets.parsed(words, draft.target_name)
+    if draft.classes and set(classes) <= set(draft.classes):
+        classes = tuple(c for c in draft.classes if c in classes)
+    if len(classes) == 1:
+        raise DataError(
+            f"Only one class: {classes[0]!r}",
+            expected="at least two classes",
+            where=draft.target_name,
+            remedy="add images of another class, or choose another target with --target",
+        )
+    return [replace(i, target=v) for i, v in zip(items, values, strict=True)], classes, notes
+
+
+def _with_masks(items: list[Item], draft: Draft) -> tuple[list[Item], dict[int, str], list[str], list[Skipped]]:
+    """Return the items, the labels found in the masks, notes, and the masks that cannot be read."""
+    sources = [i.target for i in items if isinstance(i.target, Source)]
+    found, skipped, sampled = masks.scan(sources)
+    lost = {s.path for s in skipped}
+    items = [i for i in items if not (isinstance(i.target, Source) and i.target.where in lost)]
+    notes: list[str] = []
+    blurred = [w for w, v in found.items() if v.blurred]
+    if blurred:
+        notes.append(
+            f"{len(blurred)} of {len(found)} masks hold values between 0 and 255, as JPEG or smoothing leaves them; "
+            f"they are cut at {masks.THRESHOLD}."
+        )
+        items = [_cut(i) for i in items]
+    values = {255} if blurred else {v for m in found.values() for v in m.counts}
+    if sampled:
+        notes.append(f"Label values were looked for in {len(found)} of {len(sources)} masks.")
+    labels = {v: draft.labels.get(v, "") for v in sorted(values - {0, draft.ignore})}
+    if draft.labels:
+        labels = {**dict(draft.labels), **{v: n or str(v) for v, n in labels.items()}}
+    unlabelled = sum(i.target is None for i in items)
+    if unlabelled:
+        notes.append(f"{unlabelled} of {len(items)} images have no mask: kept as unlabelled.")
+    # One value, whatever its number, is label 1 (0/255 is the usual way to draw a mask).
+    named = {v: n or ("1" if len(labels) == 1 else str(v)) for v, n in sorted(labels.items())}
+    return items, named, notes, skipped
+
+
+def _cut(item: Item) -> Item:
+    if not isinstance(item.target, Source):
+        return item
+    header = {**item.target.header, "threshold": masks.THRESHOLD}
+    return replace(item, target=replace(item.target, header=header))
+
+
+def _case(item: Item, salt: bytes) -> Case:
+    patient = pseudonym(salt, item.patient or f"case:{item.id}")
+    images = {m: (u.source,) for m, u in item.units.items()}
+    return Case(item.id, patient, images, item.target, item.part, dict(item.facts))
+
+
+def _same_bytes(cases: Sequence[Case]) -> list[list[str]]:
+    """Return the ids of cases whose images are the same bytes."""
+    groups: dict[str, list[str]] = {}
+    for case in cases:
+        groups.setdefault("".join(s.checksum for s in case.sources), []).append(case.id)
+    return [g for g in groups.values() if len(g) > 1]
+
+
+def refuse_shared_patients(cohort: Cohort) -> None:
+    """Refuse supplied parts that share a patient.
+
+    Raises:
+        LeakageError: With up to ten pairs of case ids.
+    """
+    first: dict[str, dict[str, str]] = {}
+    for case in cohort.cases:
+        if case.part:
+            first.setdefault(case.patient, {}).setdefault(case.part, case.id)
+    shared = [tuple(parts.items()) for parts in first.values() if len(parts) > 1]
+    if shared:
+        pairs = [f"{a[1]} ({a[0]}) and {b[1]} ({b[0]})" for a, b, *_ in shared]
+        raise LeakageError(
+            f"{len(shared)} patients are in more than one supplied part: {'; '.join(pairs[:LISTED])}",
+            expected=f"every patient ({cohort.patient_key}) in one part",
+            remedy="move each patient to one part, tell patients apart with --patient, or go on with --allow-leak",
+        )

@@ -1,0 +1,138 @@
+"""From the headers' words for place to one affine in LPS millimetres, columns in array order (k, j, i)."""
+
+import numpy as np
+
+from lucency.errors import GeometryError
+
+#: Largest difference between two gaps of one series (mm); scanners write positions to 1e-3 mm or finer.
+TOLERANCE_MM = 0.01
+
+#: Largest cosine between two axes of one image; float32 headers keep 1e-6, a gantry tilt starts at 1e-2.
+MAX_COSINE = 1e-3
+
+
+def slice_spacing(positions: np.ndarray, normal: np.ndarray, *, tolerance_mm: float = TOLERANCE_MM) -> float:
+    """Return the distance in mm between neighbouring slices of one series.
+
+    The distance is measured along the slice normal. It is not read from Slice
+    Thickness, which tells how thick a slice is and says nothing about the gap.
+
+    Args:
+        positions: (n, 3) float, mm, patient axes (left, posterior, superior).
+            Image Position (Patient) of each slice, in any order; n >= 2.
+        normal: (3,) float. Slice normal; need not have unit length.
+        tolerance_mm: Largest accepted difference between two gaps.
+
+    Returns:
+        Median gap in mm, > 0.
+
+    Raises:
+        GeometryError: Fewer than two slices, two slices at one place, or gaps
+            that differ by more than ``tolerance_mm``. The message names the
+            first slice at fault, counted along the normal from 0.
+
+    Source:
+        DICOM PS3.3, C.7.6.2.1.1 Image Position and Image Orientation.
+
+    Example:
+        >>> slice_spacing(np.array([[0, 0, 5.0], [0, 0, 0.0], [0, 0, 2.5]]), np.array([0, 0, 1.0]))
+        2.5
+    """
+    positions = np.asarray(positions, dtype=np.float64)
+    if len(positions) < 2:
+        raise GeometryError("Fewer than two slices", expected="at least 2 to measure a gap")
+    depth = np.sort(positions @ (np.asarray(normal, dtype=np.float64) / np.linalg.norm(normal)))
+    gaps = np.diff(depth)
+    typical = float(np.median(gaps))
+    same = np.flatnonzero(gaps <= tolerance_mm)
+    if same.size:
+        first = int(same[0])
+        raise GeometryError(
+            f"Slices {first} and {first + 1} lie at the same place",
+            expected="one slice at each place",
+            remedy="export the series once, without a second reconstruction or time point in it",
+        )
+    # From the smallest to the largest, so that no two gaps differ by more than the tolerance.
+    if gaps.max() - gaps.min() > tolerance_mm:
+        first = int(np.argmax(np.abs(gaps - typical) > tolerance_mm / 2))
+        raise GeometryError(
+            f"Gap after slice {first} is {gaps[first]:.2f} mm, elsewhere {typical:.2f} mm",
+            remedy="A file may be missing; fetch the series again or resample it on purpose",
+        )
+    return typical
+
+
+def lps_from_ras(affine: np.ndarray) -> np.ndarray:
+    """Return the (4, 4) affine of array order (k, j, i) in LPS, from one of order (i, j, k) in RAS.
+
+    Source:
+        NIfTI-1, nifti1.h: +x right, +y anterior, +z superior. DICOM PS3.3, C.7.6.2.1.1: +x left, +y posterior.
+    """
+    turned = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(affine, dtype=np.float64)
+    return turned[:, [2, 1, 0, 3]]
+
+
+def refuse_shear(affine: np.ndarray, where: str) -> None:
+    """Refuse axes that are not at right angles.
+
+    Args:
+        affine: (4, 4), mm, any axis order.
+        where: What the message names.
+
+    Raises:
+        GeometryError: A singular affine, or two axes whose cosine exceeds :data:`MAX_COSINE`.
+    """
+    columns = np.asarray(affine, dtype=np.float64)[:3, :3]
+    length = np.linalg.norm(columns, axis=0)
+    if not np.isfinite(columns).all() or length.min() < 1e-9:
+        raise GeometryError("The header gives no usable voxel size", where=where, remedy="export the image again")
+    cosine = np.abs((columns / length).T @ (columns / length) - np.eye(3)).max()
+    if cosine > MAX_COSINE:
+        raise GeometryError(
+            f"Two axes of the image meet at {np.degrees(np.arccos(min(1.0, cosine))):.1f} degrees",
+            expected="right angles; this header is sheared",
+            where=where,
+            remedy="resample the image to a rectangular grid on purpose",
+        )
+
+
+def rescaled(array: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Return ``slope * array + intercept``: as stored for 1 and 0, int16 where exact, else float32.
+
+    Args:
+        array: Stored integers or floats.
+        slope: Rescale slope.
+        intercept: Rescale intercept.
+    """
+    if slope == 1.0 and intercept == 0.0:
+        return array
+    if slope == 1.0 and float(intercept).is_integer() and array.dtype.kind in "iu" and array.size:
+        lowest, highest = int(array.min()) + int(intercept), int(array.max()) + int(intercept)
+        if lowest >= -(2**15) and highest < 2**15:
+            return (array.astype(np.int32) + int(intercept)).astype(np.int16)
+    return np.asarray(array.astype(np.float64) * slope + intercept, dtype=np.float32)
+
+
+def as_labels(array: np.ndarray, where: str, *, threshold: float | None = None) -> np.ndarray:
+    """Return a mask as integers, its own values kept.
+
+    Args:
+        array: Any real dtype.
+        where: What the message names.
+        threshold: Stored masks that were blurred by JPEG or antialiasing: at or above it 255, below 0.
+
+    Raises:
+        GeometryError: Values between the integers.
+    """
+    if threshold is not None:
+        return np.where(array >= threshold, np.uint8(255), np.uint8(0))
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind in "iu":
+        return array
+    whole: np.ndarray = np.rint(array)
+    if not np.isfinite(array).all() or not np.array_equal(whole, array):
+        raise GeometryError(
+            "The mask has values between the integers", expected="whole numbers", where=where, remedy="export it again"
+        )
+    return np.asarray(whole, dtype=np.int32)

@@ -1,0 +1,84 @@
+"""Images to predict on: any file, folder or tree, labels not needed and not looked at."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from lucency.case import Case, Skipped, pseudonym
+from lucency.errors import DataError, LucencyError
+from lucency.read import assemble, medmnist, msd, nnunet, pairs
+from lucency.read.layout import Item, ReadOptions, Tree, tree_of
+from lucency.read.singles import with_channels
+
+
+class Inputs(tuple[Case, ...]):
+    """Cases without targets, sorted by id, and the files that were left out.
+
+    Args:
+        cases: In any order.
+        skipped: Files that cannot be read, with the reason.
+        notes: What else was left out, counted.
+    """
+
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+
+    def __new__(  # noqa: D102 - described by the class
+        cls, cases: Iterable[Case], skipped: Iterable[Skipped] = (), notes: Iterable[str] = ()
+    ) -> "Inputs":
+        made = super().__new__(cls, sorted(cases, key=lambda c: c.id))
+        made.skipped, made.notes = tuple(skipped), tuple(notes)
+        return made
+
+
+def read_inputs(src: Path, *, salt: bytes = b"") -> Inputs:
+    """Return every image below ``src`` as a Case without a target.
+
+    Where ``src`` is a labelled set (images beside masks, dataset.json, nnU-Net raw) only its images are taken; of an
+    npz container every part.
+
+    Args:
+        src: File or folder.
+        salt: Secret for the pseudonyms of DICOM series and patients.
+
+    Raises:
+        UsageError: No such path.
+        DataError: No image, or none that can be read.
+    """
+    tree = tree_of(src)
+    items, broken = assemble.complete(assemble.with_ids(_items(tree), salt))
+    skipped = (*tree.skipped, *broken)
+    if not items:
+        found = f"None of {len(skipped)} files can be read ({skipped[0].reason})" if skipped else "No image"
+        raise DataError(found, expected="images", where=src.name, remedy="choose the file or folder of the images")
+    cases = [
+        Case(
+            i.id,
+            pseudonym(salt, i.unit.patient or f"case:{i.id}"),
+            {m: (u.source,) for m, u in i.units.items()},
+            part="",
+            facts=dict(i.unit.facts),
+        )
+        for i in items
+    ]
+    return Inputs(cases, skipped, tree.notes)
+
+
+def _items(tree: Tree) -> list[Item]:
+    stacked = [i for p in tree.containers for i in medmnist.items_of(tree, p, labels=False)]
+    if len(tree.containers) > 1:
+        # Two containers count their images alike; the file's name keeps them apart.
+        stacked = [replace(i, id=f"{i.unit.stem}__{i.id}") for i in stacked]
+    for described in (msd, nnunet):
+        try:
+            found = described.recognise(tree, ReadOptions())
+        except LucencyError:
+            # A list that names absent files says nothing against the images that are there.
+            continue
+        if found is not None:
+            return [replace(i, target=None) for i in found.draft.items] + stacked
+    units = [replace(with_channels(u), mask="") for u in pairs.images_among(tree.units)]
+    channels = nnunet.by_case(units)
+    if len(channels) < len(units) and sum(len(c) for c in channels.values()) == len(units):
+        return [Item(c, id=name) for name, c in sorted(channels.items())] + stacked
+    return [Item({"image": u}) for u in units] + stacked

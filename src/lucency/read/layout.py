@@ -1,0 +1,319 @@
+"""What every layout is given and what it answers: a tree of files, a draft of the cohort, the evidence for it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+from lucency.case import Skipped, Source, Target, pseudonym
+from lucency.errors import DataError, LucencyError, UsageError
+from lucency.read import dicom, files, npz
+from lucency.read.table import Table, read_table
+
+#: Names that mark the array of an .npz file that is a mask.
+MASK_ARRAYS = {"mask", "masks", "seg", "segmentation", "label", "labels", "gt"}
+#: Names that mark an .npz array as frames over time.
+TIME_ARRAYS = {"frames", "video", "clip", "cine"}
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user may say about the data.
+
+    Args:
+        layout: Name of the layout, instead of the best evidence.
+        target: Column to learn, or the folder of masks where there are several.
+        patient: Column, or a regular expression with one group, searched in the relative path.
+        test: A further folder, file or table in any layout; its cases become the part "test".
+        salt: Secret of the run; patients and DICOM series are named by salted digests.
+        allow_leak: Go on when supplied parts share a patient.
+        nan: As in :func:`lucency.read.load`; used when masks are looked at.
+    """
+
+    layout: str | None = None
+    target: str | None = None
+    patient: str | None = None
+    test: Path | None = None
+    salt: bytes = b""
+    allow_leak: bool = False
+    nan: float | None = None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One image as it lies on the disk: a file, or the files of one DICOM series.
+
+    Args:
+        path: Relative path that stands for it: the file, or the folder of the series with its first file.
+        source: Without header and checksum, except for DICOM.
+        names: What a table may call it.
+        patient: DICOM Patient ID, or ``""``.
+        facts: From DICOM.
+        uid: For DICOM, what its case id is made from.
+        mask: Array of the same .npz file that is a mask, or ``""``.
+    """
+
+    path: str
+    source: Source
+    names: frozenset[str]
+    patient: str = ""
+    facts: Mapping[str, str | float] = field(default_factory=dict)
+    uid: str = ""
+    mask: str = ""
+
+    @property
+    def stem(self) -> str:
+        """File name without its image suffix."""
+        return files.stem_of(PurePosixPath(self.path).name)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders above it, from the data folder down."""
+        return PurePosixPath(self.path).parts[:-1]
+
+    def __hash__(self) -> int:
+        return hash((self.path, self.source.item))
+
+
+@dataclass(frozen=True)
+class Item:
+    """One case before its files are opened.
+
+    Args:
+        units: By modality name; one, called ``"image"``, in the plain case.
+        target: Word from a folder or table, or the Source of a mask.
+        part: ``"train"``, ``"val"``, ``"test"`` or ``""``.
+        patient: Key that tells patients apart, in clear; ``""`` unknown.
+        facts: For the Case.
+        id: Given by the layout; ``""`` makes it from the file name.
+        spacing: (k, j, i) mm from a table, where the file has none.
+    """
+
+    units: Mapping[str, Unit]
+    target: Target = None
+    part: str = ""
+    patient: str = ""
+    facts: Mapping[str, str | float] = field(default_factory=dict)
+    id: str = ""
+    spacing: tuple[float, float, float] | None = None
+
+    @property
+    def unit(self) -> Unit:
+        """The first modality's image."""
+        return self.units[min(self.units)]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a layout would make of the tree, before any pixel is decoded.
+
+    Args:
+        items: The cases.
+        target_name: Column or folder that gives the target.
+        labels: Mask value to name, where a file says so.
+        ignore: Mask value that means "not annotated".
+        classes: Class names in order, where a file says so.
+        patient_key: How patients were told apart; ``""`` unknown.
+        notes: For the report.
+        skipped: Files that cannot be used.
+        refusals: What forbids reading the data so, should this layout be chosen.
+    """
+
+    items: tuple[Item, ...]
+    target_name: str = ""
+    labels: Mapping[int, str] = field(default_factory=dict)
+    ignore: int | None = None
+    classes: tuple[str, ...] = ()
+    patient_key: str = ""
+    notes: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    refusals: tuple[LucencyError, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A layout's claim on the data, for the preview.
+
+    Args:
+        name: Layout, as ``--layout`` takes it.
+        score: 0 to 1.
+        evidence: Sentences.
+        rows: The first cases it would read: id, image, target, part.
+        draft: All of them.
+    """
+
+    name: str
+    score: float
+    evidence: tuple[str, ...]
+    draft: Draft = field(repr=False)
+
+    @property
+    def rows(self) -> tuple[tuple[str, str, str, str], ...]:
+        """(case, image, target, part) of the first five cases."""
+        return tuple(
+            (
+                i.id or i.unit.stem,
+                i.unit.path,
+                i.target.where if isinstance(i.target, Source) else str(i.target),
+                i.part,
+            )
+            for i in self.draft.items[:5]
+        )
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The visible files of one data folder, or one file.
+
+    Args:
+        root: Absolute folder.
+        paths: Relative posix paths, sorted.
+        only_table: Use this table alone.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    only_table: str = ""
+
+    @cached_property
+    def units(self) -> tuple[Unit, ...]:
+        """Every image of the tree."""
+        plain = [self._unit(p) for p in self.paths if files.SUFFIXES.get(files.suffix_of(p), "dicom") != "dicom"]
+        return tuple(u for u in plain if u is not None) + self._series[0]
+
+    @cached_property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Files that look like images but cannot be opened."""
+        broken = [
+            Skipped(p, "Not readable as npz (a zip archive of arrays)") for p in self.paths if self._broken_npz(p)
+        ]
+        return (*broken, *self._series[1])
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out, counted."""
+        return self._series[2]
+
+    @cached_property
+    def containers(self) -> tuple[str, ...]:
+        """npz files that hold a whole data set."""
+        return tuple(p for p in self.paths if files.suffix_of(p) == ".npz" and is_container(self.arrays(p)))
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """Every table that can be read; a broken one is no table."""
+        named = [self.only_table] if self.only_table else self.paths
+        found = [read_table(self.root / p, p) for p in named if p.lower().endswith(files.TABLE_SUFFIXES)]
+        return tuple(t for t in found if t is not None)
+
+    def arrays(self, path: str) -> npz.Shapes:
+        """Return name to shape and type of a container's arrays; nothing when it cannot be opened."""
+        if path not in self._arrays:
+            try:
+                self._arrays[path] = npz.shapes_of(self.root / path)
+            except Exception:
+                self._arrays[path] = {}
+        return self._arrays[path]
+
+    @cached_property
+    def _arrays(self) -> dict[str, npz.Shapes]:
+        return {}
+
+    def _broken_npz(self, path: str) -> bool:
+        return files.suffix_of(path) == ".npz" and not self.arrays(path)
+
+    def _unit(self, path: str) -> Unit | None:
+        suffix = files.suffix_of(path)
+        # The pixels of .mhd and .nhdr lie in a second file, which has no image suffix.
+        if suffix == ".npz":
+            return self._npz_unit(path)
+        return Unit(path, Source((path,), str(self.root), files.SUFFIXES[suffix]), names_of(path))
+
+    def _npz_unit(self, path: str) -> Unit | None:
+        shapes = {n: s for n, s in self.arrays(path).items() if len(s[0]) >= 2 and s[1].kind in "biuf"}
+        masks = sorted(n for n in shapes if n.lower() in MASK_ARRAYS)
+        images = sorted((n for n in shapes if n not in masks), key=lambda n: (-_voxels(shapes[n][0]), n))
+        if is_container(self.arrays(path)) or not images:
+            return None
+        image = images[0]
+        facts: dict[str, int | float | str | bool | tuple[float, ...]] = {}
+        if image.lower() in TIME_ARRAYS:
+            facts["k_axis"] = "time"
+        mask = next((m for m in masks if shapes[m][0] == shapes[image][0]), "")
+        return Unit(path, Source((path,), str(self.root), "npz", image, header=facts), names_of(path), mask=mask)
+
+    @cached_property
+    def _series(self) -> tuple[tuple[Unit, ...], tuple[Skipped, ...], tuple[str, ...]]:
+        found = [p for p in self.paths if self._maybe_dicom(p)]
+        if not found:
+            return (), (), ()
+        images, skipped, left_out = dicom.grouped(self.root, found)
+        units = tuple(self._series_unit(s) for s in images)
+        notes = tuple(f"{n} DICOM files left out: {why}." for why, n in sorted(left_out.items()))
+        return units, tuple(skipped), notes
+
+    def _maybe_dicom(self, path: str) -> bool:
+        suffix = files.suffix_of(path)
+        if suffix:
+            return files.SUFFIXES[suffix] == "dicom"
+        name = PurePosixPath(path).name
+        plain = "." not in name or re.fullmatch(r"[\d.]+", name) is not None
+        return plain and name.upper() != "DICOMDIR" and files.has_dicom_preamble(self.root / path)
+
+    def _series_unit(self, series: dicom.Series) -> Unit:
+        source = Source(series.paths, str(self.root), "dicom", header=series.header)
+        parents = {str(PurePosixPath(p).parent.name) for p in series.paths}
+        names = {series.uid, series.patient, *(parents if len(parents) == 1 else ())} - {""}
+        if len(series.paths) == 1:
+            names |= names_of(series.paths[0])
+        first = min(series.paths)
+        return Unit(first, source, frozenset(names), series.patient, series.facts, series.uid)
+
+
+def is_container(shapes: npz.Shapes) -> bool:
+    """Tell whether an npz file holds a whole data set: stacked images with a row of labels each."""
+    return any(f"{p}_images" in shapes for p in ("train", "val", "test")) or (
+        "images" in shapes and len(shapes["images"][0]) >= 3
+    )
+
+
+def names_of(path: str) -> frozenset[str]:
+    """Return what a table may call a file: its path or name, with or without suffix."""
+    place = PurePosixPath(path)
+    stem = files.stem_of(place.name)
+    return frozenset({path, place.name, stem, (place.parent / stem).as_posix()})
+
+
+def tree_of(data: Path) -> Tree:
+    """Return the tree of a data folder, of one image file, or of the folder of one table.
+
+    Raises:
+        UsageError: No such path.
+        DataError: An empty folder.
+    """
+    if not data.exists():
+        raise UsageError("No such file or folder", where=data.name, remedy="check the path of the data")
+    data = data.absolute()
+    if data.is_file():
+        if data.name.lower().endswith(files.TABLE_SUFFIXES):
+            return Tree(data.parent, files.listing(data.parent), only_table=data.name)
+        return Tree(data.parent, (data.name,))
+    paths = files.listing(data)
+    if not paths:
+        raise DataError(
+            "The folder is empty", expected="images", where=data.name, remedy="choose the folder that holds the images"
+        )
+    return Tree(data, paths)
+
+
+def case_id_of(unit: Unit, salt: bytes) -> str:
+    """Return the pseudonym of a DICOM series; other images are named by their file."""
+    return pseudonym(salt, unit.uid) if unit.uid else ""
+
+
+def _voxels(shape: tuple[int, ...]) -> int:
+    count = 1
+    for n in shape:
+        count *= n
+    return count

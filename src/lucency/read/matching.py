@@ -1,0 +1,154 @@
+"""Which row of which table speaks of which image."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from lucency.read.files import part_of, stem_of, suffix_of
+from lucency.read.layout import Tree, Unit
+from lucency.read.table import Table, is_missing, number
+
+#: A table whose id column finds fewer rows than this share speaks of something else.
+MIN_FOUND = 0.5
+
+#: Above this share of repeated ids a table lists something finer than images (boxes, findings).
+MAX_REPEATS = 0.1
+
+SEXES = {"m": "M", "male": "M", "男": "M", "f": "F", "female": "F", "女": "F", "o": "O", "other": "O"}
+
+
+@dataclass(frozen=True)
+class Match:
+    """A table matched to the images.
+
+    Args:
+        table: The table.
+        column: The column that names the images.
+        rows: Row number to the images it speaks of; several where it names a folder.
+        absent: Values of the column that name nothing here.
+        repeated: Values that name an image already named.
+        paths: Whether the column names files, so that an absent one is an error.
+    """
+
+    table: Table
+    column: str
+    rows: dict[int, tuple[Unit, ...]]
+    absent: tuple[str, ...]
+    repeated: tuple[str, ...]
+    paths: bool
+
+    @cached_property
+    def by_unit(self) -> dict[Unit, dict[str, str]]:
+        """Image to its row, as column name to value."""
+        return {
+            unit: dict(zip(self.table.columns, self.table.rows[row], strict=True))
+            for row, units in self.rows.items()
+            for unit in units
+        }
+
+
+class Index:
+    """Finds images by what a table calls them: path, name, stem, folder, DICOM key, or as a number."""
+
+    def __init__(self, units: Iterable[Unit]) -> None:
+        self._exact: dict[str, list[Unit]] = {}
+        self._folder: dict[str, list[Unit]] = {}
+        self._number: dict[int, list[Unit]] = {}
+        for unit in units:
+            for name in unit.names:
+                self._exact.setdefault(name, []).append(unit)
+            if unit.folders:
+                self._folder.setdefault(unit.folders[-1], []).append(unit)
+            digits = re.findall(r"\d+", unit.stem)
+            if digits:
+                self._number.setdefault(int(digits[-1]), []).append(unit)
+
+    def find(self, value: str, base: str = "") -> tuple[Unit, ...]:
+        """Return the images that a cell names; ``base`` is the folder of the table."""
+        value = value.strip().replace("\\", "/").removeprefix("./")
+        # From the whole path down to the bare name, with and without suffix: an absolute path of another machine ends
+        # in the same folders.
+        pieces = value.split("/")
+        for tail in ([f"{base}/{value}"] if base else []) + ["/".join(pieces[n:]) for n in range(len(pieces))]:
+            for name in (tail, stem_of(tail)):
+                found = self._exact.get(name, [])
+                if len(found) == 1 or (found and all(u.uid for u in found)):
+                    return tuple(found)
+        if value in self._folder:
+            return tuple(self._folder[value])
+        whole = re.fullmatch(r"0*(\d+)(?:\.0+)?", value)
+        found = self._number.get(int(whole[1]), []) if whole else []
+        return tuple(found) if len(found) == 1 else ()
+
+
+def matches(tree: Tree, units: Iterable[Unit]) -> list[Match]:
+    """Return every table of the tree that speaks of the images, one row for each, best first."""
+    index = Index(units)
+    found = [m for t in tree.tables if (m := match(t, index)) is not None]
+    return sorted(found, key=lambda m: -len(m.by_unit))
+
+
+def match(table: Table, index: Index) -> Match | None:
+    """Return how a table names the images, by the column that names most; None when none does."""
+    trials = [_trial(table, c, index) for c in table.columns if c or table.columns.count(c) == 1]
+    trials = [t for t in trials if t.rows]
+    if not trials:
+        return None
+    named = table.roles.get("image")
+    best = max(trials, key=lambda t: (len(t.by_unit), t.column == named, -table.columns.index(t.column)))
+    asked = len(best.rows) + len(best.absent) + len(best.repeated)
+    if len(best.rows) + len(best.repeated) < MIN_FOUND * asked and not best.paths:
+        return None
+    if len(best.repeated) > MAX_REPEATS * asked:
+        return None
+    return best
+
+
+def _trial(table: Table, column: str, index: Index) -> Match:
+    base = table.path.rpartition("/")[0]
+    rows: dict[int, tuple[Unit, ...]] = {}
+    seen: set[Unit] = set()
+    absent: list[str] = []
+    repeated: list[str] = []
+    values = table.column(column)
+    for row, value in enumerate(values):
+        if is_missing(value):
+            continue
+        units = index.find(value, base)
+        if not units:
+            absent.append(value)
+        elif seen & set(units):
+            repeated.append(value)
+        else:
+            rows[row] = units
+            seen |= set(units)
+    named_files = sum(bool(suffix_of(v)) for v in values) > len(values) / 2
+    return Match(table, column, rows, tuple(absent), tuple(repeated), named_files)
+
+
+def facts_of(match_: Match, row: dict[str, str]) -> dict[str, str | float]:
+    """Return the facts in a row; sexes as M, F, O, ages and times as numbers."""
+    facts: dict[str, str | float] = {}
+    for role in ("age", "time", "event"):
+        value = number(row.get(match_.table.roles.get(role, ""), ""))
+        if value is not None:
+            facts[role] = value
+    for role in ("site", "scanner", "modality", "body_part"):
+        value_text = row.get(match_.table.roles.get(role, ""), "")
+        if not is_missing(value_text):
+            facts[role] = value_text
+    sex = SEXES.get(row.get(match_.table.roles.get("sex", ""), "").lower())
+    return facts | ({"sex": sex} if sex else {})
+
+
+def spacing_of(match_: Match, row: dict[str, str]) -> tuple[float, float, float] | None:
+    """Return (1, p, p) mm from a column of pixel sizes; a number no scanner has is not taken."""
+    value = number(row.get(match_.table.roles.get("spacing", ""), ""))
+    # Microscopes begin below 1 µm; no pixel of a patient's image is wider than 20 mm.
+    return (1.0, value, value) if value is not None and 1e-4 < value < 20.0 else None
+
+
+def part_in(match_: Match, row: dict[str, str]) -> str:
+    """Return the part that a row names, or ``""``."""
+    return part_of(row.get(match_.table.roles.get("part", ""), ""))

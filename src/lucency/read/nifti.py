@@ -1,0 +1,102 @@
+"""NIfTI-1 and -2 files, through nibabel."""
+
+from typing import Any
+
+import numpy as np
+
+from lucency.case import Source
+from lucency.errors import GeometryError, ReadError
+from lucency.image import Image, same_place
+from lucency.read.formats import Header, digest_of_files, unchecked
+from lucency.read.geometry import lps_from_ras, refuse_shear, rescaled
+
+digest = digest_of_files
+
+#: xyzt_units to mm (nifti1.h); an unset unit is taken as mm, as every viewer does.
+UNIT_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+
+
+def header(source: Source) -> Header:
+    """Return the header facts; the voxels stay on the disk."""
+    file = _open(source)
+    channels, size = _shape(file, source)
+    spacing = np.linalg.norm(_affine(file, source)[:3, :3], axis=0)
+    return {
+        "size": tuple(int(n) for n in size),
+        "spacing": tuple(float(s) for s in spacing),
+        "channels": channels,
+        "dtype": str(file.get_data_dtype().newbyteorder("=")),
+        "spacing_known": True,
+    }
+
+
+def pixels(source: Source) -> Image:
+    """Return the image; see :func:`lucency.read.load`."""
+    file = _open(source)
+    channels, size = _shape(file, source)
+    affine = _affine(file, source)
+    raw = np.asanyarray(file.dataobj.get_unscaled())
+    raw = raw.astype(raw.dtype.newbyteorder("="), copy=False)
+    slope, intercept = file.dataobj.slope, file.dataobj.inter
+    array = rescaled(raw, float(slope), float(intercept)).reshape((*size[::-1], channels))
+    # Stored (i, j, k, c); the transpose is a view, and one copy makes it contiguous.
+    return unchecked(np.ascontiguousarray(array.T), affine)
+
+
+def _open(source: Source) -> Any:
+    import nibabel  # noqa: PLC0415 - slow to import
+
+    path = source.files[0]
+    if path.stat().st_size == 0:
+        raise ReadError("The file is empty (0 bytes)", where=source.where, remedy="fetch or export it again")
+    return nibabel.load(path)
+
+
+def _shape(file: Any, source: Source) -> tuple[int, tuple[int, int, int]]:
+    """Return channels and (K, J, I)."""
+    shape = [int(n) for n in file.shape]
+    while len(shape) > 3 and shape[-1] == 1:
+        shape.pop()
+    shape += [1] * (3 - len(shape))
+    # A vector image stores its channels on axis 5 (nifti1.h, NIFTI_INTENT_VECTOR).
+    if len(shape) == 5 and shape[3] == 1:
+        shape = [*shape[:3], shape[4]]
+    elif len(shape) == 4 and source.header.get("axes") != "channels":
+        raise ReadError(
+            f"Four axes, {shape[3]} volumes in one file",
+            expected="one volume, or a dataset.json that names the channels",
+            where=source.where,
+            remedy="say what the volumes are: name them under 'modality' in dataset.json, or split the file",
+        )
+    if len(shape) > 4:
+        raise ReadError(f"{len(shape)} axes", expected="3 or 4", where=source.where, remedy="split the file")
+    return (shape[3] if len(shape) == 4 else 1), (shape[2], shape[1], shape[0])
+
+
+def _affine(file: Any, source: Source) -> np.ndarray:
+    """Return the LPS affine in mm, refusing two headers that disagree and axes that are not at right angles."""
+    top = file.header
+    scale = UNIT_MM.get(top.get_xyzt_units()[0], 1.0) if hasattr(top, "get_xyzt_units") else 1.0
+    affine = np.array(file.affine, dtype=np.float64)
+    affine[:3] *= scale
+    if hasattr(top, "get_sform"):
+        sform, has_sform = top.get_sform(coded=True)
+        qform, has_qform = top.get_qform(coded=True)
+        if has_sform and has_qform:
+            _refuse_conflict(np.array(sform), np.array(qform), file.shape, source)
+    refuse_shear(affine, source.where)
+    return lps_from_ras(affine)
+
+
+def _refuse_conflict(sform: np.ndarray, qform: np.ndarray, shape: tuple[int, ...], source: Source) -> None:
+    """Refuse two places for one image; a tenth of a voxel is rounding, more is another place."""
+    refuse_shear(sform, source.where)
+    finest = float(np.linalg.norm(sform[:3, :3], axis=0).min())
+    size = (*shape[:3], 1, 1, 1)[:3]
+    if not same_place(sform, qform, size, tolerance_mm=0.1 * finest):
+        raise GeometryError(
+            "sform and qform put the image at two different places",
+            expected="one place in the patient",
+            where=source.where,
+            remedy="keep the right one: set the code of the other to 0 or write both alike, then read again",
+        )
