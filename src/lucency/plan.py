@@ -106,10 +106,32 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """What a rehearsal of the plan took on this machine.
+
+    Args:
+        step_s: One training step.
+        predict_s: One member's output for one case.
+        score_s: Decoding and scoring one case.
+        memory_mib: Peak memory so far, the rehearsal's step and prediction included.
+        store_mib: Prepared arrays that training keeps at hand.
+        channels_last: The faster memory layout.
+    """
+
+    step_s: float
+    predict_s: float
+    score_s: float
+    memory_mib: float
+    store_mib: float
+    channels_last: bool = False
+
+
+@dataclass(frozen=True)
 class Needs:
     """What a task asks of the planner.
 
     Args:
+        task: Registry name of the task that asks.
         network: Registry name of the default network.
         outputs: Channels of the head.
         dense: One output per voxel (masks) instead of one per image.
@@ -117,6 +139,7 @@ class Needs:
         reasons: Why, for each of them.
     """
 
+    task: str
     network: str
     outputs: int
     dense: bool
@@ -140,6 +163,7 @@ class Plan:
         ignore: Mask value that means "not annotated".
         grid: See :class:`Grid`.
         patch: (K, J, I) the network sees at once while training.
+        tile: (K, J, I) the largest block the network sees at once while predicting; larger images go in tiles.
         batch: Patches or images per step.
         normalisation: See :class:`Normalisation`.
         augmentation: Transform to its strength; 0 or absent is off.
@@ -180,6 +204,7 @@ class Plan:
     classes: tuple[str, ...] = ()
     labels: Mapping[int, str] = field(default_factory=dict)
     ignore: int | None = None
+    tile: tuple[int, int, int] = (0, 0, 0)
     accelerator: str = "cpu"
     channels_last: bool = False
     compile: bool = False

@@ -1,0 +1,111 @@
+"""Augmentation of whole batches at once: one warp, then intensities. What is safe is the plan's decision."""
+
+from collections.abc import Mapping
+
+import torch
+from torch.nn import functional
+
+#: Axes by name, counted from the end of a tensor.
+AXES = {"k": -3, "j": -2, "i": -1}
+
+
+def augment(
+    images: torch.Tensor,
+    masks: torch.Tensor | None,
+    strengths: Mapping[str, float],
+    generator: torch.Generator,
+    spacing: tuple[float, ...] = (),
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return a batch seen anew: turned, scaled, shifted, mirrored, brighter, noisier.
+
+    Args:
+        images: (B, C, J, I) or (B, C, K, J, I) float32, normalised.
+        masks: (B, J, I) or (B, K, J, I) int64, or None.
+        strengths: ``rotate`` (degrees in the plane of the slice, standard range ±), ``tilt`` (degrees out of it),
+            ``scale``, ``shift`` (shares of the image), ``contrast``, ``brightness`` (of one standard deviation),
+            ``gamma``, ``noise`` (standard deviation), ``flip_k``, ``flip_j``, ``flip_i`` (probability),
+            ``cutout`` (side as a share). Absent or 0 is off.
+        generator: Everything random comes from it.
+        spacing: Voxel size per spatial axis; turns are rigid in mm. Empty means equal.
+    """
+    on = {name: value for name, value in strengths.items() if value}
+    if any(name in on for name in ("rotate", "tilt", "scale", "shift")):
+        theta = _warps(images, on, generator, spacing or (1.0,) * (images.ndim - 2))
+        grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+        images = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+        if masks is not None:
+            warped = functional.grid_sample(masks.unsqueeze(1).float(), grid, mode="nearest", align_corners=False)
+            masks = warped.squeeze(1).round().long()
+    for name, axis in AXES.items():
+        if f"flip_{name}" in on:
+            chosen = _uniform((len(images),), 0, 1, generator) < on[f"flip_{name}"]
+            images[chosen] = images[chosen].flip(axis)
+            if masks is not None:
+                masks[chosen] = masks[chosen].flip(axis)
+    return _intensities(images, on, generator), masks
+
+
+def _warps(
+    images: torch.Tensor, on: Mapping[str, float], generator: torch.Generator, spacing: tuple[float, ...]
+) -> torch.Tensor:
+    """Return (B, dims, dims + 1) maps in the normalised x, y(, z) coordinates of ``grid_sample``."""
+    n, dims = len(images), images.ndim - 2
+    turn = _rotation(_angles(n, on.get("rotate", 0.0), generator), (0, 1), dims)
+    if dims == 3 and "tilt" in on:
+        turn = turn @ _rotation(_angles(n, on["tilt"], generator), (0, 2), dims)
+        turn = turn @ _rotation(_angles(n, on["tilt"], generator), (1, 2), dims)
+    scale = torch.exp(_uniform((n, 1, 1), -1, 1, generator) * on.get("scale", 0.0))
+    # Normalised coordinates stretch with the image, so the turn is made in mm and brought back.
+    extent = torch.tensor([s * n_voxels for s, n_voxels in zip(spacing, images.shape[2:], strict=True)][::-1])
+    linear = turn * scale * extent[None, None, :] / extent[None, :, None]
+    shift = _uniform((n, dims, 1), -2, 2, generator) * on.get("shift", 0.0)
+    return torch.cat([linear, shift], dim=2)
+
+
+def _angles(n: int, degrees: float, generator: torch.Generator) -> torch.Tensor:
+    return torch.deg2rad(_uniform((n,), -degrees, degrees, generator)) if degrees else torch.zeros(n)
+
+
+def _rotation(angle: torch.Tensor, plane: tuple[int, int], dims: int) -> torch.Tensor:
+    turn = torch.eye(dims).repeat(len(angle), 1, 1)
+    a, b = plane
+    turn[:, a, a] = turn[:, b, b] = angle.cos()
+    turn[:, a, b], turn[:, b, a] = -angle.sin(), angle.sin()
+    return turn
+
+
+def _intensities(images: torch.Tensor, on: Mapping[str, float], generator: torch.Generator) -> torch.Tensor:
+    shape = (len(images), images.shape[1], *(1 for _ in images.shape[2:]))
+    if "gamma" in on:
+        # Around the image's own range, so that the exponent has a meaning for normalised numbers.
+        low, high = images.amin(), images.amax()
+        power = torch.exp(_uniform(shape, -1, 1, generator) * on["gamma"])
+        images = (((images - low) / (high - low + 1e-6)) ** power) * (high - low) + low
+    if "contrast" in on:
+        images = images * (1 + _uniform(shape, -1, 1, generator) * on["contrast"])
+    if "brightness" in on:
+        images = images + _uniform(shape, -1, 1, generator) * on["brightness"]
+    if "noise" in on:
+        level = _uniform(shape, 0, 1, generator) * on["noise"]
+        images = images + torch.randn(images.shape, generator=generator) * level
+    if "cutout" in on:
+        images = _cutout(images, on["cutout"], generator)
+    return images
+
+
+def _cutout(images: torch.Tensor, side: float, generator: torch.Generator) -> torch.Tensor:
+    """Set one box of every image to its mean (DeVries 2017, doi 10.48550/arXiv.1708.04552)."""
+    inside = torch.ones(len(images), 1, *(1 for _ in images.shape[2:]), dtype=torch.bool)
+    for axis, n in enumerate(images.shape[2:], start=2):
+        centre = _uniform((len(images),), 0, n, generator)
+        place = torch.arange(n)[None] + 0.5
+        near = (place - centre[:, None]).abs() <= side * n / 2
+        view = [len(images)] + [1] * (images.ndim - 1)
+        view[axis] = n
+        inside = inside & near.view(view)
+    mean = images.mean(dim=tuple(range(2, images.ndim)), keepdim=True)
+    return torch.where(inside, mean, images)
+
+
+def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> torch.Tensor:
+    return torch.rand(shape, generator=generator) * (high - low) + low

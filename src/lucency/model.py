@@ -1,0 +1,147 @@
+"""A trained model as a folder that can be checked and loaded without running anything in it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from lucency import __version__, record
+from lucency.calibration import Calibration
+from lucency.errors import ModelError
+from lucency.plan import Plan
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Plan, weights, calibration, card and manifest. No case id, path or picture is inside.
+
+    Args:
+        folder: Where it lies.
+        plan: What was decided.
+        calibration: What was learned after training.
+        members: Names of the weight files, one per trained fold.
+        digest: SHA-256 of the manifest.
+    """
+
+    folder: Path
+    plan: Plan
+    calibration: Calibration
+    members: tuple[str, ...]
+    digest: str
+
+    def weights(self, member: str) -> dict[str, torch.Tensor]:
+        """Return the tensors of one member; they were verified on load."""
+        return load_weights(self.folder / f"{member}.safetensors")
+
+
+def save(
+    folder: Path,
+    plan: Plan,
+    calibration: Calibration,
+    weights: Mapping[str, Mapping[str, torch.Tensor]],
+    card: str,
+) -> Model:
+    """Write a model folder, the manifest last.
+
+    Args:
+        folder: ``RUN/model``.
+        plan: As trained.
+        calibration: From out-of-fold predictions.
+        weights: Member name (``fold0`` …) to tensors.
+        card: Model card, Markdown; no case ids.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    (folder / MANIFEST).unlink(missing_ok=True)
+    record.write(folder / "plan.json", plan)
+    record.write(folder / "calibration.json", calibration)
+    for member, tensors in weights.items():
+        save_weights(folder / f"{member}.safetensors", tensors)
+    record.write_text(folder / "card.md", card)
+    names = ["plan.json", "calibration.json", "card.md", *(f"{m}.safetensors" for m in sorted(weights))]
+    files = {name: _sha256(folder / name) for name in names}
+    record.write(folder / MANIFEST, {"lucency": __version__, "files": files})
+    return load(folder)
+
+
+def replace_card(folder: Path, card: str) -> Model:
+    """Write the card anew, as the report knows more than training did, and the manifest with it."""
+    manifest = record.read_object(folder / MANIFEST)
+    record.write_text(folder / "card.md", card)
+    manifest["files"]["card.md"] = _sha256(folder / "card.md")
+    record.write(folder / MANIFEST, manifest)
+    return load(folder)
+
+
+def load(folder: Path) -> Model:
+    """Load a model folder (or the run that holds one), checking every byte against the manifest.
+
+    Raises:
+        ModelError: A file is missing or was changed, or the model comes from a later version.
+    """
+    if not (folder / MANIFEST).exists() and (folder / "model" / MANIFEST).exists():
+        folder = folder / "model"
+    if not (folder / MANIFEST).exists():
+        raise ModelError(
+            "No model here",
+            expected=f"{MANIFEST}, written by training",
+            where=folder.name,
+            remedy="finish 'lucency fit'",
+        )
+    manifest = record.read_object(folder / MANIFEST)
+    for name, digest in manifest["files"].items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise ModelError("File of the model is missing", where=name, remedy="copy the whole model folder again")
+        if _sha256(path) != digest:
+            raise ModelError(
+                "File was changed after training: its SHA-256 differs from the manifest's",
+                where=name,
+                remedy="take the model from its source again; do not use this copy",
+            )
+    plan = record.read(Plan, folder / "plan.json")
+    calibration = record.read(Calibration, folder / "calibration.json")
+    members = tuple(sorted(Path(n).stem for n in manifest["files"] if n.endswith(".safetensors")))
+    digest = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()
+    return Model(folder, plan, calibration, members, digest)
+
+
+def save_weights(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str] | None = None) -> None:
+    """Write tensors in the safetensors format, whole or not at all."""
+    plain = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    record.write_bytes(path, save_tensors(plain, metadata=dict(facts or {})))
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read tensors from a safetensors file; nothing is executed.
+
+    Raises:
+        ModelError: Not a safetensors file.
+    """
+    try:
+        return load_tensors(path.read_bytes())
+    except safetensors.SafetensorError as error:
+        raise ModelError(f"Weights cannot be read ({error})", where=path.name, remedy="restore the file") from None
+
+
+def load_facts(path: Path) -> dict[str, str]:
+    """Return the text facts stored beside the tensors."""
+    with safetensors.safe_open(str(path), framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+def _sha256(path: Path) -> str:
+    state = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            state.update(chunk)
+    return state.hexdigest()

@@ -1,0 +1,101 @@
+"""Networks by name: each file of this folder holds one family, a decorated function that returns a body.
+
+A body turns a batch into feature maps, fine to coarse; the task adds the head. To add a network, add a file with
+one function under :func:`network`; nothing else needs to learn its name.
+"""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+
+import torch
+from torch import nn
+
+from lucency.errors import UsageError
+
+
+class Body(nn.Module):
+    """Feature maps of a batch, fine to coarse.
+
+    Attributes:
+        channels: Channels of each map.
+        strides: Downsampling of each map against the input, per spatial axis.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[tuple[int, ...], ...]
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return the maps of ``x``, (B, C, J, I) or (B, C, K, J, I)."""
+        raise NotImplementedError
+
+
+Build = Callable[..., Body]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A registered network.
+
+    Args:
+        name: Registry name.
+        build: ``build(channels, dims, **options)``.
+        doi: The paper.
+    """
+
+    name: str
+    build: Build
+    doi: str
+
+
+_found: dict[str, Network] = {}
+
+
+def network(name: str, *, doi: str) -> Callable[[Build], Build]:
+    """Register the decorated function as network ``name``; ``doi`` is its paper."""
+
+    def register(build: Build) -> Build:
+        _found[name] = Network(name, build, doi)
+        return build
+
+    return register
+
+
+@cache
+def every_network() -> Mapping[str, Network]:
+    """Return all networks of this folder and of the entry points ``lucency.networks``."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    for point in entry_points(group="lucency.networks"):
+        point.load()
+    return dict(sorted(_found.items()))
+
+
+def body(name: str, channels: int, dims: int, options: Mapping[str, object]) -> Body:
+    """Build network ``name``.
+
+    Args:
+        name: Registry name.
+        channels: Input channels.
+        dims: 2 or 3.
+        options: Keyword arguments of its function.
+
+    Raises:
+        UsageError: No such network or option; the message names the nearest.
+    """
+    known = every_network()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        raise UsageError(
+            f"No network {name!r}", expected=", ".join(known), remedy=f"did you mean {near[0]!r}?" if near else ""
+        )
+    accepted = [p for p in inspect.signature(known[name].build).parameters if p not in ("channels", "dims")]
+    for option in options:
+        if option not in accepted:
+            raise UsageError(f"Network {name!r} has no option {option!r}", expected=", ".join(accepted))
+    return known[name].build(channels, dims, **options)

@@ -1,0 +1,75 @@
+"""What the families share: convolutions by dimension, instance normalisation, strides as text."""
+
+import torch
+from torch import nn
+
+from lucency.errors import UsageError
+
+#: Slope of the leaky rectifier; the value nnU-Net made common (doi 10.1038/s41592-020-01008-z).
+SLOPE = 0.01
+
+
+def convolution(dims: int, inputs: int, outputs: int, kernel: tuple[int, ...], stride: tuple[int, ...]) -> nn.Module:
+    """Return a convolution without bias that keeps the size but for its stride."""
+    kind = nn.Conv3d if dims == 3 else nn.Conv2d
+    padding = tuple(k // 2 for k in kernel)
+    return kind(inputs, outputs, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
+
+
+def instance_norm(channels: int) -> nn.Module:
+    """Return instance normalisation, as a group norm with one channel a group.
+
+    The arithmetic is that of InstanceNorm (doi 10.48550/arXiv.1607.08022); torch's group norm runs it
+    1.2 to 3 times as fast in bf16 on processors (benchmarks/layers.py).
+    """
+    return nn.GroupNorm(channels, channels)
+
+
+class Bridge(nn.Module):
+    """The skip connection of a residual block: identity, or mean pooling and a 1 × 1 convolution."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int, stride: tuple[int, ...]) -> None:
+        super().__init__()
+        steps: list[nn.Module] = []
+        if any(s > 1 for s in stride):
+            pool = nn.AvgPool3d if dims == 3 else nn.AvgPool2d
+            steps.append(pool(stride, stride, ceil_mode=True))  # type: ignore[arg-type]
+        if inputs != outputs:
+            steps.append(convolution(dims, inputs, outputs, (1,) * dims, (1,) * dims))
+        self.steps = nn.Sequential(*steps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x`` in the shape of the block's output."""
+        out: torch.Tensor = self.steps(x)
+        return out
+
+
+def parse_strides(text: str, dims: int) -> list[tuple[int, ...]]:
+    """Read ``"2x2x2,1x2x2"`` (one entry a level) as tuples.
+
+    Raises:
+        UsageError: An entry without ``dims`` whole numbers.
+    """
+    strides = [tuple(int(n) for n in level.split("x")) for level in text.split(",") if level]
+    if not strides or any(len(s) != dims for s in strides):
+        raise UsageError(
+            f"Strides {text!r}", expected=f"levels of {dims} numbers such as {','.join(['x'.join('2' * dims)] * 2)}"
+        )
+    return strides
+
+
+def cumulative(strides: list[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Return the total stride after each level, level 0 (no stride) first."""
+    total = [(1,) * len(strides[0])]
+    for stride in strides:
+        total.append(tuple(a * b for a, b in zip(total[-1], stride, strict=True)))
+    return tuple(total)
+
+
+def start_weights(module: nn.Module) -> None:
+    """Draw convolution weights after He (doi 10.1109/ICCV.2015.123); biases start at 0."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+            nn.init.kaiming_normal_(part.weight, a=SLOPE)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

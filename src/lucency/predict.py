@@ -1,0 +1,225 @@
+"""From an image to a prediction in the patient's own coordinates: tiles, mirrored copies, members, undo of prepare."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from lucency.case import Case, Prediction
+from lucency.errors import DataError, ModelError
+from lucency.model import Model
+from lucency.plan import Plan
+from lucency.prepare import Prepared, images_of, prepare_image
+from lucency.tasks import Task, task_named
+
+#: Neighbouring tiles overlap by this share; half is the field's habit and hides the seams.
+OVERLAP = 0.5
+
+#: Standard deviation of a tile's weight as a share of its side (Isensee 2021, doi 10.1038/s41592-020-01008-z).
+GAUSS = 1 / 8
+
+
+def device_of(plan: Plan) -> str:
+    """Return where the network runs: the plan's accelerator if this machine has it, else the processor."""
+    return "cuda" if plan.accelerator == "cuda" and torch.cuda.is_available() else "cpu"
+
+
+def autocast(plan: Plan) -> torch.autocast:
+    """Return the precision the plan asks for, as a context."""
+    return torch.autocast(device_of(plan), dtype=torch.bfloat16, enabled=plan.precision == "bf16")
+
+
+def memory_format(plan: Plan) -> torch.memory_format:
+    """Return the memory layout the plan asks for."""
+    if not plan.channels_last:
+        return torch.contiguous_format
+    return torch.channels_last_3d if plan.dims == 3 else torch.channels_last
+
+
+def raw_outputs(net: nn.Module, arrays: Iterable[np.ndarray], plan: Plan, *, dense: bool) -> Iterator[np.ndarray]:
+    """Yield the network's output for each prepared array, mirrored copies averaged.
+
+    Args:
+        net: In eval mode.
+        arrays: (C, K, J, I) float each.
+        plan: Precision, tile, mirrors.
+        dense: One output per voxel.
+
+    Yields:
+        (L,) float32, or (L, K, J, I) float32 on the array's own grid.
+    """
+    for group in _same_size(arrays, limit=_images_at_once(plan)):
+        batch = torch.from_numpy(np.stack(group).astype(np.float32))
+        out = _mirrored(net, batch, plan, dense=dense)
+        yield from out.float().cpu().numpy()
+
+
+def _images_at_once(plan: Plan) -> int:
+    """Return how many whole images a pass may hold: as many voxels as the largest tile, at least one image."""
+    one = int(np.prod(plan.grid.size))
+    return max(1, min(256, int(np.prod(plan.tile)) * 2 // max(one, 1))) if plan.grid.mode == "fit" else 1
+
+
+def _same_size(arrays: Iterable[np.ndarray], limit: int) -> Iterator[list[np.ndarray]]:
+    group: list[np.ndarray] = []
+    for array in arrays:
+        if group and (array.shape != group[0].shape or len(group) >= limit):
+            yield group
+            group = []
+        group.append(array)
+    if group:
+        yield group
+
+
+@torch.inference_mode()
+def _mirrored(net: nn.Module, batch: torch.Tensor, plan: Plan, *, dense: bool) -> torch.Tensor:
+    """Average the outputs over every combination of the plan's mirror axes."""
+    axes = {"k": -3, "j": -2, "i": -1}
+    total: torch.Tensor | None = None
+    views = [c for n in range(len(plan.tta) + 1) for c in itertools.combinations(plan.tta, n)]
+    for view in views:
+        flips = [axes[a] for a in view]
+        out = _whole_or_tiled(net, batch.flip(flips) if flips else batch, plan, dense=dense)
+        if dense and flips:
+            out = out.flip(flips)
+        total = out if total is None else total + out
+    if total is None:
+        raise ModelError("No view of the image was predicted", remedy="report this as a bug")
+    return total / len(views)
+
+
+def _whole_or_tiled(net: nn.Module, batch: torch.Tensor, plan: Plan, *, dense: bool) -> torch.Tensor:
+    size = batch.shape[2:]
+    if not dense or all(n <= t for n, t in zip(size, plan.tile, strict=True)):
+        return _forward(net, batch, plan, dense=dense)
+    tile = [min(n, t) for n, t in zip(size, plan.tile, strict=True)]
+    starts = [_starts(n, t) for n, t in zip(size, tile, strict=True)]
+    weight = _gauss(tuple(tile))
+    total: torch.Tensor | None = None
+    weights = torch.zeros(tuple(size))
+    for place in itertools.product(*starts):
+        window = tuple(slice(a, a + t) for a, t in zip(place, tile, strict=True))
+        out = _forward(net, batch[(slice(None), slice(None), *window)], plan, dense=True).float().cpu()
+        if total is None:
+            total = torch.zeros(len(batch), out.shape[1], *size)
+        total[(slice(None), slice(None), *window)] += out * weight
+        weights[window] += weight
+    if total is None:
+        raise DataError("An image without voxels")
+    return total / weights
+
+
+def _starts(n: int, tile: int) -> list[int]:
+    """Return where tiles begin so that they cover ``n`` evenly with at least the wanted overlap."""
+    if n <= tile:
+        return [0]
+    count = int(np.ceil((n - tile) / (tile * (1 - OVERLAP)))) + 1
+    return [round(a) for a in np.linspace(0, n - tile, count)]
+
+
+@cache
+def _gauss(tile: tuple[int, ...]) -> torch.Tensor:
+    weight = torch.ones(tile)
+    for axis, n in enumerate(tile):
+        place = (torch.arange(n) - (n - 1) / 2) / max(n * GAUSS, 1e-6)
+        view = [1] * len(tile)
+        view[axis] = n
+        weight = weight * torch.exp(-0.5 * place**2).view(view)
+    # A floor keeps the far corners from dividing 0 by 0.
+    return weight.clamp(min=float(weight.max()) * 1e-3)
+
+
+def _forward(net: nn.Module, batch: torch.Tensor, plan: Plan, *, dense: bool) -> torch.Tensor:
+    """Run the network on (B, C, K, J, I), padded to the network's stride and cropped back."""
+    size = batch.shape[2:]
+    step = total_stride(net, plan)
+    pads: list[int] = []
+    for n, s in zip(reversed(size), reversed(step), strict=True):
+        pads += [0, -n % s if dense else 0]
+    x = nn.functional.pad(batch, pads) if any(pads) else batch
+    x = x[:, :, 0] if plan.dims == 2 else x
+    x = x.to(device_of(plan)).contiguous(memory_format=memory_format(plan))
+    with autocast(plan):
+        out: torch.Tensor = net(x)
+    if not dense:
+        return out
+    out = out[:, :, None] if plan.dims == 2 else out
+    return out[:, :, : size[0], : size[1], : size[2]]
+
+
+def total_stride(net: nn.Module, plan: Plan) -> tuple[int, int, int]:
+    """Return (k, j, i): what the network's input must be a multiple of."""
+    for part in net.modules():
+        strides = getattr(part, "strides", None)
+        if isinstance(strides, tuple) and strides:
+            last = tuple(int(s) for s in strides[-1])
+            return (1, last[0], last[1]) if plan.dims == 2 else (last[0], last[1], last[2])
+    return (1, 1, 1)
+
+
+def networks(model: Model, task: Task) -> list[nn.Module]:
+    """Return the members of a model, ready to predict."""
+    nets = []
+    for member in model.members:
+        net = task.build(model.plan)["net"]
+        net.load_state_dict(model.weights(member))
+        nets.append(net.eval().to(device_of(model.plan)).to(memory_format=memory_format(model.plan)))  # type: ignore[call-overload]
+    return nets
+
+
+def ensemble(nets: Sequence[nn.Module], arrays: Sequence[np.ndarray], model: Model, task: Task) -> Iterator[np.ndarray]:
+    """Yield the members' mean activated output for each array; each member is scaled, then averaged."""
+    streams = [raw_outputs(net, arrays, model.plan, dense=task.dense) for net in nets]
+    for outputs in zip(*streams, strict=True):
+        total: np.ndarray | None = None
+        for raw in outputs:
+            active = task.activate(torch.from_numpy(raw)[None], model.calibration)[0].numpy()
+            total = active if total is None else total + active
+        if total is not None:
+            yield total / len(outputs)
+
+
+def predict(model: Model, cases: Iterable[Case], *, nan: float | None = None) -> Iterator[Prediction]:
+    """Yield a prediction per case, in order, each in the coordinates of its own source.
+
+    Args:
+        model: Loaded and thereby verified.
+        cases: Labelled or not.
+        nan: Value to put in place of NaN and infinite voxels; None refuses them.
+
+    Raises:
+        DataError: An image the model was not made for (modality, channels, 2-D against 3-D).
+    """
+    task = task_named(model.plan.task)
+    nets = networks(model, task)
+    for case in cases:
+        prepared = prepare_case(case, model.plan, nan)
+        output = next(ensemble(nets, [prepared.array], model, task))
+        yield replace(task.decode(output, case, prepared, model.plan, model.calibration), model=model.digest)
+
+
+def prepare_case(case: Case, plan: Plan, nan: float | None = None) -> Prepared:
+    """Load and prepare one case, with errors that name it."""
+    _check_modality(case, plan)
+    try:
+        return prepare_image(images_of(case, plan, nan), plan)
+    except DataError as error:
+        where = error.where or case.sources[0].where
+        raise type(error)(error.found, expected=error.expected, where=where, remedy=error.remedy) from error
+
+
+def _check_modality(case: Case, plan: Plan) -> None:
+    """Refuse an image whose header says another modality than all training images had."""
+    trained = str(plan.task_options.get("modality", ""))
+    given = str(case.sources[0].header.get("modality", ""))
+    if trained and given and trained != given:
+        raise DataError(
+            f"The image is {given}",
+            expected=f"{trained}, which the model was trained on",
+            where=case.sources[0].where,
+            remedy="use a model trained on this modality",
+        )

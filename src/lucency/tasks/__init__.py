@@ -1,0 +1,193 @@
+"""Tasks by name: each file of this folder holds one. To add a task, add a file; nobody else learns its name.
+
+The contract is :class:`Task`. It is the plan of the house (docs/decisions/0003-task-contract.md) plus what evaluation
+asks: how cases are summed up and compared.
+"""
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from lucency.calibration import Calibration
+from lucency.case import Case, Cohort, Prediction
+from lucency.errors import DataError, UsageError
+from lucency.plan import Needs, Option, Plan
+from lucency.prepare import Prepared
+from lucency.profile import Profile
+from lucency.statistics import Metric
+
+
+@dataclass
+class Batch:
+    """What the loop hands to ``losses``.
+
+    Args:
+        images: (B, C, J, I) or (B, C, K, J, I), augmented, on the device.
+        targets: (B,) numbers, or (B, J, I) / (B, K, J, I) int64 masks.
+        options: The plan's ``task_options``.
+        progress: 0 at the first step, 1 at the last.
+    """
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    options: Mapping[str, Option] = field(default_factory=dict)
+    progress: float = 0.0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A held-out case with its prediction, as evaluation keeps it.
+
+    Args:
+        case: Case id.
+        patient: Salted digest.
+        truth: Class name, or "".
+        prediction: Label and probabilities; masks are not kept.
+        scores: What ``score`` gave.
+    """
+
+    case: str
+    patient: str
+    truth: str
+    label: str
+    probabilities: Mapping[str, float]
+    scores: Mapping[str, float]
+    doubt: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measures:
+    """A part summed up: see :class:`lucency.evaluate.Part` for the fields."""
+
+    metrics: Mapping[str, Metric]
+    by_label: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[int]]] = field(default_factory=dict)
+    confusion: tuple[tuple[int, ...], ...] = ()
+
+
+class Task(Protocol):
+    """What the rooms ask of a task."""
+
+    #: Registry name.
+    name: str
+    #: One output per voxel (tiled prediction, mirrored back) instead of one per image.
+    dense: bool
+    #: The metric that the report's first line quotes and that comparisons use.
+    headline: str
+
+    def suits(self, cohort: Cohort) -> float:
+        """Return 0 (not for these targets) to 1 (made for them)."""
+        ...
+
+    def needs(self, profile: Profile) -> Needs:
+        """Say what the planner must provide."""
+        ...
+
+    def build(self, plan: Plan) -> dict[str, nn.Module]:
+        """Return the trained parts by name. In eval mode ``net`` gives raw output, in training what losses need."""
+        ...
+
+    def target(self, case: Case, plan: Plan) -> "np.ndarray | int | float | None":
+        """Return the thing to learn, on the network's grid."""
+        ...
+
+    def losses(
+        self, parts: Mapping[str, nn.Module], batch: Batch, rng: torch.Generator
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield ``(part, loss)`` in order; the next is formed only after the part has been stepped."""
+        ...
+
+    def activate(self, raw: torch.Tensor, calibration: Calibration) -> torch.Tensor:
+        """Turn one member's (B, L, ...) output into what may be averaged over members: scaled, then averaged."""
+        ...
+
+    def calibrate(
+        self, raw: Sequence[np.ndarray], targets: Sequence["np.ndarray | float"], plan: Plan, rng: np.random.Generator
+    ) -> Calibration:
+        """Learn from out-of-fold raw outputs, (L,) or (L, K, J, I) each, what is learned after training."""
+        ...
+
+    def decode(
+        self, output: np.ndarray, case: Case, prepared: Prepared, plan: Plan, calibration: Calibration
+    ) -> Prediction:
+        """Turn the members' mean activated output, (L,) or (L, K, J, I), into a prediction in the patient."""
+        ...
+
+    def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
+        """Return named numbers for one case, on the source's own grid."""
+        ...
+
+    def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
+        """Sum up a part, the headline first."""
+        ...
+
+    def compare(
+        self, ours: Sequence[Judged], theirs: Sequence[Judged], plan: Plan, rng: np.random.Generator
+    ) -> tuple[Metric, float | None, str]:
+        """Return (our headline minus theirs, p, test) on the same cases, paired by patient."""
+        ...
+
+    def perfect(self, target: "np.ndarray | float | int", plan: Plan) -> np.ndarray:
+        """Return the activated output of a network that is right; kept for the contract tests."""
+        ...
+
+
+_found: dict[str, Task] = {}
+
+
+def task(cls: type[Any]) -> type[Any]:
+    """Register the decorated class under its ``name``."""
+    instance: Task = cls()
+    _found[instance.name] = instance
+    return cls
+
+
+@cache
+def every_task() -> Mapping[str, Task]:
+    """Return all tasks of this folder and of the entry points ``lucency.tasks``."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    for point in entry_points(group="lucency.tasks"):
+        point.load()
+    return dict(sorted(_found.items()))
+
+
+def task_named(name: str) -> Task:
+    """Return task ``name``.
+
+    Raises:
+        UsageError: No such task; the message lists them.
+    """
+    known = every_task()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        raise UsageError(
+            f"No task {name!r}", expected=", ".join(known), remedy=f"did you mean {near[0]!r}?" if near else ""
+        )
+    return known[name]
+
+
+def task_for(cohort: Cohort) -> Task:
+    """Return the task that suits the cohort's targets best.
+
+    Raises:
+        DataError: None does.
+    """
+    fits = {t.name: t.suits(cohort) for t in every_task().values()}
+    best = max(fits, key=lambda name: fits[name])
+    if fits[best] <= 0:
+        raise DataError(
+            "No task fits the targets of these data",
+            expected="classes or masks",
+            remedy="name the column with --target, or give labels: see the README, 'Your data'",
+        )
+    return every_task()[best]

@@ -1,0 +1,274 @@
+"""Classification: one class per image, two or more classes, in 2-D and 3-D."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lucency import calibration as calibrations
+from lucency import metrics, statistics
+from lucency.calibration import Calibration
+from lucency.case import Case, Cohort, Prediction
+from lucency.errors import DataError
+from lucency.losses import soft_cross_entropy
+from lucency.networks import Body, body
+from lucency.plan import Needs, Plan
+from lucency.prepare import Prepared
+from lucency.profile import Profile
+from lucency.statistics import Metric
+from lucency.tasks import Batch, Judged, Measures, task
+
+#: Under this many training images mixup pays (generative.md's review of small sets); above, it only slows.
+SMALL_SET = 20_000
+
+
+class ClassifyNet(nn.Module):
+    """A body, its coarsest map pooled, dropout and a linear layer."""
+
+    def __init__(self, trunk: Body, outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.body = trunk
+        self.drop = nn.Dropout(dropout)
+        self.head = nn.Linear(trunk.channels[-1], outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return logits (B, classes)."""
+        coarse = self.body(x)[-1]
+        pooled = coarse.float().mean(dim=tuple(range(2, coarse.ndim)))
+        out: torch.Tensor = self.head(self.drop(pooled))
+        return out
+
+
+@task
+class Classify:
+    """The classification task."""
+
+    name = "classify"
+    dense = False
+    headline = "auc"
+
+    def suits(self, cohort: Cohort) -> float:
+        """Class names as targets."""
+        return 1.0 if len(cohort.classes) >= 2 and any(isinstance(c.target, str) for c in cohort.cases) else 0.0
+
+    def needs(self, profile: Profile) -> Needs:
+        """A residual network with one output per class."""
+        n, classes = profile.n_cases, len(profile.class_counts)
+        few = n < SMALL_SET
+        counts = sorted(profile.class_counts.values())
+        return Needs(
+            task=self.name,
+            network="resnet",
+            outputs=classes,
+            dense=False,
+            options={"mixup": 0.2 if few else 0.0, "smoothing": 0.05, "dropout": 0.2},
+            reasons={
+                "task": f"{classes} classes, {counts[0]} to {counts[-1]} training images each",
+                "network": "pre-activation ResNet: residual networks hold the small-image reference tables",
+                "imbalance": "plain cross-entropy, thresholds chosen on calibrated out-of-fold probabilities; "
+                "resampling would spoil calibration (arXiv 2603.00208)",
+            },
+        )
+
+    def build(self, plan: Plan) -> dict[str, nn.Module]:
+        """Return the network."""
+        trunk = body(plan.network, plan.channels, plan.dims, plan.network_options)
+        return {"net": ClassifyNet(trunk, len(plan.classes), float(plan.task_options.get("dropout", 0.2)))}  # type: ignore[arg-type]
+
+    def target(self, case: Case, plan: Plan) -> int:
+        """Return the class index.
+
+        Raises:
+            DataError: A class that the plan does not know.
+        """
+        if case.target not in plan.classes:
+            raise DataError(f"Class {case.target!r}", expected=", ".join(plan.classes), where=case.id)
+        return plan.classes.index(str(case.target))
+
+    def losses(
+        self, parts: Mapping[str, nn.Module], batch: Batch, rng: torch.Generator
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Cross-entropy with label smoothing and light mixup (Zhang 2018, doi 10.48550/arXiv.1710.09412)."""
+        net = parts["net"]
+        images, classes = batch.images, int(getattr(net, "outputs", 0) or _outputs(net))
+        truth = functional.one_hot(batch.targets.long(), classes).float()
+        alpha = float(batch.options.get("mixup", 0.0))  # type: ignore[arg-type]
+        if alpha and net.training:
+            share = _beta(alpha, rng)
+            other = torch.randperm(len(images), generator=rng).to(images.device)
+            images = share * images + (1 - share) * images[other]
+            truth = share * truth + (1 - share) * truth[other]
+        smoothing = float(batch.options.get("smoothing", 0.0)) if net.training else 0.0  # type: ignore[arg-type]
+        yield "net", soft_cross_entropy(net(images), truth, smoothing)
+
+    def activate(self, raw: torch.Tensor, calibration: Calibration) -> torch.Tensor:
+        """Return calibrated class probabilities of one member."""
+        return torch.from_numpy(calibration.apply(raw.float().cpu().numpy().astype(np.float64)))
+
+    def calibrate(
+        self, raw: Sequence[np.ndarray], targets: Sequence["np.ndarray | float"], plan: Plan, rng: np.random.Generator
+    ) -> Calibration:
+        """Fit the temperature, then the thresholds, on out-of-fold outputs."""
+        return calibrations.fit(np.stack(raw).astype(np.float64), np.array(targets, dtype=int))
+
+    def decode(
+        self, output: np.ndarray, case: Case, prepared: Prepared, plan: Plan, calibration: Calibration
+    ) -> Prediction:
+        """Return probabilities, the class at the thresholds, and the doubt: entropy as a share of its maximum."""
+        p = np.clip(output.astype(np.float64), 0, 1)
+        p = p / p.sum()
+        entropy = float(-(p * np.log(np.maximum(p, 1e-12))).sum() / np.log(len(p)))
+        label = plan.classes[int(calibration.label(p[None])[0])]
+        named = dict(zip(plan.classes, (float(v) for v in p), strict=True))
+        return Prediction(case.id, "", probabilities=named, label=label, doubt=min(max(entropy, 0.0), 1.0))
+
+    def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
+        """Return whether the label is right, the probability of the true class and its log loss."""
+        p = float((prediction.probabilities or {}).get(str(case.target), 0.0))
+        return {
+            "correct": float(prediction.label == case.target),
+            "p_true": p,
+            "log_loss": float(-np.log(max(p, 1e-12))),
+        }
+
+    def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
+        """Return discrimination, decisions and calibration with intervals; curves; the confusion matrix."""
+        truth, p, label, patients = _arrays(judged, plan)
+        n = len(plan.classes)
+        score = p[:, 1] if n == 2 else p
+        over_counts = _of_counts(truth, label, n)
+        hits = truth == label
+        found: dict[str, Metric] = {
+            "auc": statistics.auc_metric(truth, score, patients, rng),
+            "accuracy": statistics.proportion_metric(hits, patients, rng),
+            "balanced_accuracy": _bootstrap(over_counts(metrics.balanced_accuracy), patients, truth, rng),
+        }
+        if n == 2:
+            found["sensitivity"] = statistics.proportion_metric(hits, patients, rng, among=truth == 1)
+            found["specificity"] = statistics.proportion_metric(hits, patients, rng, among=truth == 0)
+        found["f1"] = _bootstrap(over_counts(metrics.f1), patients, truth, rng)
+        found["auprc"] = _auprc(truth, p, patients, rng)
+        bounds = (0.0, 1.0 if n == 2 else 2.0)
+        found["brier"] = statistics.mean_metric(metrics.brier_terms(truth, p), patients, rng, best=0.0, bounds=bounds)
+        found["log_loss"] = statistics.mean_metric(metrics.log_loss_terms(truth, p), patients, rng, best=0.0)
+        found["ece"] = _bootstrap(lambda w: metrics.calibration_error(truth, p, w), patients, truth, rng, best=0.0)
+        slope, intercept = metrics.calibration_line(truth, p)
+        found["calibration_slope"] = Metric(slope, n=len(set(patients)), method="logistic recalibration", best=1.0)
+        found["calibration_intercept"] = Metric(
+            intercept, n=len(set(patients)), method="logistic recalibration", best=0.0
+        )
+        return Measures(
+            metrics=found,
+            by_label=_by_class(truth, p, label, patients, plan, rng),
+            curves=_curves(truth, p, plan),
+            confusion=tuple(tuple(int(v) for v in row) for row in metrics.confusion(truth, label, n)),
+        )
+
+    def compare(
+        self, ours: Sequence[Judged], theirs: Sequence[Judged], plan: Plan, rng: np.random.Generator
+    ) -> tuple[Metric, float | None, str]:
+        """Compare AUCs: paired DeLong for two classes, paired patient bootstrap above."""
+        truth, first, _, patients = _arrays(ours, plan)
+        second = _arrays(theirs, plan)[1]
+        if len(plan.classes) == 2:
+            paired = statistics.compare_auc(truth, first[:, 1], second[:, 1], patients)
+        else:
+            paired = statistics.compare_resampled(
+                statistics.macro_auc_of(truth, first),
+                statistics.macro_auc_of(truth, second),
+                patients,
+                rng,
+                truth=truth,
+            )
+        return paired.difference, paired.p, paired.test
+
+    def perfect(self, target: "np.ndarray | float | int", plan: Plan) -> np.ndarray:
+        """Return certainty of the true class."""
+        return np.eye(len(plan.classes))[int(np.asarray(target))]
+
+
+def _outputs(net: nn.Module) -> int:
+    head = next(m for m in net.modules() if isinstance(m, nn.Linear))
+    return int(head.out_features)
+
+
+def _beta(alpha: float, rng: torch.Generator) -> float:
+    """Draw from Beta(alpha, alpha) by Jöhnk's method, which needs only uniform numbers."""
+    while True:
+        u, v = torch.rand(2, generator=rng).tolist()
+        x, y = u ** (1 / alpha), v ** (1 / alpha)
+        if 0 < x + y <= 1:
+            return float(x / (x + y))
+
+
+def _arrays(judged: Sequence[Judged], plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    truth = np.array([plan.classes.index(j.truth) for j in judged])
+    p = np.array([[j.probabilities[c] for c in plan.classes] for j in judged])
+    label = np.array([plan.classes.index(j.label) for j in judged])
+    return truth, p, label, [j.patient for j in judged]
+
+
+Statistic = Callable[[np.ndarray], np.ndarray]
+
+
+def _of_counts(
+    truth: np.ndarray, label: np.ndarray, n: int
+) -> Callable[[Callable[[np.ndarray], np.ndarray]], Statistic]:
+    """Return a way to turn a function of the confusion matrix into a statistic of weighted cases."""
+
+    def over(function: Callable[[np.ndarray], np.ndarray]) -> Statistic:
+        return lambda weights: function(metrics.confusion(truth, label, n, weights))
+
+    return over
+
+
+def _bootstrap(
+    statistic: Statistic, patients: list[str], truth: np.ndarray, rng: np.random.Generator, best: float = 1.0
+) -> Metric:
+    return statistics.bootstrap_metric(statistic, patients, rng, truth=truth, best=best)
+
+
+def _auprc(truth: np.ndarray, p: np.ndarray, patients: list[str], rng: np.random.Generator) -> Metric:
+    present = [c for c in range(p.shape[1]) if (truth == c).any()]
+    chosen = [1] if p.shape[1] == 2 else present
+
+    def statistic(weights: np.ndarray) -> np.ndarray:
+        each = [metrics.weighted_average_precision((truth == c).astype(int), p[:, c], weights) for c in chosen]
+        return np.asarray(np.mean(each, axis=0))
+
+    return _bootstrap(statistic, patients, truth, rng)
+
+
+def _by_class(
+    truth: np.ndarray, p: np.ndarray, label: np.ndarray, patients: list[str], plan: Plan, rng: np.random.Generator
+) -> dict[str, dict[str, Metric]]:
+    found: dict[str, dict[str, Metric]] = {}
+    for number, name in enumerate(plan.classes):
+        here = truth == number
+        if not here.any() or here.all():
+            continue
+        found[name] = {
+            "auc": statistics.auc_metric(here.astype(int), p[:, number], patients, rng),
+            "sensitivity": statistics.proportion_metric(label == number, patients, rng, among=here),
+            "specificity": statistics.proportion_metric(label != number, patients, rng, among=~here),
+        }
+    return found
+
+
+def _curves(
+    truth: np.ndarray, p: np.ndarray, plan: Plan
+) -> dict[str, tuple[Sequence[float], Sequence[float], Sequence[int]]]:
+    found: dict[str, tuple[Sequence[float], Sequence[float], Sequence[int]]] = {}
+    shown = [1] if len(plan.classes) == 2 else range(len(plan.classes))
+    for number in shown:
+        here = (truth == number).astype(int)
+        if 0 < here.sum() < len(here):
+            x, y = metrics.roc_points(here, p[:, number])
+            found[f"roc/{plan.classes[number]}"] = (x.tolist(), y.tolist(), ())
+            x, y = metrics.pr_points(here, p[:, number])
+            found[f"pr/{plan.classes[number]}"] = (x.tolist(), y.tolist(), ())
+    said, came, count = metrics.reliability(truth, p)
+    found["reliability"] = (said.tolist(), came.tolist(), count.tolist())
+    return found

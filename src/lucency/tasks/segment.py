@@ -1,0 +1,233 @@
+"""Segmentation: a label for every voxel, in 2-D and 3-D, any number of labels, partly annotated masks included."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import nn
+from torch.nn import functional
+
+from lucency import metrics, statistics
+from lucency.calibration import Calibration
+from lucency.case import Case, Cohort, Prediction, Source
+from lucency.image import Image
+from lucency.losses import IGNORE, dice_and_cross_entropy
+from lucency.networks import Body, body
+from lucency.plan import Needs, Plan
+from lucency.prepare import Prepared, label_source, prepare_labels, restore
+from lucency.profile import Profile
+from lucency.read import load
+from lucency.statistics import Metric
+from lucency.tasks import Batch, Judged, Measures, task
+
+#: Maps with a head of their own: full resolution and the next; deeper ones cost time and add nothing measurable here.
+SUPERVISED = 3
+
+#: Surface Dice counts a surface as right within this distance, in voxel spacings of the finest axis; at least 1 mm
+#: where the spacing is known (doi 10.2196/26151).
+TOLERANCE_MM = 1.0
+
+
+class SegmentNet(nn.Module):
+    """A body with a 1 × 1 head per supervised map; outside training only the finest answers."""
+
+    def __init__(self, trunk: Body, outputs: int, supervised: int) -> None:
+        super().__init__()
+        self.body = trunk
+        dims = len(trunk.strides[0])
+        kind = nn.Conv3d if dims == 3 else nn.Conv2d
+        self.heads = nn.ModuleList(kind(c, outputs, 1) for c in trunk.channels[:supervised])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | list[torch.Tensor]:
+        """Return logits (B, 1 + L, ...), or one per supervised map while training."""
+        maps = self.body(x)
+        if self.training:
+            return [head(m) for head, m in zip(self.heads, maps, strict=False)]
+        out: torch.Tensor = self.heads[0](maps[0])
+        return out
+
+
+@task
+class Segment:
+    """The segmentation task."""
+
+    name = "segment"
+    dense = True
+    headline = "dice"
+
+    def suits(self, cohort: Cohort) -> float:
+        """Masks and nothing else."""
+        return 1.0 if cohort.labels and any(isinstance(c.target, Source) for c in cohort.cases) else 0.0
+
+    def needs(self, profile: Profile) -> Needs:
+        """A U-Net with one output per label and one for the background."""
+        labels = len(profile.label_cases)
+        return Needs(
+            task=self.name,
+            network="unet",
+            outputs=1 + labels,
+            dense=True,
+            options={"supervised": SUPERVISED},
+            reasons={
+                "task": f"masks with {labels} label(s) beside the images",
+                "network": "U-Net: the encoder–decoder that ten years of segmentation challenges left standing",
+            },
+        )
+
+    def build(self, plan: Plan) -> dict[str, nn.Module]:
+        """Return the U-Net with its heads."""
+        trunk = body(plan.network, plan.channels, plan.dims, plan.network_options)
+        supervised = min(int(_number(plan, "supervised", SUPERVISED)), max(1, len(trunk.channels) - 1))
+        return {"net": SegmentNet(trunk, 1 + len(plan.labels), supervised)}
+
+    def target(self, case: Case, plan: Plan) -> np.ndarray:
+        """Return (K, J, I) int16 on the network's grid."""
+        return prepare_labels(load(label_source(case)), plan)
+
+    def losses(
+        self, parts: Mapping[str, nn.Module], batch: Batch, rng: torch.Generator
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Dice + cross-entropy, at half weight for each coarser map (deep supervision)."""
+        outputs = parts["net"](batch.images)
+        outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+        total = torch.zeros((), device=batch.images.device)
+        weight, weights = 1.0, 0.0
+        for logits in outputs:
+            target = batch.targets
+            if logits.shape[2:] != target.shape[1:]:
+                target = functional.interpolate(target[:, None].float(), size=logits.shape[2:], mode="nearest-exact")
+                target = target[:, 0].long()
+            total = total + weight * dice_and_cross_entropy(logits, target)
+            weights += weight
+            weight /= 2
+        yield "net", total / weights
+
+    def activate(self, raw: torch.Tensor, calibration: Calibration) -> torch.Tensor:
+        """Return label probabilities."""
+        return torch.softmax(raw.float() / calibration.temperature, dim=1)
+
+    def calibrate(
+        self, raw: Sequence[np.ndarray], targets: Sequence["np.ndarray | float"], plan: Plan, rng: np.random.Generator
+    ) -> Calibration:
+        """Decide for each label whether only its largest component is kept: where that raises the mean Dice."""
+        labels = len(plan.labels)
+        gains: list[list[float]] = [[] for _ in range(labels)]
+        for output, target in zip(raw, targets, strict=True):
+            truth = np.asarray(target)
+            found = output.argmax(axis=0)
+            for label in range(1, labels + 1):
+                here = (found == label) & (truth != IGNORE)
+                if not here.any():
+                    continue
+                kept = _largest(found == label) & (truth != IGNORE)
+                gains[label - 1].append(_dice(kept, truth == label) - _dice(here, truth == label))
+        keep = tuple(float(bool(g) and float(np.mean(g)) > 0) for g in gains)
+        return Calibration(extra={"largest_component": keep})
+
+    def decode(
+        self, output: np.ndarray, case: Case, prepared: Prepared, plan: Plan, calibration: Calibration
+    ) -> Prediction:
+        """Return the mask on the source's own grid, in the training masks' own values."""
+        place = prepared.place
+        if place.frame == place.source_size and place.turn.order == (0, 1, 2) and not any(place.turn.flip):
+            probabilities = output
+        else:
+            probabilities = restore(output, place)
+        index = probabilities.argmax(axis=0)
+        keep = np.atleast_1d(np.asarray(calibration.extra.get("largest_component", ()), dtype=float))
+        for label, only in enumerate(keep, start=1):
+            if only:
+                here = index == label
+                index[here & ~_largest(here)] = 0
+        values = np.array([0, *sorted(plan.labels)])
+        kind = np.uint8 if values.max() < 256 else np.uint16 if values.max() < 65536 else np.int32
+        mask = Image(values.astype(kind)[index][None], prepared.affine, kind="labels", unit="label")
+        return Prediction(case.id, "", mask=mask, doubt=_doubt(probabilities, index))
+
+    def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
+        """Return Dice, surface Dice, HD95 and volume error per label, and the mean Dice."""
+        if prediction.mask is None:
+            return {}
+        truth_image = load(label_source(case))
+        truth, found = truth_image.array[0], prediction.mask.array[0]
+        known = np.ones(truth.shape, dtype=bool) if plan.ignore is None else truth != plan.ignore
+        spacing = truth_image.spacing
+        scores: dict[str, float] = {}
+        for value, name in sorted(plan.labels.items()):
+            a, b = (truth == value) & known, (found == value) & known
+            scores[f"dice/{name}"] = metrics.dice(a, b)
+            distances = metrics.surface_scores(a, b, spacing, tolerance_mm=TOLERANCE_MM)
+            scores[f"surface_dice/{name}"] = distances.surface_dice
+            scores[f"hd95_mm/{name}"] = distances.hd95_mm
+            scores[f"volume_error/{name}"] = metrics.relative_volume_error(a, b)
+        dices = [scores[f"dice/{name}"] for name in plan.labels.values()]
+        return {"dice": float(np.nanmean(dices)) if not np.isnan(dices).all() else float("nan"), **scores}
+
+    def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
+        """Return means over patients with their intervals, overall and per label."""
+        patients = [j.patient for j in judged]
+        by_label = {
+            name: {
+                metric: _mean(judged, f"{metric}/{name}", patients, best, rng)
+                for metric, best in (("dice", 1.0), ("surface_dice", 1.0), ("hd95_mm", 0.0), ("volume_error", 0.0))
+            }
+            for name in plan.labels.values()
+        }
+        overall = {"dice": _mean(judged, "dice", patients, 1.0, rng)}
+        if len(by_label) == 1:
+            overall |= {m: v for m, v in next(iter(by_label.values())).items() if m != "dice"}
+        return Measures(metrics=overall, by_label=by_label)
+
+    def compare(
+        self, ours: Sequence[Judged], theirs: Sequence[Judged], plan: Plan, rng: np.random.Generator
+    ) -> tuple[Metric, float | None, str]:
+        """Compare mean Dice, paired by patient."""
+        first = np.array([j.scores["dice"] for j in ours])
+        second = np.array([j.scores["dice"] for j in theirs])
+        paired = statistics.compare_values(first, second, [j.patient for j in ours], rng)
+        return paired.difference, paired.p, paired.test
+
+    def perfect(self, target: "np.ndarray | float | int", plan: Plan) -> np.ndarray:
+        """Return one-hot probabilities of the target."""
+        truth = np.asarray(target)
+        return np.stack([(truth == n).astype(np.float32) for n in range(1 + len(plan.labels))])
+
+
+def _number(plan: Plan, option: str, default: float) -> float:
+    value = plan.task_options.get(option, default)
+    return float(value) if isinstance(value, int | float) else default
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    """Return the largest component (faces touching); the mask itself when it is empty or whole."""
+    parts, n = ndimage.label(mask)
+    if n <= 1:
+        return mask
+    sizes = np.bincount(parts.reshape(-1))
+    sizes[0] = 0
+    largest: np.ndarray = parts == int(sizes.argmax())
+    return largest
+
+
+def _dice(a: np.ndarray, b: np.ndarray) -> float:
+    total = int(a.sum()) + int(b.sum())
+    return 2 * int((a & b).sum()) / total if total else 1.0
+
+
+def _doubt(probabilities: np.ndarray, index: np.ndarray) -> float:
+    """Return the expected share of wrong foreground: 1 - soft Dice of the mask against its own probabilities."""
+    inside = index > 0
+    foreground = 1 - probabilities[0]
+    total = float(inside.sum()) + float(foreground.sum())
+    if total < 1:
+        return float(np.clip(foreground.max(), 0, 1))
+    return float(np.clip(1 - 2 * float(foreground[inside].sum()) / total, 0, 1))
+
+
+def _mean(judged: Sequence[Judged], key: str, patients: Sequence[str], best: float, rng: np.random.Generator) -> Metric:
+    values = np.array([j.scores.get(key, np.nan) for j in judged], dtype=float)
+    known = np.isfinite(values)
+    if not known.any():
+        return Metric(float("nan"), n=0, method="not defined on these cases", best=best)
+    return statistics.mean_metric(values[known], [p for p, k in zip(patients, known, strict=True) if k], rng, best=best)

@@ -1,0 +1,436 @@
+"""The only loop: it serves every task, resumes at the step it was killed, and keeps to its time."""
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from lucency.augment import augment
+from lucency.case import Cohort
+from lucency.errors import DataError, LucencyError
+from lucency.events import Events
+from lucency.losses import IGNORE
+from lucency.model import load_facts, load_weights, save_weights
+from lucency.plan import Plan
+from lucency.predict import memory_format
+from lucency.prepare import Store
+from lucency.tasks import Batch, Task
+
+#: A crash loses at most this many seconds of training.
+CHECKPOINT_S = 30.0
+
+#: Share of the patches that are centred on a labelled voxel where patches are smaller than images
+#: (Isensee 2021, doi 10.1038/s41592-020-01008-z).
+FOREGROUND = 1 / 3
+
+#: Points of the loss curve; with fewer steps a point an epoch.
+CURVE_POINTS = 30
+
+#: Held-out images behind each validation loss; it is drawn for the eye, not for a decision.
+VALIDATION_IMAGES = 16
+
+
+@dataclass
+class Clock:
+    """Working time of a run, across resumes.
+
+    Args:
+        spent: Seconds worked before this process took over.
+        started: Reading of ``now`` when it did.
+        now: Source of time; tests bring their own.
+    """
+
+    spent: float = 0.0
+    now: Callable[[], float] = time.monotonic
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.now()
+
+    def elapsed(self) -> float:
+        """Return the seconds worked so far."""
+        return self.spent + self.now() - self.started
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One member.
+
+    Args:
+        fold: The fold it did not see.
+        weights: Averaged weights and buffers.
+        history: One row per point: member, epoch, step, loss, val_loss, rate.
+        steps: Steps made; fewer than planned when the time guard stepped in.
+        shortened: What the time guard did, or "".
+        augment_share: Share of the training time that augmentation took.
+    """
+
+    fold: int
+    weights: Mapping[str, torch.Tensor]
+    history: Sequence[Mapping[str, float]]
+    steps: int
+    shortened: str
+    augment_share: float
+
+
+class Sampler:
+    """Draws batches from the store; what is drawn depends on the seed and the step only, so a resume draws the same.
+
+    Args:
+        store: Prepared cases.
+        cases: Ids to draw from.
+        plan: Patch and batch.
+        dense: Whether targets are masks.
+    """
+
+    def __init__(self, store: Store, cases: Sequence[str], plan: Plan, *, dense: bool) -> None:
+        self.store, self.cases, self.plan, self.dense = store, list(cases), plan, dense
+        if not self.cases:
+            raise DataError("No training case", remedy="label more cases")
+        self._orders: dict[int, np.ndarray] = {}
+        self._foreground: dict[str, np.ndarray] = {}
+        whole = {store.entries[c].shape for c in self.cases}
+        self._stack: torch.Tensor | None = None
+        if not dense and len(whole) == 1:
+            # Every image is the same size: one tensor in memory, a batch is one indexing.
+            self._stack = torch.from_numpy(np.stack([store.image(c) for c in self.cases]))
+            self._targets = torch.tensor([store.target(c) for c in self.cases])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which every case is drawn once."""
+        return max(1, math.ceil(len(self.cases) / self.plan.batch))
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images (B, C, K, J, I) float32 and targets: (B,) or (B, K, J, I) int64."""
+        rng = np.random.default_rng((self.plan.seed, step))
+        chosen = [self._case(step * self.plan.batch + n) for n in range(self.plan.batch)]
+        if self._stack is not None:
+            index = torch.tensor(chosen)
+            return self._stack[index].float(), self._targets[index]
+        patch = self.plan.patch
+        images = torch.zeros(len(chosen), self.plan.channels, *patch)
+        masks = torch.full((len(chosen), *patch), IGNORE if self.dense else 0, dtype=torch.int64)
+        for row, number in enumerate(chosen):
+            case = self.cases[number]
+            image = self.store.image(case)
+            start = self._start(case, image.shape[1:], rng, forced=row < round(FOREGROUND * len(chosen)))
+            source, target = _windows(image.shape[1:], patch, start)
+            images[(row, slice(None), *target)] = torch.from_numpy(
+                np.ascontiguousarray(image[(slice(None), *source)], dtype=np.float32)
+            )
+            if self.dense:
+                masks[(row, *target)] = torch.from_numpy(np.ascontiguousarray(self.store.mask(case)[source], np.int64))
+        if self.dense:
+            return images, masks
+        return images, torch.tensor([self.store.target(self.cases[n]) for n in chosen])
+
+    def _case(self, draw: int) -> int:
+        epoch, place = divmod(draw, len(self.cases))
+        if epoch not in self._orders:
+            order = np.random.default_rng((self.plan.seed, 7, epoch)).permutation(len(self.cases))
+            self._orders = {e: o for e, o in self._orders.items() if e >= epoch - 1} | {epoch: order}
+        return int(self._orders[epoch][place])
+
+    def _start(self, case: str, size: tuple[int, ...], rng: np.random.Generator, *, forced: bool) -> tuple[int, ...]:
+        """Return where the patch begins; negative where the image is smaller and comes to lie in the middle."""
+        spare = [n - p for n, p in zip(size, self.plan.patch, strict=True)]
+        if all(s <= 0 for s in spare):
+            return tuple(s // 2 for s in spare)
+        centre: np.ndarray | None = None
+        if forced and self.dense:
+            places = self._places(case)
+            if len(places):
+                centre = places[rng.integers(len(places))]
+        start = []
+        for axis, room in enumerate(spare):
+            if room <= 0:
+                start.append(room // 2)
+            elif centre is not None:
+                wanted = int(centre[axis]) - int(rng.integers(self.plan.patch[axis]))
+                start.append(min(max(wanted, 0), room))
+            else:
+                start.append(int(rng.integers(room + 1)))
+        return tuple(start)
+
+    def _places(self, case: str) -> np.ndarray:
+        """Return up to 4000 labelled voxels of a case, (n, 3)."""
+        if case not in self._foreground:
+            flat = np.flatnonzero(self.store.mask(case) > 0)
+            flat = flat[:: max(1, len(flat) // 4000)]
+            places = np.stack(np.unravel_index(flat, self.store.mask(case).shape), axis=1)
+            self._foreground[case] = places.astype(np.int32)
+        return self._foreground[case]
+
+
+def _windows(
+    size: tuple[int, ...], patch: tuple[int, ...], start: tuple[int, ...]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    source, target = [], []
+    for n, p, a in zip(size, patch, start, strict=True):
+        low, high = max(a, 0), min(a + p, n)
+        source.append(slice(low, high))
+        target.append(slice(low - a, high - a))
+    return tuple(source), tuple(target)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every member of a run shares.
+
+    Args:
+        cohort: Its folds say what is held out.
+        plan: Everything that was decided.
+        task: The task's own losses.
+        store: Prepared cases.
+        folder: ``RUN/training``; holds the checkpoints.
+        clock: Working time of the run.
+        events: One event per point of the loss curve.
+    """
+
+    cohort: Cohort
+    plan: Plan
+    task: Task
+    store: Store
+    folder: Path
+    clock: Clock
+    events: Events
+
+
+def train_member(work: Work, fold: int, deadline: float) -> Trained:
+    """Train one member of the ensemble, or go on where it was interrupted.
+
+    Args:
+        work: See :class:`Work`.
+        fold: Held out.
+        deadline: Reading of the clock by which this member must be done.
+
+    Returns:
+        Averaged weights.
+
+    Raises:
+        LucencyError: The loss is no longer finite.
+    """
+    return _Loop(work, fold, deadline).run()
+
+
+class _Loop:
+    """State of one member's training. Checkpoint and memory hold the same things."""
+
+    def __init__(self, work: Work, fold: int, deadline: float) -> None:
+        plan, task, store = work.plan, work.task, work.store
+        self.plan, self.task, self.store, self.fold = plan, task, store, fold
+        self.clock, self.deadline, self.events = work.clock, deadline, work.events
+        self.path = work.folder / f"fold{fold}.checkpoint.safetensors"
+        self.fabric = Fabric(
+            accelerator="cuda" if plan.accelerator == "cuda" else "cpu",
+            devices=1,
+            precision="bf16-mixed" if plan.precision == "bf16" else "32-true",
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(plan.seed * 1000 + fold)
+            parts = task.build(plan)
+        self.parts = {n: p.to(memory_format=memory_format(plan)) for n, p in parts.items()}  # type: ignore[call-overload]
+        self.average = {n: copy.deepcopy(p).eval().requires_grad_(requires_grad=False) for n, p in parts.items()}
+        self.training: dict[str, Any] = {}
+        self.optimisers: dict[str, Any] = {}
+        for name, part in self.parts.items():
+            optimiser = torch.optim.AdamW(_groups(part, plan), lr=plan.schedule.rate, betas=(0.9, 0.999))
+            self.training[name], self.optimisers[name] = self.fabric.setup(part, optimiser)
+            self.average[name].to(self.fabric.device)
+        self.sampler = Sampler(store, [c.id for c in work.cohort.outside(fold)], plan, dense=task.dense)
+        self.held = [c.id for c in work.cohort.fold(fold)]
+        self.step, self.left, self.progress = 0, plan.schedule.steps, 0.0
+        self.history: list[dict[str, float]] = []
+        self.shortened = ""
+        self.augment_s = self.train_s = 0.0
+        self.losses: list[float] = []
+
+    def run(self) -> Trained:
+        """Train to the end."""
+        self._resume()
+        per_point = max(self.sampler.steps_per_epoch, self.plan.schedule.steps // CURVE_POINTS)
+        saved = self.clock.now()
+        try:
+            while self.left > 0:
+                self._one_step()
+                if self.step % per_point == 0 or self.left == 0:
+                    self._point(self.step / self.sampler.steps_per_epoch)
+                if self.step % 10 == 0:
+                    self._guard()
+                if self.clock.now() - saved > CHECKPOINT_S:
+                    self.save()
+                    saved = self.clock.now()
+        except KeyboardInterrupt:
+            self.save()
+            raise
+        weights = {k: v.detach().cpu() for k, v in self.average["net"].state_dict().items()}
+        share = self.augment_s / self.train_s if self.train_s else 0.0
+        return Trained(self.fold, weights, self.history, self.step, self.shortened, share)
+
+    def _one_step(self) -> None:
+        begin = self.clock.now()
+        generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.fold * 101 + self.step)
+        images, targets = self.sampler.batch(self.step)
+        augmented = self.clock.now()
+        images, targets = self._augmented(images, targets, generator)
+        self.augment_s += self.clock.now() - augmented
+        images = images.to(self.fabric.device).contiguous(memory_format=memory_format(self.plan))
+        batch = Batch(images, targets.to(self.fabric.device), self.plan.task_options, self.progress)
+        rate = self._rate()
+        with torch.random.fork_rng():
+            # Dropout draws from the global generator: seeded by the step and given back as it was.
+            torch.manual_seed(self.plan.seed * 7919 + self.fold * 31 + self.step)
+            for name, loss in self.task.losses(self.training, batch, generator):
+                optimiser = self.optimisers[name]
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+                optimiser.zero_grad(set_to_none=True)
+                self.fabric.backward(loss)
+                nn.utils.clip_grad_norm_(self.parts[name].parameters(), self.plan.schedule.clip)
+                optimiser.step()
+                self.losses.append(float(loss.detach()))
+        if not math.isfinite(self.losses[-1]):
+            raise LucencyError(
+                f"The loss is {self.losses[-1]} at step {self.step}",
+                expected="a finite number",
+                remedy="lower schedule.rate in plan.json, or set precision to fp32, and run again",
+            )
+        self._average()
+        self.step += 1
+        self.progress += (1 - self.progress) / self.left
+        self.left -= 1
+        self.train_s += self.clock.now() - begin
+
+    def _augmented(
+        self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        masks = targets if self.task.dense else None
+        spacing = self.plan.grid.spacing
+        if self.plan.dims == 2:
+            images, spacing = images[:, :, 0], spacing[1:]  # type: ignore[assignment]
+            masks = masks[:, 0] if masks is not None else None
+        images, masks = augment(images, masks, self.plan.augmentation, generator, spacing)
+        return images, targets if masks is None else masks
+
+    def _rate(self) -> float:
+        """Linear warm-up, then cosine to zero over the progress, which the time guard may hasten."""
+        warm = min(1.0, (self.step + 1) / max(1, self.plan.schedule.warmup))
+        return self.plan.schedule.rate * warm * 0.5 * (1 + math.cos(math.pi * self.progress))
+
+    def _average(self) -> None:
+        # A young average follows faster, or its start would outweigh what was learned.
+        decay = min(self.plan.schedule.ema, (1 + self.step) / (10 + self.step))
+        for name, part in self.parts.items():
+            ours = [
+                *self.average[name].parameters(),
+                *(b for b in self.average[name].buffers() if b.is_floating_point()),
+            ]
+            live = [*part.parameters(), *(b for b in part.buffers() if b.is_floating_point())]
+            torch._foreach_lerp_(ours, [t.detach() for t in live], 1 - decay)
+
+    def _point(self, epoch: float) -> None:
+        row = {
+            "member": float(self.fold),
+            "epoch": round(epoch, 2),
+            "step": float(self.step),
+            "loss": float(np.mean(self.losses)),
+            "val_loss": self._validate(),
+            "rate": self._rate(),
+        }
+        self.losses = []
+        self.history.append(row)
+        per_step = self.train_s / max(1, self.step)
+        self.events.emit("train", "epoch", **row, steps=self.step + self.left, seconds_left=round(per_step * self.left))
+
+    @torch.no_grad()
+    def _validate(self) -> float:
+        """Return the averaged network's loss on a fixed sample of held-out patches."""
+        if not self.held:
+            return float("nan")
+        take = min(len(self.held), VALIDATION_IMAGES)
+        chosen = [self.held[n] for n in np.linspace(0, len(self.held) - 1, take).astype(int)]
+        sampler = Sampler(self.store, chosen, self.plan, dense=self.task.dense)
+        losses = []
+        for number in range(max(1, take // self.plan.batch)):
+            images, targets = sampler.batch(number)
+            if self.plan.dims == 2:
+                images = images[:, :, 0]
+                targets = targets[:, 0] if self.task.dense else targets
+            images = images.to(self.fabric.device).contiguous(memory_format=memory_format(self.plan))
+            batch = Batch(images, targets.to(self.fabric.device), self.plan.task_options, self.progress)
+            with self.fabric.autocast():
+                losses += [float(v) for _, v in self.task.losses(self.average, batch, torch.Generator().manual_seed(0))]
+        return float(np.mean(losses))
+
+    def _guard(self) -> None:
+        """Shorten what is left when the deadline would be missed; the rate then falls faster and still ends at zero."""
+        per_step = self.train_s / max(1, self.step)
+        fits = int((self.deadline - self.clock.elapsed()) / max(per_step, 1e-9))
+        if fits < 0.98 * self.left:
+            planned = self.plan.schedule.steps
+            self.left = max(1 if self.step < 1 else 0, min(fits, self.left), 0)
+            self.shortened = f"fold {self.fold}: {self.step + self.left} of {planned} planned steps"
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name, part in self.parts.items():
+            tensors |= {f"part/{name}/{k}": v for k, v in part.state_dict().items()}
+            tensors |= {f"average/{name}/{k}": v for k, v in self.average[name].state_dict().items()}
+            for number, state in self.optimisers[name].state_dict()["state"].items():
+                tensors |= {f"optimiser/{name}/{number}/{k}": torch.as_tensor(v) for k, v in state.items()}
+        facts = {
+            "step": self.step,
+            "left": self.left,
+            "progress": self.progress,
+            "history": self.history,
+            "shortened": self.shortened,
+            "augment_s": self.augment_s,
+            "train_s": self.train_s,
+            "losses": self.losses,
+        }
+        save_weights(self.path, tensors, {"facts": json.dumps(facts)})
+        self.events.emit("train", "checkpoint", member=self.fold, step=self.step)
+
+    def _resume(self) -> None:
+        if not self.path.exists():
+            return
+        facts = json.loads(load_facts(self.path)["facts"])
+        tensors = load_weights(self.path)
+        for name, part in self.parts.items():
+            part.load_state_dict(_under(tensors, f"part/{name}/"))
+            self.average[name].load_state_dict(_under(tensors, f"average/{name}/"))
+            optimiser = self.optimisers[name]
+            state: dict[int, dict[str, torch.Tensor]] = {}
+            for key, value in _under(tensors, f"optimiser/{name}/").items():
+                number, field_name = key.split("/", 1)
+                state.setdefault(int(number), {})[field_name] = value
+            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        self.step, self.left, self.progress = facts["step"], facts["left"], facts["progress"]
+        self.history, self.shortened, self.losses = facts["history"], facts["shortened"], facts["losses"]
+        self.augment_s, self.train_s = facts["augment_s"], facts["train_s"]
+        self.events.emit("train", "resumed", member=self.fold, step=self.step)
+
+
+def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _groups(part: nn.Module, plan: Plan) -> list[dict[str, object]]:
+    """Weight decay on matrices and kernels only; norms and biases go without."""
+    decayed = [p for p in part.parameters() if p.ndim > 1]
+    free = [p for p in part.parameters() if p.ndim <= 1]
+    return [
+        {"params": decayed, "weight_decay": plan.schedule.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
