@@ -34,7 +34,7 @@ def test_every_chinese_message_is_chinese_and_every_english_one_is_not():
 
 
 def test_chinese_messages_use_chinese_punctuation():
-    half_width = re.compile(r"[\u4e00-\u9fff][,:;!?]|[,:;!?][\u4e00-\u9fff]")
+    half_width = re.compile(r"[\u4e00-\u9fff][,:;!?]|[,:;!?][\u4e00-\u9fff]|^[,:;!?]")
     wrong = [key for key, (_, chinese) in entries() if half_width.search(chinese)]
     assert wrong == []
 

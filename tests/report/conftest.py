@@ -109,7 +109,7 @@ def blob(rng: np.random.Generator, size: int = 96) -> tuple[np.ndarray, np.ndarr
 def classification() -> Facts:
     rng = np.random.default_rng(0)
     classes = ("normal", "pneumonia")
-    people = cohort(400, lambda at: classes[at % 3 > 0] if at % 40 else None, classes=classes, layout="class_folders")
+    people = cohort(400, lambda at: classes[at % 3 > 0] if at % 40 else None, classes=classes, layout="classes")
     scored = []
     for case in people.locked_cases:
         logit = (2.2 if case.target == "pneumonia" else -2.0) + 2.0 * rng.standard_normal()

@@ -11,7 +11,8 @@ from lucency.case import Skipped
 from lucency.errors import UsageError
 from lucency.evaluate import Comparison, Curve, Evaluation, Part, Scored
 from lucency.report import Facts, Picture, card, cases_to_show, write_report
-from lucency.report.page import metrics_json, render
+from lucency.report.page import render
+from lucency.report.stored import metrics_json
 from lucency.report.verdict import as_good, baselines, beware, calibration, limits, verdict
 from lucency.statistics import Metric
 
@@ -415,3 +416,28 @@ def test_card_tells_use_metrics_limits_and_how_to_verify(classification):
 def test_class_names_cannot_break_the_cards_tables(classification):
     odd = replace(classification, cohort=replace(classification.cohort, classes=("a|b", "*c*")))
     assert r"a\|b" in card(odd)
+
+
+def test_numbers_of_different_counts_carry_their_own_n(classification):
+    mixed = {"auc": Metric(0.98, 0.97, 0.99, 60), "sensitivity": Metric(0.9, 0.8, 0.95, 20)}
+    page = render(with_locked(classification, by_label={"normal": mixed}), "en")
+    assert "0.900 (0.800–0.950); n = 20" in page
+    assert "0.980 (0.970–0.990); n = 60" in page
+
+
+def test_untouched_is_claimed_only_where_it_is_true(classification):
+    def first(**changes):
+        cohort = replace(classification.cohort, allow_leak=changes.pop("allow_leak", False))
+        made = replace(classification, cohort=cohort, evaluation=replace(classification.evaluation, **changes))
+        return verdict(made, "en")[0]
+
+    assert "no training and no choice has seen" in first(looks=1)
+    assert "no training has seen but which has been looked at 4 times" in first(looks=4)
+    assert "has seen" not in first(looks=1, allow_leak=True)
+
+
+def test_out_of_fold_is_not_said_to_agree_with_a_number_without_interval(classification):
+    bare = {"auc": Metric(0.9, None, None, 12, "too few for an interval")}
+    lines = " ".join(verdict(with_locked(classification, metrics=bare), "en"))
+    assert "The out-of-fold estimate is 0.947" in lines
+    assert "inside that interval" not in lines

@@ -219,7 +219,8 @@ def curves(part: Part, family: str, lang: str, prevalence: Mapping[str, float]) 
     _square(axes)
     axes.set_xlabel(t(f"figure.{family}_x", lang))
     axes.set_ylabel(t(f"figure.{family}_y", lang))
-    _legend(axes, loc="lower right" if family == "roc" else "lower left")
+    if family == "roc" or not any(k.startswith("roc/") for k in part.curves):
+        _legend(axes, loc="lower right" if family == "roc" else "lower left")
     return sheet.svg(family, t(f"alt.{family}", lang, classes=", ".join(drawn), n=part.n_cases))
 
 

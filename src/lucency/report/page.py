@@ -10,12 +10,13 @@ from typing import Any
 
 from lucency import record
 from lucency.baselines import IMAGE_BASELINES, MASK_BASELINES
-from lucency.evaluate import Comparison, Part, Scored
+from lucency.evaluate import Part, Scored
 from lucency.report import figures, tables, verdict
 from lucency.report.facts import Facts, cases_to_show
 from lucency.report.modelcard import card
 from lucency.report.numbers import DASH, headline, metric_name, number, part_name, split
 from lucency.report.pictures import draw, largest_side
+from lucency.report.stored import metrics_json
 from lucency.report.tables import Table
 from lucency.statistics import Metric
 from lucency.text import known, name, sentence, t
@@ -386,44 +387,3 @@ def _source(key: str) -> str:
 def _all_metrics(part: Part) -> list[Metric]:
     groups = [part.metrics, *part.by_label.values(), *part.subgroups.values()]
     return [m for g in groups for m in g.values()] + [c.difference for c in part.baselines.values()]
-
-
-def metrics_json(facts: Facts) -> dict[str, Any]:
-    """Return ``metrics.json``: no timings and nothing about single cases, so that equal runs give equal files."""
-    top = facts.locked
-    return {
-        "task": facts.evaluation.task,
-        "n_patients": top.n_patients,
-        "metrics": _plain(top.metrics),
-        "baselines": {b: _comparison(c) for b, c in top.baselines.items()},
-        "parts": {p.name: _part(p) for p in facts.evaluation.parts},
-    }
-
-
-def _part(part: Part) -> dict[str, Any]:
-    return {
-        "n_cases": part.n_cases,
-        "n_patients": part.n_patients,
-        "metrics": _plain(part.metrics),
-        "by_label": {label: _plain(m) for label, m in part.by_label.items()},
-        "subgroups": {group: _plain(m) for group, m in part.subgroups.items()},
-        "confusion": part.confusion,
-        "baselines": {b: _comparison(c) for b, c in part.baselines.items()},
-    }
-
-
-def _comparison(against: Comparison) -> dict[str, Any]:
-    return {
-        "metrics": _plain(against.metrics),
-        "difference": _plain({"": against.difference})[""],
-        "p": against.p,
-        "p_holm": against.p_holm,
-        "verdict": against.verdict,
-    }
-
-
-def _plain(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
-    return {
-        k: {"value": m.value, "lower": m.lower, "upper": m.upper, "n": m.n, "method": m.method}
-        for k, m in metrics.items()
-    }

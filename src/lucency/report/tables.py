@@ -103,12 +103,13 @@ def labels(part: Part, lang: str) -> Table | None:
     if not part.by_label:
         return None
     keys = list(dict.fromkeys(k for by in part.by_label.values() for k in by))
+    counts = [{m.n for m in by.values()} for by in part.by_label.values()]
+    alike = all(len(c) == 1 for c in counts)  # one n for each row, else one beside each number
     rows = []
     for label, by in part.by_label.items():
-        counts = {m.n for m in by.values()}
-        n = str(counts.pop()) if len(counts) == 1 else DASH
-        rows.append((label, n, *(estimate(k, by[k], lang) if k in by else DASH for k in keys)))
-    heads = (t("table.label", lang), "n", *(metric_name(k, lang) for k in keys))
+        cells = [estimate(k, by[k], lang) + ("" if alike else f"; n = {by[k].n}") if k in by else DASH for k in keys]
+        rows.append((label, *([str(next(iter(by.values())).n)] if alike else []), *cells))
+    heads = (t("table.label", lang), *(["n"] if alike else []), *(metric_name(k, lang) for k in keys))
     return Table(t("table.labels_caption", lang), heads, tuple(rows), frozenset(range(1, len(heads))))
 
 

@@ -27,7 +27,7 @@ def verdict(facts: Facts, lang: str) -> tuple[str, ...]:
     if found is None:
         return (t("verdict.nothing", lang, part=part_name(part.name, lang), n=part.n_cases),)
     key, metric = found
-    lines = [_reached(part, key, metric, lang)]
+    lines = [_reached(facts, key, metric, lang)]
     oof = next((p for p in facts.others if key in p.metrics), None)
     if oof is not None:
         lines.append(_out_of_fold(metric, oof, key, lang))
@@ -35,8 +35,13 @@ def verdict(facts: Facts, lang: str) -> tuple[str, ...]:
     return tuple(line for line in lines if line)
 
 
-def _reached(part: Part, key: str, metric: Metric, lang: str) -> str:
-    """Say what the model reaches, with its interval and n, or that there are too few for one."""
+def _reached(facts: Facts, key: str, metric: Metric, lang: str) -> str:
+    """Say what the model reaches, with its interval and n, or that there are too few for one.
+
+    That nobody has seen the locked part is said only where it is so: not after a leak, not after several looks.
+    """
+    part, looks = facts.locked, facts.evaluation.looks
+    untouched = part.name == "locked" and not facts.cohort.allow_leak
     values = {
         "metric": metric_name(key, lang),
         "value": number(metric.value, digits(key)),
@@ -44,8 +49,9 @@ def _reached(part: Part, key: str, metric: Metric, lang: str) -> str:
         "n": part.n_patients,
         "part": part_name(part.name, lang),
     }
+    kind = ("_seen" if looks > 1 else "_locked") if untouched else ""
     tail = "" if values["interval"] else "_no_interval"
-    return t(f"verdict.reached{'_locked' if part.name == 'locked' else ''}{tail}", lang, **values)
+    return t(f"verdict.reached{kind}{tail}", lang, looks=looks, **values)
 
 
 def _beside(part: Part, key: str, lang: str) -> list[str]:
@@ -60,9 +66,10 @@ def _out_of_fold(locked: Metric, part: Part, key: str, lang: str) -> str:
     """Compare with the out-of-fold number: a locked part far below it, or above it, is told."""
     other = part.metrics[key]
     words = {"value": estimate(key, other, lang), "n": part.n_patients, "part": part_name(part.name, lang)}
-    if locked.lower is not None and locked.upper is not None and not locked.lower <= other.value <= locked.upper:
-        return t("verdict.oof_differs", lang, **words)
-    return t("verdict.oof_agrees", lang, **words)
+    if locked.lower is None or locked.upper is None:
+        return t("verdict.oof", lang, **words)
+    inside = locked.lower <= other.value <= locked.upper
+    return t("verdict.oof_agrees" if inside else "verdict.oof_differs", lang, **words)
 
 
 def strongest(part: Part, key: str) -> tuple[str, Comparison] | None:

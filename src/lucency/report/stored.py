@@ -1,0 +1,49 @@
+"""``metrics.json``: the numbers of the report for other programs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lucency.evaluate import Comparison, Part
+from lucency.report.facts import Facts
+from lucency.statistics import Metric
+
+
+def metrics_json(facts: Facts) -> dict[str, Any]:
+    """Return ``metrics.json``: no timings and nothing about single cases, so that equal runs give equal files."""
+    top = facts.locked
+    return {
+        "task": facts.evaluation.task,
+        "n_patients": top.n_patients,
+        "metrics": _plain(top.metrics),
+        "baselines": {b: _comparison(c) for b, c in top.baselines.items()},
+        "parts": {p.name: _part(p) for p in facts.evaluation.parts},
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {
+        "n_cases": part.n_cases,
+        "n_patients": part.n_patients,
+        "metrics": _plain(part.metrics),
+        "by_label": {label: _plain(m) for label, m in part.by_label.items()},
+        "subgroups": {group: _plain(m) for group, m in part.subgroups.items()},
+        "confusion": part.confusion,
+        "baselines": {b: _comparison(c) for b, c in part.baselines.items()},
+    }
+
+
+def _comparison(against: Comparison) -> dict[str, Any]:
+    return {
+        "metrics": _plain(against.metrics),
+        "difference": _plain({"": against.difference})[""],
+        "p": against.p,
+        "p_holm": against.p_holm,
+        "verdict": against.verdict,
+    }
+
+
+def _plain(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
+    return {
+        k: {"value": m.value, "lower": m.lower, "upper": m.upper, "n": m.n, "method": m.method}
+        for k, m in metrics.items()
+    }
