@@ -28,7 +28,7 @@ from lucency.read import (
 )
 from lucency.read.formats import load
 from lucency.read.geometry import slice_spacing
-from lucency.read.layout import Candidate, Item, ReadOptions, Tree, tree_of
+from lucency.read.layout import Candidate, Item, ReadOptions, Tree, test_tree, tree_of
 
 __all__ = ["Candidate", "Inputs", "ReadOptions", "load", "preview", "read", "read_inputs", "slice_spacing"]
 
@@ -54,12 +54,13 @@ def read(data: Path, options: ReadOptions | None = None) -> Cohort:
         LeakageError: Supplied parts share a patient.
     """
     options = options or ReadOptions()
-    tree = tree_of(data)
+    tree, further = tree_of(data), None
+    if options.test is not None:
+        tree, further = test_tree(tree, options.test)
     chosen = _chosen(tree, options)
     items, found = _annotated(tree, chosen, options)
     gathered = assemble.Gathering(items, list(tree.skipped), list(tree.notes))
-    if options.test is not None:
-        further = tree_of(options.test)
+    if further is not None and options.test is not None:
         claim = _chosen(further, replace(options, layout=None))
         tested, more = _annotated(further, claim, options)
         gathered.items = assemble.joined(gathered.items, tested, options.test.stem)
@@ -146,7 +147,8 @@ def _refuse_nothing(tree: Tree, options: ReadOptions) -> NoReturn:
 def _annotated(tree: Tree, chosen: Candidate, options: ReadOptions) -> tuple[list[Item], list[matching.Match]]:
     """Return the layout's cases with their ids and what the tables beside them say."""
     items: Iterable[Item] = chosen.draft.items
-    found = matching.matches(tree, [i.unit for i in items if not i.id]) if tree.tables else []
+    units = [i.unit for i in items if "/" not in i.unit.source.item]
+    found = matching.matches(tree, units) if tree.tables and units else []
     if chosen.name != rows.NAME:
         items = [rows.annotated(i, found) for i in items]
     return assemble.with_ids(list(items), options.salt), found

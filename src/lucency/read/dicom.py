@@ -12,7 +12,7 @@ from lucency.case import Skipped, Source
 from lucency.errors import GeometryError, LucencyError, ReadError
 from lucency.image import Image
 from lucency.read.formats import Header, digest_of_files, reason, unchecked
-from lucency.read.geometry import TOLERANCE_MM, refuse_shear, rescaled, slice_spacing
+from lucency.read.geometry import TOLERANCE_MM, dtype_of, refuse_shear, rescaled, slice_spacing
 
 digest = digest_of_files
 
@@ -50,6 +50,7 @@ TAGS = (
     "Columns",
     "NumberOfFrames",
     "SamplesPerPixel",
+    "PhotometricInterpretation",
     "BitsAllocated",
     "PixelRepresentation",
     "ImagePositionPatient",
@@ -191,6 +192,9 @@ def _dataset(file: Path, path: str, *, with_pixels: bool = False) -> Any:
         raise ReadError(
             f"Not readable as DICOM ({type(error).__name__})", where=path, remedy="fetch or export it again"
         ) from None
+    # A DICOMDIR and some private objects name their class in the file header only (PS3.10, 7.1).
+    if "SOPClassUID" not in data and "MediaStorageSOPClassUID" in getattr(data, "file_meta", {}):
+        data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID
     if "SOPClassUID" not in data:
         raise ReadError("Not readable as DICOM (no SOP Class)", where=path, remedy="fetch or export it again")
     return data
@@ -202,7 +206,7 @@ def _not_plain(data: Any) -> str:
         return "not a plain image"
     if int(data.get("NumberOfFrames") or 1) > 1:
         return "several frames in one file"
-    if int(data.get("SamplesPerPixel") or 1) != 1:
+    if int(data.get("SamplesPerPixel") or 1) != 1 or not _word(data, "PhotometricInterpretation").startswith("MONO"):
         return "colour"
     if "LOCALIZER" in [str(v).upper() for v in _values(data, "ImageType")]:
         return "localizer"
@@ -235,7 +239,11 @@ def _image(uid: str, members: list[tuple[str, Any]]) -> Series:
         "size": (len(members), int(first.Rows), int(first.Columns)),
         "spacing": tuple(float(s) for s in spacing),
         "channels": 1,
-        "dtype": f"{kind}{int(first.get('BitsAllocated') or 16)}",
+        "dtype": dtype_of(
+            f"{kind}{int(first.get('BitsAllocated') or 16)}",
+            _number(first, "RescaleSlope", 1.0),
+            _number(first, "RescaleIntercept", 0.0),
+        ),
         "spacing_known": bool(_pixel_spacing(first)),
         "modality": _word(first, "Modality"),
     }

@@ -113,6 +113,13 @@ def rescaled(array: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     return np.asarray(array.astype(np.float64) * slope + intercept, dtype=np.float32)
 
 
+def dtype_of(stored: str, slope: float, intercept: float) -> str:
+    """Return the dtype that :func:`rescaled` will give, without the pixels; int16 is the expectation, not a promise."""
+    if slope == 1.0 and intercept == 0.0:
+        return stored
+    return "int16" if slope == 1.0 and float(intercept).is_integer() and "int" in stored else "float32"
+
+
 def as_labels(array: np.ndarray, where: str, *, threshold: float | None = None) -> np.ndarray:
     """Return a mask as integers, its own values kept.
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -169,12 +169,12 @@ class Tree:
     Args:
         root: Absolute folder.
         paths: Relative posix paths, sorted.
-        only_table: Use this table alone.
+        only_table: Use this table alone; it may lie outside the folder.
     """
 
     root: Path
     paths: tuple[str, ...]
-    only_table: str = ""
+    only_table: Path | None = None
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
@@ -203,8 +203,12 @@ class Tree:
     @cached_property
     def tables(self) -> tuple[Table, ...]:
         """Every table that can be read; a broken one is no table."""
-        named = [self.only_table] if self.only_table else self.paths
-        found = [read_table(self.root / p, p) for p in named if p.lower().endswith(files.TABLE_SUFFIXES)]
+        if self.only_table is not None:
+            inside = self.only_table.is_relative_to(self.root)
+            where = self.only_table.relative_to(self.root).as_posix() if inside else self.only_table.name
+            found = [read_table(self.only_table, where)]
+        else:
+            found = [read_table(self.root / p, p) for p in self.paths if is_table(p)]
         return tuple(t for t in found if t is not None)
 
     def arrays(self, path: str) -> npz.Shapes:
@@ -296,8 +300,8 @@ def tree_of(data: Path) -> Tree:
         raise UsageError("No such file or folder", where=data.name, remedy="check the path of the data")
     data = data.absolute()
     if data.is_file():
-        if data.name.lower().endswith(files.TABLE_SUFFIXES):
-            return Tree(data.parent, files.listing(data.parent), only_table=data.name)
+        if is_table(data.name):
+            return Tree(data.parent, files.listing(data.parent), only_table=data)
         return Tree(data.parent, (data.name,))
     paths = files.listing(data)
     if not paths:
@@ -305,6 +309,30 @@ def tree_of(data: Path) -> Tree:
             "The folder is empty", expected="images", where=data.name, remedy="choose the folder that holds the images"
         )
     return Tree(data, paths)
+
+
+def test_tree(tree: Tree, test: Path) -> tuple[Tree, Tree]:
+    """Return the tree without the further test set, and the test set's own tree.
+
+    Args:
+        tree: The data.
+        test: A folder, a file, or a table that names images beside itself or in the data.
+
+    Raises:
+        UsageError: No such path.
+        DataError: An empty folder.
+    """
+    own = tree_of(test)
+    place = test.absolute()
+    rest = tuple(p for p in tree.paths if not (tree.root / p).is_relative_to(place))
+    if is_table(test.name) and not own.units:
+        own = Tree(tree.root, rest, only_table=place)
+    return replace(tree, paths=rest), own
+
+
+def is_table(path: str) -> bool:
+    """Tell whether a file is a table by its name."""
+    return path.lower().endswith(files.TABLE_SUFFIXES)
 
 
 def case_id_of(unit: Unit, salt: bytes) -> str:

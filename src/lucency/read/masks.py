@@ -140,7 +140,7 @@ def structures(
 ) -> tuple[dict[Unit, Source], dict[int, str], list[str]]:
     """Put several masks of one image together, one label for each structure, as far as they lie apart.
 
-    Two structures clash when in some image they share more than 1 % of the smaller one. Of all sets without a clash
+    Two structures clash when over all images they share more than 1 % of the smaller one. Of all sets without a clash
     the one that the most files belong to is taken; the rest is left out and named in a note.
 
     Returns:
@@ -162,7 +162,10 @@ def structures(
             targets[unit] = Source(
                 tuple(p for _, p in kept), str(tree.root), "structures", kind="labels", header=header
             )
-    notes = [f"{len(taken)} structures are put together in one mask; a structure without a file counts as absent."]
+    notes = [
+        f"{len(taken)} structures are put together in one mask; a structure without a file counts as absent, "
+        "and where two meet the first in order keeps the voxel."
+    ]
     if left_out:
         notes.append(f"Left out, because they overlap with others: {', '.join(left_out)}.")
     if len(taken) == 1 and not left_out:
@@ -195,8 +198,9 @@ def _structure(word: str) -> str:
 def _clashes(
     masks: Mapping[Unit, tuple[tuple[str, Unit], ...]], names: Mapping[Unit, list[str]]
 ) -> set[frozenset[str]]:
-    """Return the pairs of structures that overlap in some image."""
-    clash: set[frozenset[str]] = set()
+    """Return the pairs of structures that overlap, over all images together."""
+    shared: Counter[frozenset[str]] = Counter()
+    smaller: Counter[frozenset[str]] = Counter()
     for unit, parts in masks.items():
         own: list[tuple[str, np.ndarray]] = []
         for name, (_, part) in zip(names[unit], parts, strict=True):
@@ -208,7 +212,7 @@ def _clashes(
             for other, second in own[:n]:
                 if other == name or mask.shape != second.shape:
                     continue
-                shared = int((mask & second).sum())
-                if shared > MAX_SHARED * min(int(mask.sum()), int(second.sum())):
-                    clash.add(frozenset((name, other)))
-    return clash
+                pair = frozenset((name, other))
+                shared[pair] += int((mask & second).sum())
+                smaller[pair] += min(int(mask.sum()), int(second.sum()))
+    return {pair for pair, n in shared.items() if n > MAX_SHARED * smaller[pair]}

@@ -8,7 +8,7 @@ from lucency.case import Source
 from lucency.errors import GeometryError, ReadError
 from lucency.image import Image, same_place
 from lucency.read.formats import Header, digest_of_files, unchecked
-from lucency.read.geometry import lps_from_ras, refuse_shear, rescaled
+from lucency.read.geometry import dtype_of, lps_from_ras, refuse_shear, rescaled
 
 digest = digest_of_files
 
@@ -25,7 +25,7 @@ def header(source: Source) -> Header:
         "size": tuple(int(n) for n in size),
         "spacing": tuple(float(s) for s in spacing),
         "channels": channels,
-        "dtype": str(file.get_data_dtype().newbyteorder("=")),
+        "dtype": dtype_of(str(file.get_data_dtype().newbyteorder("=")), file.dataobj.slope, file.dataobj.inter),
         "spacing_known": True,
     }
 

@@ -1,6 +1,7 @@
 """Layout: nnU-Net raw, versions 1 and 2: imagesTr with channel numbers, labelsTr without."""
 
 import re
+from dataclasses import replace
 
 from lucency.errors import DataError
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, Unit
@@ -44,7 +45,9 @@ def by_case(units: list[Unit]) -> dict[str, dict[str, Unit]]:
     for unit in units:
         found = CHANNEL.match(unit.stem)
         if found:
-            cases.setdefault(found["case"], {})[found["channel"]] = unit
+            # A table speaks of the case, not of its channels.
+            named = replace(unit, names=unit.names | {found["case"]})
+            cases.setdefault(found["case"], {})[found["channel"]] = named
     # One channel is the plain case, and then any other folder of images fits the model.
     if all(set(c) == {"0000"} for c in cases.values()):
         return {name: {"image": c["0000"]} for name, c in cases.items()}

@@ -33,7 +33,7 @@ def facts(shape: tuple[int, ...], dtype: np.dtype, source: Source) -> Header:
         "size": tuple(int(n) for n in size),
         "spacing": (1.0, 1.0, 1.0),
         "channels": channels,
-        "dtype": str(dtype.newbyteorder("=")),
+        "dtype": "uint8" if dtype.kind == "b" else str(dtype.newbyteorder("=")),
         "spacing_known": False,
     }
 

@@ -125,8 +125,8 @@ def _candidate(tree: Tree, pairing: Pairing, refusals: list[LucencyError]) -> Ca
     items = tuple(Item({"image": u}, targets.get(u), part=part_in_folders(u)) for u in pairing.images)
     n_masks = sum(len(m) for m in pairing.masks.values())
     evidence = (
-        f"{len(pairing.masks)} of {len(pairing.images)} images in {pairing.kinds[0]!r} find a mask by name in "
-        f"{pairing.kinds[1]!r}; {n_masks} of {n_masks + len(pairing.lonely)} masks find an image.",
+        f"{len(pairing.masks)} of {len(pairing.images)} images ({pairing.kinds[0]}) find a mask by name "
+        f"({pairing.kinds[1]}); {n_masks} of {n_masks + len(pairing.lonely)} masks find an image.",
         "The masks have few distinct values.",
     )
     draft = Draft(items, pairing.name, labels, notes=tuple(notes), refusals=tuple(refusals))
@@ -272,7 +272,11 @@ def by_word(units: Sequence[Unit]) -> list[Pairing]:
     # A folder without masks holds images of the set only if they are of the same kind of file.
     kinds = {u.source.reader for u in joined}
     images = tuple(u for left, right in folders.values() for u in left if right or u.source.reader in kinds)
-    return [Pairing("mask", joined, images, tuple(lonely), ("the image's name", "the mask's name"))] if joined else []
+    return (
+        [Pairing("mask", joined, images, tuple(lonely), ("same folder", "told apart by a word such as mask"))]
+        if joined
+        else []
+    )
 
 
 def _is_mask_name(stem: str) -> bool:

@@ -48,8 +48,9 @@ def _asked(items: list[Item], wanted: str, found: Sequence[Match]) -> tuple[list
     try:
         pattern = re.compile(wanted)
     except re.error:
-        pattern = re.compile("()")
-    if pattern.groups != 1 or wanted == "()":
+        # Not an expression at all: refused below like one without a group.
+        pattern = re.compile("")
+    if pattern.groups != 1:
         columns = ", ".join(dict.fromkeys(c for m in found for c in m.table.columns if c)) or "none"
         raise UsageError(
             f"{wanted!r} is no column and no regular expression with one group",
@@ -73,10 +74,13 @@ def _by_folder(items: Sequence[Item]) -> list[Item] | None:
     """Return patients by the nearest folder above the image that groups them as a patient's folder would."""
     depth = min((len(i.unit.folders) for i in items), default=0)
     for up in range(1, depth + 1):
-        keys = ["/".join(i.unit.folders[: len(i.unit.folders) - up + 1]) for i in items]
-        if _plausible(keys, items) and not any(files.part_of(i.unit.folders[-up]) for i in items):
-            # The same patient's folder may stand under train and under test: its own name is the key.
-            return [replace(i, patient=i.unit.folders[-up]) for i in items]
+        if any(files.part_of(i.unit.folders[-up]) for i in items):
+            continue
+        # The same patient's folder may stand under train and under test, so the part is no piece of the key.
+        above = [i.unit.folders[: len(i.unit.folders) - up + 1] for i in items]
+        keys = ["/".join(f for f in a if not files.part_of(f)) for a in above]
+        if _enough(keys):
+            return [replace(i, patient=k) for i, k in zip(items, keys, strict=True)]
     return None
 
 
@@ -110,10 +114,16 @@ def prefix(stem: str, nth: int) -> str:
     return " ".join(words[: numbered[nth - 1] + 1]) if len(numbered) >= nth else stem
 
 
-def _plausible(keys: Sequence[str], items: Sequence[Item]) -> bool:
-    """Tell whether groups can be patients: enough of them, none too large, some with several images, mixed classes."""
+def _enough(keys: Sequence[str]) -> bool:
+    """Tell whether there are enough groups, none too large, and some with several images."""
     counts = Counter(keys)
-    if len(counts) < MIN_GROUPS or max(counts.values()) > MAX_SHARE * len(keys) or max(counts.values()) == 1:
+    largest = max(counts.values(), default=0)
+    return len(counts) >= MIN_GROUPS and 1 < largest <= MAX_SHARE * len(keys)
+
+
+def _plausible(keys: Sequence[str], items: Sequence[Item]) -> bool:
+    """Tell whether groups by name can be patients: sizes as :func:`_enough` wants them, and classes that mix."""
+    if not _enough(keys):
         return False
     classes: dict[str, set[str]] = {}
     for key, item in zip(keys, items, strict=True):
