@@ -287,3 +287,48 @@ def test_patients_folders_inside_class_folders_are_patients(folder):
     cohort = read(folder.root)
     assert (cohort.layout, cohort.patient_key) == ("classes", "folder")
     assert len({c.patient for c in cohort.cases}) == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labels.json", '{"1": "liver", "2": "tumour", "3": "ignore"}'),
+        ("dataset.json", '{"labels": {"background": 0, "liver": 1, "tumour": 2, "ignore": 3}}'),
+        ("names.csv", "value,name\n0,background\n1,liver\n2,tumour\n3,ignore\n"),
+        ("names.csv", "name;value\nliver;1\ntumour;2\nignore;3\n"),
+    ],
+)
+def test_labels_are_named_by_a_file_beside(folder, name, text):
+    for n in range(12):
+        folder.picture(f"images/{n:02d}.png")
+        folder.picture(f"labels/{n:02d}.png", folder.rng.integers(0, 3, (12, 14), dtype=np.uint8))
+    folder.text(name, text)
+    cohort = read(folder.root)
+    assert (cohort.layout, cohort.labels, cohort.ignore) == ("pairs", {1: "liver", 2: "tumour"}, 3)
+
+
+def test_masks_among_class_folders_are_no_images(folder):
+    for label in ("benign", "malignant"):
+        for n in range(1, 7):
+            folder.picture(f"{label}/{label} ({n}).png")
+            folder.mask(f"{label}/{label} ({n})_mask.png")
+    second = np.zeros((12, 14), np.uint8)
+    second[0, 13] = 255
+    folder.picture("benign/benign (1)_mask_1.png", second)
+    cohort = read(folder.root)
+    assert (cohort.layout, len(cohort.cases)) == ("pairs", 12)
+    union = load({c.id: c for c in cohort.cases}["benign (1)"].target).array
+    assert set(np.unique(union)) == {0, 1}
+    assert union[0, 0, 0, 13] == 1
+    by_class = read(folder.root, ReadOptions(layout="classes"))
+    assert (by_class.classes, len(by_class.cases)) == (("benign", "malignant"), 12)
+
+
+def test_a_test_folder_inside_the_data_is_not_trained_on(folder):
+    for part, count in (("work", 12), ("held", 4)):
+        for n in range(count):
+            folder.picture(f"{part}/images/{part}{n}.png")
+            folder.mask(f"{part}/labels/{part}{n}.png")
+    cohort = read(folder.root, ReadOptions(test=folder.root / "held"))
+    assert cohort.locked == {f"held{n}" for n in range(4)}
+    assert len(cohort.trainable) == 12

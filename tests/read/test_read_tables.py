@@ -114,6 +114,8 @@ def test_one_npz_for_each_case_takes_its_mask_unless_a_target_is_named(folder):
     assert load(cohort.cases[0].sources[0]).array.dtype == np.int16
     assert load(cohort.cases[0].target).array.sum() == 2 * 4 * 4
     assert read(folder.root, ReadOptions(target="histology")).classes == ("a", "b")
+    with pytest.raises(UsageError, match=r"No column 'histolgy'.*use one of the columns: PatientID, histology, stage"):
+        read(folder.root, ReadOptions(target="histolgy"))
 
 
 @pytest.mark.parametrize(

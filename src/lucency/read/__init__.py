@@ -29,6 +29,7 @@ from lucency.read import (
 from lucency.read.formats import load
 from lucency.read.geometry import slice_spacing
 from lucency.read.layout import Candidate, Item, ReadOptions, Tree, test_tree, tree_of
+from lucency.read.table import plain
 
 __all__ = ["Candidate", "Inputs", "ReadOptions", "load", "preview", "read", "read_inputs", "slice_spacing"]
 
@@ -114,7 +115,7 @@ def _chosen(tree: Tree, options: ReadOptions) -> Candidate:
         )
     for refusal in best.draft.refusals:
         raise refusal
-    if options.target is not None and best.name != rows.NAME and options.target.strip() != best.draft.target_name:
+    if options.target is not None and plain(options.target) != plain(best.draft.target_name):
         columns = ", ".join(dict.fromkeys(c for t in tree.tables for c in t.columns if c)) or "none"
         raise UsageError(f"No column {options.target!r}", where="--target", remedy=f"use one of the columns: {columns}")
     return best

@@ -5,7 +5,7 @@ from collections import Counter
 
 from lucency.read import files
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, Unit
-from lucency.read.pairs import IMAGE_WORDS, MASK_WORDS
+from lucency.read.pairs import IMAGE_WORDS, MASK_WORDS, images_among
 
 NAME = "classes"
 
@@ -27,8 +27,9 @@ MAX_CLASSES = 60
 
 def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
     """Return the claim: every image lies in one of a few folders at one level, whose names are no numbering."""
-    units = [u for u in tree.units if u.folders]
-    if len(units) < 2 or len(units) < 0.9 * len(tree.units) or len({len(u.folders) for u in units}) > 2:
+    images = images_among(tree.units)
+    units = [u for u in images if u.folders]
+    if len(units) < 2 or len(units) < 0.9 * len(images) or len({len(u.folders) for u in units}) > 2:
         return None
     level = _level(units)
     if level is None:

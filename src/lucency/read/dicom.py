@@ -1,5 +1,6 @@
 """DICOM: plain single-frame series. Files are grouped, ordered along the slice normal and checked before any pixel."""
 
+import threading
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ PLAIN_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.7": "SC",
     "1.2.840.10008.5.1.4.1.1.128": "PT",
 }
+
+#: Only one thread at a time may change Python's filter of warnings, which is one for the whole process.
+SILENCE = threading.Lock()
 
 #: Largest difference between two direction cosines of one series.
 SAME_DIRECTION = 1e-4
@@ -153,7 +157,7 @@ def pixels(source: Source) -> Image:
 def _stored(data: Any, path: str) -> np.ndarray:
     """Return the stored numbers of one file, MONOCHROME1 not turned round."""
     try:
-        with warnings.catch_warnings():
+        with SILENCE, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             array = np.asarray(data.pixel_array)
     except RuntimeError:
@@ -180,7 +184,7 @@ def _dataset(file: Path, path: str, *, with_pixels: bool = False) -> Any:
     if file.stat().st_size == 0:
         raise ReadError("The file is empty (0 bytes)", where=path, remedy="fetch or export it again")
     try:
-        with warnings.catch_warnings():
+        with SILENCE, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if with_pixels:
                 return pydicom.dcmread(file, force=True)

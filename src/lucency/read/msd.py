@@ -10,8 +10,12 @@ from lucency.case import Source
 from lucency.errors import DataError, UsageError
 from lucency.read import files
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, Unit, names_of
+from lucency.read.table import plain
 
 NAME = "msd"
+
+#: Headers of a column that names labels. "label" and "class" are not among them: they head the targets of cases.
+NAME_COLUMNS = frozenset(["name", "structure", "organ", "labelname", "structurename", "名称", "结构", "器官"])
 
 
 def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
@@ -87,6 +91,36 @@ def label_names(described: Mapping[str, Any] | list[Any]) -> tuple[dict[int, str
     names.pop(0, None)
     notes = (f"The regions {', '.join(regions)} of dataset.json are read as their single labels.",) if regions else ()
     return names, ignore, notes
+
+
+def described_labels(tree: Tree) -> tuple[dict[int, str], int | None, tuple[str, ...]]:
+    """Return label names from a small JSON or table at the top of the tree, as :func:`label_names` does; or nothing.
+
+    Read are ``{"1": "tumour"}`` and ``{"tumour": 1}``, also under the key ``labels``, and tables of two columns, a
+    whole number and a word headed ``name``, ``structure`` …
+    """
+    for path in tree.paths:
+        if "/" not in path and path.lower().endswith(".json"):
+            found = _json_labels(tree, path)
+            if found[0]:
+                return found
+    for table in tree.tables:
+        words = [c for c in table.columns if plain(c) in NAME_COLUMNS]
+        if "/" in table.path or len(table.columns) != 2 or len(words) != 1:
+            continue
+        (numbers,) = (table.column(c) for c in table.columns if c != words[0])
+        if all(n.isdigit() for n in numbers) and len(set(numbers)) == len(numbers):
+            return label_names(dict(zip(numbers, table.column(words[0]), strict=True)))
+    return {}, None, ()
+
+
+def _json_labels(tree: Tree, path: str) -> tuple[dict[int, str], int | None, tuple[str, ...]]:
+    try:
+        described = json.loads((tree.root / path).read_text(encoding="utf-8-sig"))
+        return label_names(described.get("labels", described))
+    except (ValueError, TypeError, AttributeError, OSError):
+        # Some other JSON: settings, a listing, half a file.
+        return {}, None, ()
 
 
 def absent(lost: list[str], where: str) -> DataError:

@@ -8,7 +8,7 @@ from lucency.case import Source
 from lucency.errors import LucencyError, UsageError
 from lucency.read import files, masks
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, Unit
-from lucency.read.msd import mask_source
+from lucency.read.msd import described_labels, mask_source
 
 NAME = "pairs"
 
@@ -114,10 +114,12 @@ def pairings(units: Sequence[Unit]) -> list[Pairing]:
 def _candidate(tree: Tree, pairing: Pairing, refusals: list[LucencyError]) -> Candidate:
     several = any(len(m) > 1 for m in pairing.masks.values())
     notes: list[str] = []
-    labels: dict[int, str] = {}
+    labels, ignore, told = described_labels(tree)
+    notes += told
     targets: dict[Unit, Source]
     if several:
         targets, labels, notes = masks.structures(tree, pairing.masks)
+        ignore = None
     else:
         targets = {u: mask_source(tree, m[0][1].path) for u, m in pairing.masks.items()}
     if pairing.lonely:
@@ -129,7 +131,7 @@ def _candidate(tree: Tree, pairing: Pairing, refusals: list[LucencyError]) -> Ca
         f"({pairing.kinds[1]}); {n_masks} of {n_masks + len(pairing.lonely)} masks find an image.",
         "The masks have few distinct values.",
     )
-    draft = Draft(items, pairing.name, labels, notes=tuple(notes), refusals=tuple(refusals))
+    draft = Draft(items, pairing.name, labels, ignore, notes=tuple(notes), refusals=tuple(refusals))
     return Candidate(NAME, 0.85, evidence, draft)
 
 
