@@ -78,6 +78,9 @@ def test_a_palette_mask_gives_its_indices_and_a_grey_colour_mask_one_channel(fol
     picture.putdata([0, 1, 2, 1])
     picture.save(folder.place("p.png"))
     assert load(source_of(folder.root / "p.png", "labels")).array.ravel().tolist() == [0, 1, 2, 1]
+    picture.putpalette([9, 9, 9, 0, 0, 0, 255, 255, 255])
+    picture.save(folder.place("grey.png"))
+    assert load(source_of(folder.root / "grey.png", "labels")).array.ravel().tolist() == [9, 0, 255, 0]
     grey = np.repeat(np.array([[[0], [7]]], np.uint8), 3, axis=2)
     assert load(source_of(folder.picture("g.png", grey), "labels")).array.tolist() == [[[[0, 7]]]]
     colours = np.array([[[255, 0, 0], [0, 0, 0]]], np.uint8)

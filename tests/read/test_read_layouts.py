@@ -332,3 +332,27 @@ def test_a_test_folder_inside_the_data_is_not_trained_on(folder):
     cohort = read(folder.root, ReadOptions(test=folder.root / "held"))
     assert cohort.locked == {f"held{n}" for n in range(4)}
     assert len(cohort.trainable) == 12
+
+
+def test_labels_with_255_for_ignore_are_not_taken_for_a_blur(folder):
+    for n in range(12):
+        folder.picture(f"images/{n:02d}.png", folder.rng.integers(0, 256, (120, 140), dtype=np.uint8))
+        mask = np.repeat(folder.rng.integers(0, 12, (12, 140), dtype=np.uint8), 10, axis=0)
+        mask[0] = 255
+        folder.picture(f"labels/{n:02d}.png", mask)
+    assert set(read(folder.root).labels) == {*range(1, 12), 255}
+
+
+def test_retina_sets_with_parts_fields_of_view_and_names_that_share_a_number(folder):
+    for part, numbers, word in (("training", range(21, 31), "training"), ("test", range(1, 5), "test")):
+        for n in numbers:
+            folder.picture(
+                f"{part}/images/{n:02d}_{word}.tif", folder.rng.integers(0, 256, (12, 14, 3), dtype=np.uint8)
+            )
+            folder.picture(f"{part}/mask/{n:02d}_{word}_mask.gif", np.full((12, 14), 255, np.uint8))
+            folder.mask(f"{part}/1st_manual/{n:02d}_manual1.gif")
+    cohort = read(folder.root)
+    assert (cohort.target_name, len(cohort.cases)) == ("1st_manual", 14)
+    case = {c.id: c for c in cohort.cases}["21_training"]
+    assert case.target.paths == ("training/1st_manual/21_manual1.gif",)
+    assert cohort.locked == {f"{n:02d}_test" for n in range(1, 5)}

@@ -23,6 +23,9 @@ SAMPLE = 8
 CROWDED = 0.97
 NEAR_END = 24
 
+#: Even a sharp square leaves more values than this after JPEG; a few grey-coded classes are no blur.
+MANY = 4
+
 #: Where such a mask is cut: halfway between 0 and 255.
 THRESHOLD = 128
 
@@ -52,7 +55,9 @@ class Values:
         total = sum(self.counts.values())
         ends = sum(n for v, n in self.counts.items() if v <= NEAR_END or v >= 255 - NEAR_END)
         both = max(self.counts) >= 255 - NEAR_END and min(self.counts) >= 0 and max(self.counts) <= 255
-        return len(self.counts) > 2 and both and ends >= CROWDED * total
+        # Label numbers with 255 for "ignore" leave the space between empty; a blur does not.
+        between = any(NEAR_END < v < 255 for v in self.counts)
+        return len(self.counts) > MANY and both and between and ends >= CROWDED * total
 
 
 def as_mask(source: Source) -> Source:

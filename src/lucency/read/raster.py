@@ -70,7 +70,7 @@ def _decoded(picture: Any, source: Source) -> np.ndarray:
         return np.asarray(picture, dtype=np.uint8)
     if picture.mode in ("P", "PA"):
         if source.kind == "labels" and picture.mode == "P":
-            return np.asarray(picture)
+            return _palette_labels(picture)
         grey = _grey_palette(picture)
         colours = np.asarray(picture.convert("RGB"))
         return colours[..., 0] if grey else colours
@@ -86,6 +86,21 @@ def _decoded(picture: Any, source: Source) -> np.ndarray:
             )
         array = array[..., :-1]
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _palette_labels(picture: Any) -> np.ndarray:
+    """Return label numbers of a palette picture: the indices; the greys where the palette is grey and loses nothing.
+
+    Writers of GIF sort a grey palette anew for every file, so that there only the greys mean the same everywhere.
+    """
+    indices = np.asarray(picture)
+    if not _grey_palette(picture):
+        return indices
+    greys = np.reshape(picture.getpalette("RGB"), (-1, 3))[:, 0].astype(np.uint8)
+    used = np.unique(indices)
+    if used.max() >= len(greys) or len(set(greys[used].tolist())) < len(used):
+        return indices
+    return greys[indices]
 
 
 def _header(source: Source) -> tuple[int, tuple[int, int, int], str]:
