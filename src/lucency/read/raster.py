@@ -100,7 +100,7 @@ def _palette_labels(picture: Any) -> np.ndarray:
     used = np.unique(indices)
     if used.max() >= len(greys) or len(set(greys[used].tolist())) < len(used):
         return indices
-    return greys[indices]
+    return np.asarray(greys[indices])
 
 
 def _header(source: Source) -> tuple[int, tuple[int, int, int], str]:
