@@ -1,9 +1,19 @@
 """Augmentation of whole batches at once: one warp, then intensities. What is safe is the plan's decision."""
 
+import difflib
 from collections.abc import Mapping
 
 import torch
 from torch.nn import functional
+
+from lucency.errors import UsageError
+
+#: Every transform that a plan may ask for.
+TRANSFORMS = (
+    *("rotate", "tilt", "scale", "shift"),
+    *("flip_k", "flip_j", "flip_i"),
+    *("contrast", "brightness", "gamma", "noise", "cutout"),
+)
 
 #: Axes by name, counted from the end of a tensor.
 AXES = {"k": -3, "j": -2, "i": -1}
@@ -27,7 +37,22 @@ def augment(
             ``cutout`` (side as a share). Absent or 0 is off.
         generator: Everything random comes from it.
         spacing: Voxel size per spatial axis; turns are rigid in mm. Empty means equal.
+
+    Returns:
+        New tensors; the given ones are left as they are.
+
+    Raises:
+        UsageError: A transform that does not exist; the message names the nearest.
     """
+    for name in strengths:
+        if name not in TRANSFORMS:
+            near = difflib.get_close_matches(name, TRANSFORMS, n=1)
+            raise UsageError(
+                f"No transform {name!r}",
+                expected=", ".join(TRANSFORMS),
+                where="augmentation",
+                remedy=f"did you mean {near[0]!r}?" if near else "",
+            )
     on = {name: value for name, value in strengths.items() if value}
     if any(name in on for name in ("rotate", "tilt", "scale", "shift")):
         theta = _warps(images, on, generator, spacing or (1.0,) * (images.ndim - 2))
@@ -39,9 +64,9 @@ def augment(
     for name, axis in AXES.items():
         if f"flip_{name}" in on:
             chosen = _uniform((len(images),), 0, 1, generator) < on[f"flip_{name}"]
-            images[chosen] = images[chosen].flip(axis)
+            images = torch.where(chosen.view(-1, *(1 for _ in images.shape[1:])), images.flip(axis), images)
             if masks is not None:
-                masks[chosen] = masks[chosen].flip(axis)
+                masks = torch.where(chosen.view(-1, *(1 for _ in masks.shape[1:])), masks.flip(axis), masks)
     return _intensities(images, on, generator), masks
 
 
@@ -78,7 +103,8 @@ def _intensities(images: torch.Tensor, on: Mapping[str, float], generator: torch
     shape = (len(images), images.shape[1], *(1 for _ in images.shape[2:]))
     if "gamma" in on:
         # Around the image's own range, so that the exponent has a meaning for normalised numbers.
-        low, high = images.amin(), images.amax()
+        axes = tuple(range(1, images.ndim))
+        low, high = images.amin(axes, keepdim=True), images.amax(axes, keepdim=True)
         power = torch.exp(_uniform(shape, -1, 1, generator) * on["gamma"])
         images = (((images - low) / (high - low + 1e-6)) ** power) * (high - low) + low
     if "contrast" in on:

@@ -118,12 +118,12 @@ class Orientation:
         """Turn (..., K, J, I) to the canonical order."""
         lead = array.ndim - 3
         turned = np.transpose(array, (*range(lead), *(lead + a for a in self.order)))
-        return np.flip(turned, [lead + a for a in range(3) if self.flip[a]])
+        return np.flip(turned, tuple(lead + a for a in range(3) if self.flip[a]))
 
     def undo(self, array: np.ndarray) -> np.ndarray:
         """Turn a canonical (..., K, J, I) array back to the source's order."""
         lead = array.ndim - 3
-        array = np.flip(array, [lead + a for a in range(3) if self.flip[a]])
+        array = np.flip(array, tuple(lead + a for a in range(3) if self.flip[a]))
         return np.transpose(array, (*range(lead), *(lead + int(a) for a in np.argsort(self.order))))
 
 

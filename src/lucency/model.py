@@ -13,10 +13,13 @@ from safetensors.torch import save as save_tensors
 
 from lucency import __version__, record
 from lucency.calibration import Calibration
-from lucency.errors import ModelError
+from lucency.errors import ModelError, OutputError
 from lucency.plan import Plan
 
 MANIFEST = "manifest.json"
+
+#: Files of every model, beside the weights.
+PARTS = ("plan.json", "calibration.json", "card.md")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,7 @@ class Model:
         plan: What was decided.
         calibration: What was learned after training.
         members: Names of the weight files, one per trained fold.
-        digest: SHA-256 of the manifest.
+        digest: SHA-256 over the digests of plan, calibration and weights.
     """
 
     folder: Path
@@ -61,13 +64,19 @@ def save(
     Raises:
         OutputError: The folder cannot be written.
     """
-    (folder / MANIFEST).unlink(missing_ok=True)
+    try:
+        for stale in (folder / MANIFEST, *folder.glob("*.safetensors")):
+            stale.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot replace the model ({error.strerror})", where=folder.name, remedy="make the folder writable"
+        ) from error
     record.write(folder / "plan.json", plan)
     record.write(folder / "calibration.json", calibration)
     for member, tensors in weights.items():
         save_weights(folder / f"{member}.safetensors", tensors)
     record.write_text(folder / "card.md", card)
-    names = ["plan.json", "calibration.json", "card.md", *(f"{m}.safetensors" for m in sorted(weights))]
+    names = [*PARTS, *(f"{m}.safetensors" for m in sorted(weights))]
     files = {name: _sha256(folder / name) for name in names}
     record.write(folder / MANIFEST, {"lucency": __version__, "files": files})
     return load(folder)
@@ -97,8 +106,8 @@ def load(folder: Path) -> Model:
             where=folder.name,
             remedy="finish 'lucency fit'",
         )
-    manifest = record.read_object(folder / MANIFEST)
-    for name, digest in manifest["files"].items():
+    files = _files(folder)
+    for name, digest in files.items():
         path = folder / name
         if Path(name).name != name or not path.is_file():
             raise ModelError("File of the model is missing", where=name, remedy="copy the whole model folder again")
@@ -110,9 +119,25 @@ def load(folder: Path) -> Model:
             )
     plan = record.read(Plan, folder / "plan.json")
     calibration = record.read(Calibration, folder / "calibration.json")
-    members = tuple(sorted(Path(n).stem for n in manifest["files"] if n.endswith(".safetensors")))
-    digest = hashlib.sha256(json.dumps(manifest["files"], sort_keys=True).encode()).hexdigest()
-    return Model(folder, plan, calibration, members, digest)
+    members = tuple(sorted(Path(n).stem for n in files if n.endswith(".safetensors")))
+    return Model(folder, plan, calibration, members, weights_digest(folder))
+
+
+def _files(folder: Path) -> dict[str, str]:
+    """Return file name to SHA-256 from the manifest; what is loaded must stand in it, or it would go unchecked."""
+    files = record.read_object(folder / MANIFEST).get("files")
+    if not isinstance(files, dict) or not all(isinstance(d, str) for d in files.values()):
+        raise ModelError("No list of files", where=MANIFEST, remedy="copy the whole model folder again")
+    lacking = [n for n in PARTS if n not in files]
+    if not any(n.endswith(".safetensors") for n in files):
+        lacking.append("weights")
+    if lacking:
+        raise ModelError(
+            f"The manifest does not list {', '.join(lacking)}",
+            where=MANIFEST,
+            remedy="take the model from its source again; do not use this copy",
+        )
+    return files
 
 
 def save_weights(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, str] | None = None) -> None:
@@ -128,15 +153,29 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
         ModelError: Not a safetensors file.
     """
     try:
-        return load_tensors(path.read_bytes())
+        tensors: dict[str, torch.Tensor] = load_tensors(path.read_bytes())
+    except safetensors.SafetensorError as error:
+        raise ModelError(f"Weights cannot be read ({error})", where=path.name, remedy="restore the file") from None
+    return tensors
+
+
+def load_facts(path: Path) -> dict[str, str]:
+    """Return the text facts stored beside the tensors.
+
+    Raises:
+        ModelError: Not a safetensors file.
+    """
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            return dict(file.metadata() or {})
     except safetensors.SafetensorError as error:
         raise ModelError(f"Weights cannot be read ({error})", where=path.name, remedy="restore the file") from None
 
 
-def load_facts(path: Path) -> dict[str, str]:
-    """Return the text facts stored beside the tensors."""
-    with safetensors.safe_open(str(path), framework="pt") as file:
-        return dict(file.metadata() or {})
+def weights_digest(folder: Path) -> str:
+    """Return one SHA-256 over plan, calibration and weights: it stays when the card is written anew."""
+    kept = {name: digest for name, digest in _files(folder).items() if name != "card.md"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

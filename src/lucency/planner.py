@@ -226,7 +226,7 @@ def _shape(
             break
     reasons["grid"] = (
         f"images scaled into {'×'.join(str(frame[a]) for a in axes)}: median {'×'.join(str(size[a]) for a in axes)}, "
-        f"and {epochs} passes over {profile.n_cases} of that size fit into {train_s:.0f} s at {machine.gflops:.0f} GFLOP/s"
+        f"{epochs} passes over {profile.n_cases} of that size fit into {train_s:.0f} s at {machine.gflops:.0f} GFLOP/s"
     )
     voxels = math.prod(frame)
     if needs.dense:
@@ -255,8 +255,8 @@ def _volume_shape(
     upper = tuple(max(1, round(n / coarser)) for n in upper)  # type: ignore[assignment]
     anisotropy = max(spacing) / min(spacing)
     reasons["grid"] = f"median spacing {_mm(profile.median_spacing())} mm" + (
-        f", coarsened {coarser:.2f} times: a median volume of {'×'.join(map(str, profile.median_size()))} voxels is too "
-        f"large for {train_s:.0f} s of training on this machine"
+        f", coarsened {coarser:.2f} times: a median volume of {'×'.join(map(str, profile.median_size()))} voxels is "
+        f"too large for {train_s:.0f} s of training on this machine"
         if coarser > 1
         else ": no resampling of a typical volume"
     )
@@ -352,6 +352,11 @@ def _train_flops(frame: tuple[int, int, int], options: Mapping[str, Option], dim
         total += convolutions * voxels * taps * width**2
         voxels /= 2**dims
     return 3 * 2 * total
+
+
+def step_seconds(draft: Plan, machine: Machine) -> float:
+    """Return what a training step should take at the machine's measured rate."""
+    return _train_flops(draft.patch, draft.network_options, draft.dims) * draft.batch / machine.gflops / 1e9
 
 
 def _tile(

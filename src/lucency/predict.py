@@ -86,7 +86,7 @@ def _mirrored(net: nn.Module, batch: torch.Tensor, plan: Plan, *, dense: bool) -
         out = _whole_or_tiled(net, batch.flip(flips) if flips else batch, plan, dense=dense)
         if dense and flips:
             out = out.flip(flips)
-        total = out if total is None else total + out
+        total = out if total is None else total.float() + out
     if total is None:
         raise ModelError("No view of the image was predicted", remedy="report this as a bug")
     return total / len(views)
@@ -171,16 +171,28 @@ def networks(model: Model, task: Task) -> list[nn.Module]:
     return nets
 
 
-def ensemble(nets: Sequence[nn.Module], arrays: Sequence[np.ndarray], model: Model, task: Task) -> Iterator[np.ndarray]:
-    """Yield the members' mean activated output for each array; each member is scaled, then averaged."""
-    streams = [raw_outputs(net, arrays, model.plan, dense=task.dense) for net in nets]
-    for outputs in zip(*streams, strict=True):
-        total: np.ndarray | None = None
-        for raw in outputs:
-            active = task.activate(torch.from_numpy(raw)[None], model.calibration)[0].numpy()
-            total = active if total is None else total + active
+def ensemble(nets: Sequence[nn.Module], arrays: Iterable[np.ndarray], model: Model, task: Task) -> Iterator[np.ndarray]:
+    """Yield the members' mean activated output for each array; each member is scaled, then averaged.
+
+    Args:
+        nets: From :func:`networks`.
+        arrays: (C, K, J, I) each; taken in groups, never all at once.
+        model: Its plan and calibration.
+        task: The plan's task.
+
+    Yields:
+        (L,) or (L, K, J, I) float32.
+    """
+    for group in _same_size(arrays, limit=_images_at_once(model.plan)):
+        total: torch.Tensor | None = None
+        for net in nets:
+            for number, raw in enumerate(raw_outputs(net, group, model.plan, dense=task.dense)):
+                active = task.activate(torch.from_numpy(raw)[None], model.calibration)[0] / len(nets)
+                if total is None:
+                    total = torch.zeros(len(group), *active.shape, dtype=active.dtype)
+                total[number] += active
         if total is not None:
-            yield total / len(outputs)
+            yield from total.numpy()
 
 
 def predict(model: Model, cases: Iterable[Case], *, nan: float | None = None) -> Iterator[Prediction]:

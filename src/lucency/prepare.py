@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from lucency.image import Image, Orientation, orientation_of
 from lucency.losses import IGNORE
 from lucency.plan import Plan
 from lucency.read import load
-from lucency.record import from_json, to_json
+from lucency.record import from_json, to_json, write_text
 
 #: Percentiles between which an image's own mean and deviation are taken; outliers (metal, hot pixels) stay out.
 ROBUST = (0.5, 99.5)
@@ -71,7 +73,7 @@ def place_of(image: Image, plan: Plan) -> Place:
     spacing = [image.spacing[a] for a in turn.order]
     if plan.grid.mode == "spacing":
         target = plan.grid.spacing
-        scaled = [max(1, round(n * s / t)) for n, s, t in zip(size, spacing, target, strict=True)]
+        scaled = [_whole(n * s / t) for n, s, t in zip(size, spacing, target, strict=True)]
         if plan.dims == 2:
             scaled[0] = 1
         frame, start = scaled, [0, 0, 0]
@@ -79,9 +81,18 @@ def place_of(image: Image, plan: Plan) -> Place:
         frame = list(plan.grid.size)
         axes = range(3) if plan.dims == 3 else range(1, 3)
         step = max(size[a] * spacing[a] / frame[a] for a in axes)
-        scaled = [min(frame[a], max(1, round(size[a] * spacing[a] / step))) if a in axes else 1 for a in range(3)]
+        scaled = [min(frame[a], _whole(size[a] * spacing[a] / step)) if a in axes else 1 for a in range(3)]
         start = [(f - s) // 2 for f, s in zip(frame, scaled, strict=True)]
     return Place(turn, image.size, _triple(scaled), _triple(start), _triple(frame))
+
+
+def _whole(length: float) -> int:
+    """Return a length as voxels, at least one.
+
+    Just above the half is rounded down: an image and its mask whose headers differ in the seventh digit must come
+    to the same size, and exact halves are common (a 0.5 mm image on a 1 mm grid).
+    """
+    return max(1, math.ceil(length - 0.501))
 
 
 def _triple(values: Sequence[int]) -> tuple[int, int, int]:
@@ -245,12 +256,23 @@ class Store:
             self.entries[entry.case] = entry
         self._images = self._map("images.bin", np.float16)
         self._masks = self._map("masks.bin", np.int16)
+        # A line may outlive a power cut that its arrays did not.
+        self.entries = {c: e for c, e in self.entries.items() if self._holds(e)}
 
     def _map(self, name: str, kind: type[np.generic]) -> np.ndarray:
         path = self.folder / name
         if not path.exists() or path.stat().st_size == 0:
             return np.zeros(0, dtype=kind)
-        return np.memmap(path, dtype=kind, mode="r")
+        # A crash may have cut the last number in two.
+        return np.memmap(path, dtype=kind, mode="r", shape=(path.stat().st_size // np.dtype(kind).itemsize,))
+
+    def _holds(self, entry: Entry) -> bool:
+        """Tell whether the arrays reach as far as the entry says."""
+        image, mask = int(np.prod(entry.shape)), int(np.prod(entry.shape[1:]))
+        return (
+            entry.image_at + image <= self._images.size
+            and entry.mask_at + mask * (entry.mask_at >= 0) <= self._masks.size
+        )
 
     def image(self, case: str) -> np.ndarray:
         """(C, K, J, I) float16."""
@@ -331,12 +353,22 @@ def prepare(
     image_at = max((e.image_at + int(np.prod(e.shape)) for e in done.values()), default=0)
     mask_at = max((e.mask_at + int(np.prod(e.shape[1:])) for e in done.values() if e.mask_at >= 0), default=0)
     todo = [c for c in (*cohort.trainable, *cohort.locked_cases) if c.id not in done]
+    if todo:
+        # Written anew: behind a line that a crash cut off, nothing could be appended.
+        write_text(store_folder / "index.jsonl", "".join(json.dumps(to_json(e)) + "\n" for e in done.values()))
     nan = plan.task_options.get("nan")
     fill = float(nan) if isinstance(nan, int | float) else None
 
     def work(case: Case) -> tuple[Case, Prepared, "np.ndarray | int | float | None"]:
         try:
-            return case, prepare_image(images_of(case, plan, fill), plan), target(case, plan)
+            image, learned = prepare_image(images_of(case, plan, fill), plan), target(case, plan)
+            if isinstance(learned, np.ndarray) and learned.shape != image.array.shape[1:]:
+                raise DataError(
+                    f"On the network's grid the mask is {learned.shape} and the image {image.array.shape[1:]}",
+                    expected="a mask on the grid of its image",
+                    remedy="resample the mask to the image, or export both again",
+                )
+            return case, image, learned
         except DataError as error:
             raise type(error)(
                 error.found, expected=error.expected, where=error.where or case.id, remedy=error.remedy
@@ -346,7 +378,7 @@ def prepare(
         with (
             (store_folder / "images.bin").open("r+b" if done else "wb") as image_file,
             (store_folder / "masks.bin").open("r+b" if done else "wb") as mask_file,
-            (store_folder / "index.jsonl").open("a" if done else "w", encoding="utf-8") as index_file,
+            (store_folder / "index.jsonl").open("a", encoding="utf-8") as index_file,
         ):
             image_file.seek(image_at * 2)
             mask_file.seek(mask_at * 2)
@@ -391,12 +423,12 @@ def _in_order(
         return
     with ThreadPoolExecutor(workers) as pool:
         ahead = 4 * workers
-        waiting = [pool.submit(work, c) for c in cases[:ahead]]
+        waiting = deque(pool.submit(work, c) for c in cases[:ahead])
         for number in range(len(cases)):
-            result = waiting[number].result()
+            # A future that is still referred to would keep its arrays in memory.
+            result = waiting.popleft().result()
             if number + ahead < len(cases):
                 waiting.append(pool.submit(work, cases[number + ahead]))
-            waiting[number] = waiting[-1]  # let go of the array
             yield result
 
 

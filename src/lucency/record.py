@@ -153,12 +153,14 @@ def read_object(path: Path) -> dict[str, Any]:
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"Not readable as JSON ({error})", where=path.name, remedy="restore the file") from None
+    if not isinstance(payload, dict):
+        raise ModelError(f"Found {type(payload).__name__}", expected="an object", where=path.name, remedy="restore it")
     schema = payload.pop("schema", SCHEMA)
-    if schema > SCHEMA:
+    if not isinstance(schema, int) or schema > SCHEMA:
         raise ModelError(
             f"Written in schema {schema}", expected=f"{SCHEMA} or lower", where=path.name, remedy="use a newer lucency"
         )
-    return cast(dict[str, Any], payload)
+    return payload
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,10 +2,12 @@
 
 import copy
 import json
+import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +16,28 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from lucency import record
 from lucency.augment import augment
+from lucency.calibration import Calibration
 from lucency.case import Cohort
-from lucency.errors import DataError, LucencyError
+from lucency.errors import DataError, LucencyError, OutputError
 from lucency.events import Events
 from lucency.losses import IGNORE
+from lucency.machine import best_time, peak_memory_mib
 from lucency.model import load_facts, load_weights, save_weights
-from lucency.plan import Plan
-from lucency.predict import memory_format
+from lucency.plan import Plan, Timing
+from lucency.predict import device_of, memory_format, raw_outputs
 from lucency.prepare import Store
 from lucency.tasks import Batch, Task
 
+# Fabric announces its precision at every start; the plan has said it already.
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
 #: A crash loses at most this many seconds of training.
 CHECKPOINT_S = 30.0
+
+#: Steps over which the time guard takes the mean: enough that a busy second does not count as a slow machine.
+GUARD_STEPS = 40
 
 #: Share of the patches that are centred on a labelled voxel where patches are smaller than images
 #: (Isensee 2021, doi 10.1038/s41592-020-01008-z).
@@ -125,11 +136,11 @@ class Sampler:
             image = self.store.image(case)
             start = self._start(case, image.shape[1:], rng, forced=row < round(FOREGROUND * len(chosen)))
             source, target = _windows(image.shape[1:], patch, start)
-            images[(row, slice(None), *target)] = torch.from_numpy(
+            images[row][(slice(None), *target)] = torch.from_numpy(
                 np.ascontiguousarray(image[(slice(None), *source)], dtype=np.float32)
             )
             if self.dense:
-                masks[(row, *target)] = torch.from_numpy(np.ascontiguousarray(self.store.mask(case)[source], np.int64))
+                masks[row][target] = torch.from_numpy(np.ascontiguousarray(self.store.mask(case)[source], np.int64))
         if self.dense:
             return images, masks
         return images, torch.tensor([self.store.target(self.cases[n]) for n in chosen])
@@ -251,9 +262,11 @@ class _Loop:
         self.held = [c.id for c in work.cohort.fold(fold)]
         self.step, self.left, self.progress = 0, plan.schedule.steps, 0.0
         self.history: list[dict[str, float]] = []
-        self.shortened = ""
+        self.recent: deque[float] = deque(maxlen=GUARD_STEPS)
         self.augment_s = self.train_s = 0.0
         self.losses: list[float] = []
+        #: False inside a step: half a step must not be saved, for a resume would make it once more.
+        self.whole = True
 
     def run(self) -> Trained:
         """Train to the end."""
@@ -263,19 +276,30 @@ class _Loop:
         try:
             while self.left > 0:
                 self._one_step()
-                if self.step % per_point == 0 or self.left == 0:
-                    self._point(self.step / self.sampler.steps_per_epoch)
                 if self.step % 10 == 0:
                     self._guard()
+                if self.step % per_point == 0 or self.left == 0:
+                    self._point(self.step / self.sampler.steps_per_epoch)
                 if self.clock.now() - saved > CHECKPOINT_S:
                     self.save()
                     saved = self.clock.now()
         except KeyboardInterrupt:
-            self.save()
+            if self.whole:
+                self.save()
             raise
         weights = {k: v.detach().cpu() for k, v in self.average["net"].state_dict().items()}
         share = self.augment_s / self.train_s if self.train_s else 0.0
         return Trained(self.fold, weights, self.history, self.step, self.shortened, share)
+
+    def time_steps(self, most: int = 8, seconds: float = 2.0) -> float:
+        """Return the median time of a step after two warm-up steps, in seconds."""
+        times: list[float] = []
+        begin = time.perf_counter()
+        while len(times) < most + 2 and (len(times) < 4 or time.perf_counter() - begin < seconds):
+            before = time.perf_counter()
+            self._one_step()
+            times.append(time.perf_counter() - before)
+        return float(np.median(times[2:]))
 
     def _one_step(self) -> None:
         begin = self.clock.now()
@@ -287,6 +311,7 @@ class _Loop:
         images = images.to(self.fabric.device).contiguous(memory_format=memory_format(self.plan))
         batch = Batch(images, targets.to(self.fabric.device), self.plan.task_options, self.progress)
         rate = self._rate()
+        self.whole = False
         with torch.random.fork_rng():
             # Dropout draws from the global generator: seeded by the step and given back as it was.
             torch.manual_seed(self.plan.seed * 7919 + self.fold * 31 + self.step)
@@ -309,7 +334,9 @@ class _Loop:
         self.step += 1
         self.progress += (1 - self.progress) / self.left
         self.left -= 1
-        self.train_s += self.clock.now() - begin
+        self.whole = True
+        self.recent.append(self.clock.now() - begin)
+        self.train_s += self.recent[-1]
 
     def _augmented(
         self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
@@ -373,13 +400,22 @@ class _Loop:
         return float(np.mean(losses))
 
     def _guard(self) -> None:
-        """Shorten what is left when the deadline would be missed; the rate then falls faster and still ends at zero."""
-        per_step = self.train_s / max(1, self.step)
-        fits = int((self.deadline - self.clock.elapsed()) / max(per_step, 1e-9))
-        if fits < 0.98 * self.left:
-            planned = self.plan.schedule.steps
-            self.left = max(1 if self.step < 1 else 0, min(fits, self.left), 0)
-            self.shortened = f"fold {self.fold}: {self.step + self.left} of {planned} planned steps"
+        """Shorten what is left when the deadline would be missed, and lengthen it again when there is time after all.
+
+        The rate follows the progress, so it falls faster and still ends at zero.
+        """
+        if len(self.recent) < GUARD_STEPS:
+            return
+        planned = self.plan.schedule.steps
+        fits = int((self.deadline - self.clock.elapsed()) / max(float(np.mean(self.recent)), 1e-9))
+        self.left = max(0, min(planned - self.step, fits))
+
+    @property
+    def shortened(self) -> str:
+        """What the time guard did, or nothing."""
+        planned = self.plan.schedule.steps
+        total = self.step + self.left
+        return "" if total >= planned else f"fold {self.fold}: {total} of {planned} planned steps"
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -394,7 +430,6 @@ class _Loop:
             "left": self.left,
             "progress": self.progress,
             "history": self.history,
-            "shortened": self.shortened,
             "augment_s": self.augment_s,
             "train_s": self.train_s,
             "losses": self.losses,
@@ -417,7 +452,7 @@ class _Loop:
                 state.setdefault(int(number), {})[field_name] = value
             optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
         self.step, self.left, self.progress = facts["step"], facts["left"], facts["progress"]
-        self.history, self.shortened, self.losses = facts["history"], facts["shortened"], facts["losses"]
+        self.history, self.losses = facts["history"], facts["losses"]
         self.augment_s, self.train_s = facts["augment_s"], facts["train_s"]
         self.events.emit("train", "resumed", member=self.fold, step=self.step)
 
@@ -434,3 +469,125 @@ def _groups(part: nn.Module, plan: Plan) -> list[dict[str, object]]:
         {"params": decayed, "weight_decay": plan.schedule.weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
+
+
+class OutOfFold:
+    """Raw outputs on held-out cases, on disk: what calibration learns from and out-of-fold evaluation judges.
+
+    Args:
+        folder: ``RUN/out_of_fold``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._places: dict[str, tuple[Path, int, tuple[int, ...]]] = {}
+        for path in sorted(folder.glob("fold*.json")):
+            index = record.read_object(path)
+            at = 0
+            for case, shape in index["cases"].items():
+                self._places[case] = (path.with_suffix(".bin"), at, tuple(shape))
+                at += int(np.prod(shape))
+
+    def has(self, fold: int) -> bool:
+        """Tell whether the fold's outputs are complete."""
+        return (self.folder / f"fold{fold}.json").exists()
+
+    def output(self, case: str) -> np.ndarray:
+        """(L,) or (L, K, J, I) float32 or float16."""
+        path, at, shape = self._places[case]
+        kind = np.float32 if len(shape) == 1 else np.float16
+        flat = np.memmap(path, dtype=kind, mode="r")
+        return flat[at : at + int(np.prod(shape))].reshape(shape)
+
+    def some(self, cases: Sequence[str]) -> "Outputs":
+        """Return the outputs of these cases, loaded one at a time."""
+        return Outputs(self, cases)
+
+    @property
+    def cases(self) -> list[str]:
+        """Ids of the cases there are outputs for."""
+        return sorted(self._places)
+
+
+class Outputs(Sequence[np.ndarray]):
+    """A sequence of out-of-fold outputs that holds one at a time."""
+
+    def __init__(self, source: OutOfFold, cases: Sequence[str]) -> None:
+        self._source, self._cases = source, list(cases)
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._source.output(self._cases[number])
+
+
+def predict_held_out(work: Work, fold: int, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Predict the fold that a member did not see, by the same code that predicts new patients.
+
+    Args:
+        work: See :class:`Work`.
+        fold: Held out.
+        weights: Of the member.
+        folder: ``RUN/out_of_fold``.
+
+    Raises:
+        OutputError: The disk is full.
+    """
+    net = work.task.build(work.plan)["net"]
+    net.load_state_dict(dict(weights))
+    net.eval().to(device_of(work.plan)).to(memory_format=memory_format(work.plan))  # type: ignore[call-overload]
+    held = [c.id for c in work.cohort.fold(fold)]
+    shapes: dict[str, tuple[int, ...]] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = (work.store.image(c) for c in held)
+    try:
+        with (folder / f"fold{fold}.bin").open("wb") as file:
+            for case, raw in zip(held, raw_outputs(net, arrays, work.plan, dense=work.task.dense), strict=True):
+                file.write(raw.astype(np.float32 if raw.ndim == 1 else np.float16).tobytes())
+                shapes[case] = raw.shape
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write held-out outputs ({error.strerror})", where=folder.name, remedy="free space, then run again"
+        ) from error
+    record.write(folder / f"fold{fold}.json", {"cases": shapes})
+
+
+def calibrate(work: Work, outputs: OutOfFold) -> Calibration:
+    """Learn from all out-of-fold outputs what is learned after training; this calibration is delivered."""
+    cases = outputs.cases
+    targets = [work.store.mask(c) if work.task.dense else work.store.target(c) for c in cases]
+    return work.task.calibrate(outputs.some(cases), targets, work.plan, np.random.default_rng(work.plan.seed))
+
+
+def rehearse(work: Work, held: str, score: Callable[[], object]) -> Timing:
+    """Time a few steps in both memory layouts, one prediction and one score, before anything is promised.
+
+    Args:
+        work: A draft plan; its folder is not written to.
+        held: Case to predict: a large one.
+        score: Decodes and scores one case.
+
+    Returns:
+        What :func:`lucency.planner.timed` needs.
+    """
+    loops = {
+        layout: _Loop(replace(work, plan=replace(work.plan, channels_last=layout), events=Events()), 0, math.inf)
+        for layout in (False, True)
+    }
+    steps = {layout: loop.time_steps() for layout, loop in loops.items()}
+    best = min(steps, key=lambda k: steps[k])
+    loop = loops[best]
+    # The first layout also paid for what warms up once; a second look at the winner is the fair time.
+    step_s = min(steps[best], loop.time_steps())
+    plan = loop.plan
+    net = loop.average["net"]
+    array = work.store.image(held)
+
+    def once() -> None:
+        for _ in raw_outputs(net, [array], plan, dense=work.task.dense):
+            pass
+
+    predict_s = best_time(once, repeats=2, device=device_of(work.plan))
+    score_s = best_time(score, repeats=2)
+    return Timing(step_s, predict_s, score_s, peak_memory_mib(), work.store.mebibytes, best)

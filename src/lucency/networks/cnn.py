@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from lucency.networks import Body, network
-from lucency.networks.layers import convolution, cumulative, parse_strides, start_weights
+from lucency.networks.layers import convolution, cumulative, parse_strides, parse_widths, start_weights
 
 
 class CNN(Body):
@@ -15,7 +15,7 @@ class CNN(Body):
     ) -> None:
         super().__init__()
         self.channels = widths
-        self.strides = cumulative(strides)
+        self.strides = cumulative(strides, dims)
         norm = nn.BatchNorm3d if dims == 3 else nn.BatchNorm2d
         self.levels = nn.ModuleList()
         before = channels
@@ -57,6 +57,5 @@ def cnn(
     Source:
         Simonyan and Zisserman 2015 (doi 10.48550/arXiv.1409.1556), with batch normalisation.
     """
-    whole = tuple(int(w) for w in widths)
-    steps = parse_strides(strides or ",".join(["x".join(["2"] * dims)] * max(1, len(whole) - 1)), dims)
-    return CNN(channels, dims, whole, steps[: len(whole) - 1], dropout)
+    whole = parse_widths(widths)
+    return CNN(channels, dims, whole, parse_strides(strides, dims, len(whole)), dropout)

@@ -44,23 +44,41 @@ class Bridge(nn.Module):
         return out
 
 
-def parse_strides(text: str, dims: int) -> list[tuple[int, ...]]:
-    """Read ``"2x2x2,1x2x2"`` (one entry a level) as tuples.
+def parse_strides(text: str, dims: int, levels: int) -> list[tuple[int, ...]]:
+    """Read ``"2x2x2,1x2x2"``, the steps between ``levels`` levels, as tuples; empty text means 2 everywhere.
 
     Raises:
-        UsageError: An entry without ``dims`` whole numbers.
+        UsageError: Not one step of ``dims`` whole numbers, 1 or more, between each two levels.
     """
-    strides = [tuple(int(n) for n in level.split("x")) for level in text.split(",") if level]
-    if not strides or any(len(s) != dims for s in strides):
+    if not text:
+        return [(2,) * dims] * (levels - 1)
+    steps = [step.split("x") for step in text.split(",")]
+    sound = all(len(step) == dims and all(n.isdecimal() and int(n) >= 1 for n in step) for step in steps)
+    if not sound or len(steps) != levels - 1:
         raise UsageError(
-            f"Strides {text!r}", expected=f"levels of {dims} numbers such as {','.join(['x'.join('2' * dims)] * 2)}"
+            f"Strides {text!r} for {levels} levels",
+            expected=f"{levels - 1} steps of {dims} numbers such as {','.join(['x'.join('2' * dims)] * 2)}",
+            where="network_options.strides",
         )
-    return strides
+    return [tuple(int(n) for n in step) for step in steps]
 
 
-def cumulative(strides: list[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+def parse_widths(widths: tuple[float, ...]) -> tuple[int, ...]:
+    """Read the channels of each level.
+
+    Raises:
+        UsageError: No level, or a width that is not a whole number of channels.
+    """
+    if not isinstance(widths, tuple | list) or not widths or any(w < 1 or w != int(w) for w in widths):
+        raise UsageError(
+            f"Widths {widths!r}", expected="whole numbers of channels, one per level", where="network_options.widths"
+        )
+    return tuple(int(w) for w in widths)
+
+
+def cumulative(strides: list[tuple[int, ...]], dims: int) -> tuple[tuple[int, ...], ...]:
     """Return the total stride after each level, level 0 (no stride) first."""
-    total = [(1,) * len(strides[0])]
+    total: list[tuple[int, ...]] = [(1,) * dims]
     for stride in strides:
         total.append(tuple(a * b for a, b in zip(total[-1], stride, strict=True)))
     return tuple(total)

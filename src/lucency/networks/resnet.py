@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from lucency.networks import Body, network
-from lucency.networks.layers import Bridge, convolution, cumulative, parse_strides, start_weights
+from lucency.networks.layers import Bridge, convolution, cumulative, parse_strides, parse_widths, start_weights
 
 
 class PreActivationBlock(nn.Module):
@@ -45,7 +45,7 @@ class ResNet(Body):
     ) -> None:
         super().__init__()
         self.channels = widths
-        self.strides = cumulative(strides)
+        self.strides = cumulative(strides, dims)
         norm = nn.BatchNorm3d if dims == 3 else nn.BatchNorm2d
         self.stem = convolution(dims, channels, widths[0], (3,) * dims, (1,) * dims)
         steps = [(1,) * dims, *strides]
@@ -97,7 +97,7 @@ def resnet(
     Source:
         He 2016, Identity mappings in deep residual networks (doi 10.1007/978-3-319-46493-0_38).
     """
-    whole = tuple(int(w) for w in widths)
-    steps = parse_strides(strides or ",".join(["x".join(["2"] * dims)] * max(1, len(whole) - 1)), dims)
+    whole = parse_widths(widths)
+    steps = parse_strides(strides, dims, len(whole))
     blocks = max(1, round((depth - 2) / (2 * len(whole))))
-    return ResNet(channels, dims, whole, blocks, steps[: len(whole) - 1], residual=residual, dropout=dropout)
+    return ResNet(channels, dims, whole, blocks, steps, residual=residual, dropout=dropout)

@@ -4,7 +4,16 @@ import torch
 from torch import nn
 
 from lucency.networks import Body, network
-from lucency.networks.layers import SLOPE, Bridge, convolution, cumulative, instance_norm, parse_strides, start_weights
+from lucency.networks.layers import (
+    SLOPE,
+    Bridge,
+    convolution,
+    cumulative,
+    instance_norm,
+    parse_strides,
+    parse_widths,
+    start_weights,
+)
 
 
 class PlainBlock(nn.Module):
@@ -47,7 +56,7 @@ class UNet(Body):
         super().__init__()
         block = ResidualBlock if residual else PlainBlock
         self.channels = widths
-        self.strides = cumulative(strides)
+        self.strides = cumulative(strides, dims)
         steps = [(1,) * dims, *strides]
         # A level whose voxels are still thick slices convolves within the slice only (nnU-Net's rule).
         kernels = [tuple(1 if thin else 3 for thin in _thick(strides, level, dims)) for level in range(len(widths))]
@@ -66,16 +75,23 @@ class UNet(Body):
         start_weights(self)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return the maps of ``x``; its size must be a multiple of the last stride."""
+        """Return the maps of ``x``, of any size."""
         skips = []
         for down in self.down:
             x = down(x)
             skips.append(x)
         maps = [x]
         for level in reversed(range(len(self.up))):
-            x = self.join[level](torch.cat([self.up[level](x), skips[level]], dim=1))
+            x = self.join[level](torch.cat([_cropped(self.up[level](x), skips[level]), skips[level]], dim=1))
             maps.append(x)
         return maps[::-1]
+
+
+def _cropped(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Cut off what doubling an odd size, rounded up when it was halved, has put on."""
+    if x.shape[2:] == like.shape[2:]:
+        return x
+    return x[(slice(None), slice(None), *(slice(n) for n in like.shape[2:]))]
 
 
 def _thick(strides: list[tuple[int, ...]], level: int, dims: int) -> tuple[bool, ...]:
@@ -108,6 +124,5 @@ def unet(
         Isensee 2021 (doi 10.1038/s41592-020-01008-z), residual encoder after Isensee 2024
         (doi 10.48550/arXiv.2404.09556).
     """
-    whole = tuple(int(w) for w in widths)
-    steps = parse_strides(strides or ",".join(["x".join(["2"] * dims)] * (len(whole) - 1)), dims)
-    return UNet(channels, dims, whole, steps[: len(whole) - 1], residual=residual)
+    whole = parse_widths(widths)
+    return UNet(channels, dims, whole, parse_strides(strides, dims, len(whole)), residual=residual)

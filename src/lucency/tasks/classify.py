@@ -186,7 +186,8 @@ class Classify:
 
     def perfect(self, target: "np.ndarray | float | int", plan: Plan) -> np.ndarray:
         """Return certainty of the true class."""
-        return np.eye(len(plan.classes))[int(np.asarray(target))]
+        sure: np.ndarray = np.eye(len(plan.classes))[int(np.asarray(target))]
+        return sure
 
 
 def _outputs(net: nn.Module) -> int:

@@ -24,6 +24,9 @@ from lucency.tasks import Batch, Judged, Measures, task
 #: Maps with a head of their own: full resolution and the next; deeper ones cost time and add nothing measurable here.
 SUPERVISED = 3
 
+#: Scores of a mask and their best values; overall they are means over the labels of a case.
+SCORES = {"dice": 1.0, "surface_dice": 1.0, "hd95_mm": 0.0, "volume_error": 0.0}
+
 #: Surface Dice counts a surface as right within this distance, in voxel spacings of the finest axis; at least 1 mm
 #: where the spacing is known (doi 10.2196/26151).
 TOLERANCE_MM = 1.0
@@ -130,7 +133,8 @@ class Segment:
     ) -> Prediction:
         """Return the mask on the source's own grid, in the training masks' own values."""
         place = prepared.place
-        if place.frame == place.source_size and place.turn.order == (0, 1, 2) and not any(place.turn.flip):
+        same_size = place.scaled == place.frame == place.source_size
+        if same_size and place.turn.order == (0, 1, 2) and not any(place.turn.flip):
             probabilities = output
         else:
             probabilities = restore(output, place)
@@ -156,27 +160,25 @@ class Segment:
         scores: dict[str, float] = {}
         for value, name in sorted(plan.labels.items()):
             a, b = (truth == value) & known, (found == value) & known
-            scores[f"dice/{name}"] = metrics.dice(a, b)
-            distances = metrics.surface_scores(a, b, spacing, tolerance_mm=TOLERANCE_MM)
-            scores[f"surface_dice/{name}"] = distances.surface_dice
-            scores[f"hd95_mm/{name}"] = distances.hd95_mm
-            scores[f"volume_error/{name}"] = metrics.relative_volume_error(a, b)
-        dices = [scores[f"dice/{name}"] for name in plan.labels.values()]
-        return {"dice": float(np.nanmean(dices)) if not np.isnan(dices).all() else float("nan"), **scores}
+            found_here = metrics.mask_scores(a, b, spacing, TOLERANCE_MM)
+            scores[f"dice/{name}"] = found_here.dice
+            scores[f"surface_dice/{name}"] = found_here.surface_dice
+            scores[f"hd95_mm/{name}"] = found_here.hd95_mm
+            scores[f"volume_error/{name}"] = found_here.volume_error
+        means = {}
+        for metric in SCORES:
+            values = np.array([scores[f"{metric}/{name}"] for name in plan.labels.values()])
+            means[metric] = float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+        return {**means, **scores}
 
     def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
         """Return means over patients with their intervals, overall and per label."""
         patients = [j.patient for j in judged]
         by_label = {
-            name: {
-                metric: _mean(judged, f"{metric}/{name}", patients, best, rng)
-                for metric, best in (("dice", 1.0), ("surface_dice", 1.0), ("hd95_mm", 0.0), ("volume_error", 0.0))
-            }
+            name: {metric: _mean(judged, f"{metric}/{name}", patients, best, rng) for metric, best in SCORES.items()}
             for name in plan.labels.values()
         }
-        overall = {"dice": _mean(judged, "dice", patients, 1.0, rng)}
-        if len(by_label) == 1:
-            overall |= {m: v for m, v in next(iter(by_label.values())).items() if m != "dice"}
+        overall = {metric: _mean(judged, metric, patients, best, rng) for metric, best in SCORES.items()}
         return Measures(metrics=overall, by_label=by_label)
 
     def compare(
@@ -227,7 +229,6 @@ def _doubt(probabilities: np.ndarray, index: np.ndarray) -> float:
 
 def _mean(judged: Sequence[Judged], key: str, patients: Sequence[str], best: float, rng: np.random.Generator) -> Metric:
     values = np.array([j.scores.get(key, np.nan) for j in judged], dtype=float)
-    known = np.isfinite(values)
-    if not known.any():
+    if not np.isfinite(values).any():
         return Metric(float("nan"), n=0, method="not defined on these cases", best=best)
-    return statistics.mean_metric(values[known], [p for p, k in zip(patients, known, strict=True) if k], rng, best=best)
+    return statistics.mean_metric(values, patients, rng, best=best)

@@ -50,7 +50,7 @@ def write_predictions(
     """Write ``predictions.csv`` for predictions that all hold the same payload, sorted by case.
 
     Classes give ``case, label, p_<class> …``; numbers ``case, value, lower, upper``; masks
-    ``case, voxels_<label> …`` and, for volumes, ``ml_<label> …``.
+    ``case, voxels_<label> …`` and, for volumes, ``ml_<label> …`` (see also :mod:`lucency.write.outputs`).
 
     Args:
         path: Where to.

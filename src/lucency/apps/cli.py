@@ -1,0 +1,304 @@
+"""The command ``lucency``: each command parses, calls a room and shows the result. Heavy imports wait until then."""
+
+import platform
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lucency import __version__
+from lucency.apps.boundary import Manner, boundary, settings_of, steady_streams
+
+#: Rooms that are commands of their own: name, last room to enter, one sentence, examples.
+ROOMS = (
+    (
+        "fit",
+        "report",
+        "Turn a folder of images into a trained, calibrated and honestly evaluated model with its report.",
+        ("fit DATA", "fit DATA --out runs/chest --minutes 30", "fit DATA --target diagnosis --patient PatientID"),
+    ),
+    (
+        "read",
+        "read",
+        "Recognise the layout of the data: cases, targets, patients, folds (cohort.json).",
+        ("read DATA --out RUN", "read DATA --out RUN --layout pairs"),
+    ),
+    (
+        "inspect",
+        "inspect",
+        "Look at every image once: geometry, quality, duplicates, leakage (inspection.json).",
+        ("inspect DATA --out RUN", "inspect RUN"),
+    ),
+    (
+        "profile",
+        "profile",
+        "Count sizes, spacings, intensities and classes of the training part (profile.json).",
+        ("profile DATA --out RUN", "profile RUN"),
+    ),
+    (
+        "plan",
+        "plan",
+        "Decide everything, with a reason for each decision; edit the file if you know better (plan.json).",
+        ("plan DATA --out RUN --minutes 30", "plan RUN --set network=cnn"),
+    ),
+    (
+        "prepare",
+        "prepare",
+        "Put the images on the network's grid (prepared/, may be deleted at any time).",
+        ("prepare RUN",),
+    ),
+    (
+        "train",
+        "train",
+        "Train the networks of the plan and calibrate them on held-out patients (model/).",
+        ("train RUN", "train DATA --out RUN --minutes 30"),
+    ),
+    (
+        "evaluate",
+        "evaluate",
+        "Judge the model on patients it has not seen, beside simple baselines (evaluation.json).",
+        ("evaluate RUN",),
+    ),
+)
+
+FORMATS = ("auto", "nifti", "png", "csv")
+#: Formats that section 7 of the architecture names and that cannot be written yet.
+LATER_FORMATS = ("dicom-seg", "dicom-sr")
+
+app = typer.Typer(
+    name="lucency",
+    help="Point it at a folder of medical images; get back an honest, calibrated, documented model, or a clear "
+    "reason why the data cannot support one. Nothing leaves this computer.\n\n"
+    "Research use only, not a medical device.",
+    epilog="First steps: 'lucency demo' walks the whole line on generated patients; 'lucency fit DATA' on yours.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help reads the same on every terminal and comes up three times as fast as a decorated one.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+Lang = Annotated[str | None, typer.Option(help="Language of messages and report: en or zh.", metavar="en|zh")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON; everything else goes to stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing words.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show whole tracebacks; they may quote the data.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Settle a decision of the plan, or nan=VALUE to fill NaN voxels."),
+]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run or model folder.")]
+
+
+def main() -> None:
+    """Run the program; section 7 of the architecture lists the exit statuses."""
+    steady_streams()
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"lucency {__version__}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _examples(*lines: str) -> str:
+    return "Examples:\n\n" + "\n\n".join(f"lucency {line}" for line in lines)
+
+
+def _offer_walk(command: str, upto: str, sentence: str, examples: tuple[str, ...]) -> None:
+    """Add one of the commands that walk the straight line; they differ only in where they stop."""
+
+    @app.command(command, help=sentence, epilog=_examples(*examples))
+    def walk(  # noqa: PLR0913 - one parameter for each option of the interface
+        data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder or file of images, or a RUN to go on with.")],
+        out: Annotated[
+            Path | None, typer.Option(metavar="RUN", help="Run folder [default: runs/<name of DATA>].")
+        ] = None,
+        task: Annotated[str | None, typer.Option(metavar="NAME", help="Task, where the targets allow several.")] = None,
+        target: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column to learn.")] = None,
+        patient: Annotated[str | None, typer.Option(metavar="REGEX|COLUMN", help="What tells patients apart.")] = None,
+        layout: Annotated[str | None, typer.Option(metavar="NAME", help="Layout, where two fit the data.")] = None,
+        minutes: Annotated[
+            float | None, typer.Option(metavar="M", help="Wall clock from profile to report [default: 10].")
+        ] = None,
+        seed: Annotated[int | None, typer.Option(metavar="S", help="Of everything random [default: 0].")] = None,
+        test: Annotated[
+            str | None, typer.Option(metavar="PATH", help="Further data that become the locked part.")
+        ] = None,
+        lang: Lang = None,
+        allow_leak: Annotated[
+            bool,
+            typer.Option("--allow-leak", help="Go on although parts share patients or images; the report says so."),
+        ] = False,
+        values: Set = None,
+        as_json: Json = False,
+        quiet: Quiet = False,
+        debug: Debug = False,
+    ) -> None:
+        given = {
+            "task": task,
+            "target": target,
+            "patient": patient,
+            "layout": layout,
+            "minutes": minutes,
+            "seed": seed,
+            "test": test,
+            "lang": lang,
+            "allow_leak": allow_leak or None,
+            "values": settings_of(values) if values else None,
+        }
+        manner = Manner(lang or "en", as_json, quiet, debug)
+        _walk(data, out, {k: v for k, v in given.items() if v is not None}, upto, manner)
+
+
+for _room in ROOMS:
+    _offer_walk(*_room)
+
+
+def _walk(data: Path, out: Path | None, given: dict[str, Any], upto: str, manner: Manner) -> None:
+    """Walk up to a room and show what came of it."""
+    with boundary(manner, run_folder(data, out)):
+        from dataclasses import replace  # noqa: PLC0415
+
+        from lucency.apps import summary  # noqa: PLC0415
+        from lucency.apps.terminal import display  # noqa: PLC0415
+        from lucency.fit import Passport, Settings, fit  # noqa: PLC0415
+        from lucency.record import read  # noqa: PLC0415
+
+        known = data / "run.json"
+        settings = replace(read(Passport, known).settings if known.is_file() else Settings(), **given)
+        manner = replace(manner, lang=settings.lang)
+        with display(settings.lang, quiet=manner.quiet) as shown:
+            run = fit(data, out, settings=settings, upto=upto, listeners=[shown])
+        manner.say(*summary.lines(run.folder, upto, settings.lang))
+        manner.result(summary.facts(run.folder, upto))
+
+
+def run_folder(data: Path, out: Path | None) -> Path:
+    """Return where a walk leaves its files, for the crash log; the walk itself decides it in the same way."""
+    if out is not None:
+        return out
+    if (data / "run.json").is_file():
+        return data
+    return Path("runs") / (data.absolute().name.split(".")[0] or "data")
+
+
+@app.command(
+    epilog=_examples("predict RUN NEW_IMAGES --out predictions", "predict RUN scan.nii.gz --out predictions --json")
+)
+def predict(  # noqa: PLR0913 - one parameter for each option of the interface
+    run: RunFolder,
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="Image, folder, DICOM tree or npz file.")],
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Folder for predictions.csv and masks.")],
+    form: Annotated[
+        str, typer.Option("--format", metavar="auto|nifti|png|csv", help="Files to write; auto suits the source.")
+    ] = "auto",
+    values: Annotated[
+        list[str] | None, typer.Option("--set", metavar="nan=VALUE", help="Fill NaN and infinite voxels.")
+    ] = None,
+    lang: Lang = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Predict new images with a trained model, on their own grid, in the patient's own coordinates."""
+    nan = _nan(settings_of(values or []))
+    manner = Manner(lang or "en", as_json, quiet, debug)
+    with boundary(manner, out):
+        from lucency.errors import UsageError  # noqa: PLC0415
+
+        if form in LATER_FORMATS:
+            raise UsageError(
+                f"Format {form!r} cannot be written by this version",
+                expected=", ".join(FORMATS),
+                where="--format",
+                remedy="write nifti and convert, or wait for a later version",
+            )
+        if form not in FORMATS:
+            raise UsageError(f"Format {form!r}", expected=", ".join(FORMATS), where="--format")
+        from lucency.apps import summary  # noqa: PLC0415
+        from lucency.apps.terminal import display  # noqa: PLC0415
+        from lucency.fit import predict_folder  # noqa: PLC0415
+
+        with display(manner.lang, quiet=quiet) as shown:
+            found = predict_folder(run, src, out, format=form, nan=nan, listeners=[shown])
+        manner.say(*summary.predicted(found, out, manner.lang))
+        manner.result({"out": str(out), "table": str(out / "predictions.csv"), "n_cases": len(found)})
+
+
+def _nan(values: dict[str, str]) -> float | None:
+    """Return the value for NaN voxels, the only setting of a prediction."""
+    for key in values:
+        if key != "nan":
+            raise typer.BadParameter(f"{key!r} is no setting of a prediction; only nan=VALUE is", param_hint="'--set'")
+    try:
+        return float(values["nan"]) if "nan" in values else None
+    except ValueError:
+        raise typer.BadParameter(f"nan = {values['nan']!r} is not a number", param_hint="'--set'") from None
+
+
+@app.command(epilog=_examples("doctor", "doctor --measure", "doctor --json"))
+def doctor(
+    measure: Annotated[bool, typer.Option("--measure", help="Measure the training rate, in about 3 seconds.")] = False,
+    lang: Lang = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what hardware and libraries were found and what is missing, with the command that mends it."""
+    manner = Manner(lang or "en", as_json, debug=debug)
+    with boundary(manner):
+        from lucency.apps.doctor import examine, told, usable  # noqa: PLC0415
+
+        findings = examine(measure=measure)
+        manner.say(*told(findings, manner.lang))
+        manner.result(
+            {"usable": usable(findings), "findings": [vars(f) for f in findings]},
+        )
+        if not usable(findings):
+            raise typer.Exit(1)
+
+
+@app.command(epilog=_examples("demo", "demo --out demo-run --minutes 2"))
+def demo(
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for data, run and predictions.")] = Path(
+        "demo-run"
+    ),
+    minutes: Annotated[float, typer.Option(metavar="M", help="Wall clock from profile to report.")] = 3.0,
+    lang: Lang = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Walk the whole line on generated chest CT, then find the nodules of a patient the model has not seen."""
+    manner = Manner(lang or "en", as_json, quiet, debug)
+    with boundary(manner, out / "run"):
+        from lucency.apps.demo import show  # noqa: PLC0415
+
+        show(out, minutes, manner)
+
+
+@app.command(epilog=_examples("verify RUN", "verify RUN/model"))
+def verify(run: RunFolder, lang: Lang = None, as_json: Json = False, debug: Debug = False) -> None:
+    """Check every file of a model against its SHA-256 and print the model's digest."""
+    manner = Manner(lang or "en", as_json, debug=debug)
+    with boundary(manner):
+        from lucency import model as models  # noqa: PLC0415
+        from lucency.record import read_object  # noqa: PLC0415
+        from lucency.text import t  # noqa: PLC0415
+
+        found = models.load(run)
+        manifest = read_object(found.folder / models.MANIFEST)
+        files, version = manifest["files"], str(manifest.get("lucency", ""))
+        manner.say(t("cli.verified", manner.lang, n=len(files), version=version, digest=found.digest))
+        manner.result({"digest": found.digest, "lucency": version, "files": files})

@@ -1,0 +1,157 @@
+"""What a command says when it is done: the result in a sentence, where to read more, and what to do next."""
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lucency import record
+from lucency.case import Cohort, Prediction
+from lucency.evaluate import Evaluation, Part
+from lucency.inspect import Inspection
+from lucency.model import weights_digest
+from lucency.plan import DECISIONS, Plan
+from lucency.report.numbers import digits, headline, interval, metric_name, number, part_name
+from lucency.report.verdict import baselines
+from lucency.text import known, name, sentence, t
+
+#: The file that each room leaves (architecture, section 2).
+FILES = {
+    "read": "cohort.json",
+    "inspect": "inspection.json",
+    "profile": "profile.json",
+    "plan": "plan.json",
+    "prepare": "prepared",
+    "train": "model",
+    "evaluate": "evaluation.json",
+    "report": "report/index.html",
+}
+
+
+def lines(run: Path, room: str, lang: str) -> list[str]:
+    """Return the closing words of a walk.
+
+    Args:
+        run: Run folder.
+        room: The last room that was entered.
+        lang: ``"en"`` or ``"zh"``.
+    """
+    said: list[str] = []
+    if room == "read":
+        said = _read(record.read(Cohort, run / FILES[room]), lang)
+    elif room == "inspect":
+        warnings = record.read(Inspection, run / FILES[room]).warnings
+        said = [f"- {sentence(w, lang)}" for w in warnings] or [t("cli.no_warnings", lang)]
+    elif room == "plan":
+        said = _plan(record.read(Plan, run / FILES[room]), lang)
+    elif room in ("evaluate", "report"):
+        said = _evaluation(record.read(Evaluation, run / FILES["evaluate"]), lang)
+    shown = short(run / FILES[room])
+    if room != "report":
+        return [*said, t("cli.wrote", lang, path=shown)]
+    command = f"lucency predict {quoted(short(run))} NEW_IMAGES --out predictions"
+    return [*said, t("cli.report", lang, path=shown), t("cli.next", lang, command=command), t("report.banner", lang)]
+
+
+def facts(run: Path, room: str) -> dict[str, Any]:
+    """Return the same for other programs.
+
+    Args:
+        run: Run folder.
+        room: The last room that was entered.
+
+    Returns:
+        ``run``, ``room``, ``file``; after training ``model`` with its digest; after the report ``report`` and what
+        ``report/metrics.json`` holds.
+    """
+    found: dict[str, Any] = {"run": str(run), "room": room, "file": str(run / FILES[room])}
+    order = list(FILES)
+    if order.index(room) >= order.index("train"):
+        found["model"] = {"folder": str(run / "model"), "digest": weights_digest(run / "model")}
+    if room == "report":
+        found["report"] = str(run / FILES["report"])
+        found |= record.read_object(run / "report" / "metrics.json")
+    return found
+
+
+def predicted(found: Sequence[Prediction], out: Path, lang: str) -> list[str]:
+    """Return the closing words of a prediction."""
+    masks = sum(p.mask is not None for p in found) or len(list(out.glob("*.nii.gz"))) or len(list(out.glob("*.png")))
+    key = "cli.predicted_masks" if masks else "cli.predicted"
+    said = t(key, lang, n=len(found), table=short(out / "predictions.csv"), folder=short(out))
+    return [said, t("report.banner", lang)]
+
+
+def _read(cohort: Cohort, lang: str) -> list[str]:
+    layout = name("layout", cohort.layout, lang)
+    patients = len({c.patient for c in cohort.cases})
+    said = [t("cli.found", lang, cases=len(cohort.cases), patients=patients, layout=layout)]
+    if cohort.target_name:
+        said.append(t("cli.target", lang, target=cohort.target_name))
+    labelled = [c for c in cohort.cases if c.target is not None]
+    if cohort.classes:
+        counts = {k: sum(c.target == k for c in labelled) for k in cohort.classes}
+        said.append(t("cli.classes", lang, list=_list([f"{k} ({n})" for k, n in counts.items()], lang)))
+    elif cohort.labels:
+        named = [f"{v} = {n}" for v, n in sorted(cohort.labels.items())]
+        said.append(t("cli.labels", lang, list=_list(named, lang)))
+    if cohort.patient_key:
+        said.append(t("cli.patients", lang, key=sentence(cohort.patient_key, lang)))
+    else:
+        said.append(t("report.first_line", lang))
+    said += [f"- {sentence(note, lang)}" for note in cohort.notes]
+    if cohort.skipped:
+        said.append(t("cli.skipped", lang, n=len(cohort.skipped), first=cohort.skipped[0].path))
+    return said
+
+
+def _plan(plan: Plan, lang: str) -> list[str]:
+    said = [f"- {_decision(key, lang)}: {sentence(plan.reasons[key], lang)}" for key in DECISIONS]
+    seconds = sum(plan.forecast.seconds.values())
+    said.append(t("cli.forecast", lang, minutes=f"{seconds / 60:.1f}", memory=f"{plan.forecast.memory_mib:.0f}"))
+    return said
+
+
+def _decision(key: str, lang: str) -> str:
+    return t(f"decision.{key}", lang) if known(f"decision.{key}") else key
+
+
+def _evaluation(found: Evaluation, lang: str) -> list[str]:
+    """Quote the headline on the locked part, and say whether a simple model is as good."""
+    part = next((p for p in found.parts if p.name == "locked"), found.parts[0])
+    top = headline(part, found.headline)
+    if top is None:
+        return [t("verdict.nothing", lang, part=part_name(part.name, lang), n=part.n_cases)]
+    return [_reached(part, top[0], lang), baselines(part, top[0], lang)]
+
+
+def _reached(part: Part, key: str, lang: str) -> str:
+    metric = part.metrics[key]
+    span = interval(metric, lang, digits(key))
+    return t(
+        "cli.reached" if span else "cli.reached_alone",
+        lang,
+        metric=metric_name(key, lang),
+        value=number(metric.value, digits(key)),
+        interval=span,
+        n=part.n_patients,
+        part=part_name(part.name, lang),
+    )
+
+
+def _list(words: Sequence[str], lang: str) -> str:
+    return t("report.comma", lang).join(words)
+
+
+def short(path: Path) -> str:
+    """Return a path as short as can be: below the current folder where it lies there."""
+    path = path.absolute()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def quoted(path: str) -> str:
+    """Return a path as it can be typed into this system's shell."""
+    if os.name == "nt":
+        return f'"{path}"' if " " in path else path
+    return shlex.quote(path)

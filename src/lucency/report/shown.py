@@ -1,0 +1,51 @@
+"""From a volume to the one slice that tells most about a case."""
+
+import numpy as np
+
+from lucency.evaluate import Shown
+from lucency.image import Image, reorient
+from lucency.report.facts import Picture
+
+#: Percentiles of the slice's intensities that become black and white.
+WINDOW = (1.0, 99.0)
+
+
+def picture(shown: Shown) -> Picture:
+    """Return the slice in which the truth is largest (else the prediction, else the middle), ready to be drawn.
+
+    Args:
+        shown: A case with its prediction; all on the source's grid.
+    """
+    volume = shown.image.size[0] > 1
+    image = reorient(shown.image) if volume else shown.image
+    truth = _turned(shown.truth, turn=volume)
+    predicted = _turned(shown.prediction.mask, turn=volume)
+    number = _telling_slice(image.size[0], truth, predicted)
+    plane = image.array[:, number].astype(np.float64)
+    low, high = np.percentile(plane, WINDOW)
+    grey = np.clip((plane - low) / max(high - low, 1e-9), 0.0, 1.0)
+    caption: dict[str, str | float] = {}
+    if volume:
+        caption["slice"] = f"{number + 1} of {image.size[0]}"
+    _, row_mm, column_mm = image.spacing
+    return Picture(
+        image=np.moveaxis(grey, 0, -1) if grey.shape[0] == 3 else grey[0],
+        truth=None if truth is None else truth[number].astype(int),
+        predicted=None if predicted is None else predicted[number].astype(int),
+        aspect=row_mm / column_mm,
+        caption=caption,
+    )
+
+
+def _turned(mask: Image | None, *, turn: bool) -> np.ndarray | None:
+    if mask is None:
+        return None
+    array: np.ndarray = (reorient(mask) if turn else mask).array[0]
+    return array
+
+
+def _telling_slice(n: int, truth: np.ndarray | None, predicted: np.ndarray | None) -> int:
+    for mask in (truth, predicted):
+        if mask is not None and (mask > 0).any():
+            return int((mask > 0).sum(axis=(1, 2)).argmax())
+    return n // 2

@@ -1,0 +1,102 @@
+"""What ``predict`` leaves in its folder: masks on their sources' grids, one table, one notice."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from lucency.case import Case, Prediction
+from lucency.errors import OutputError, UsageError
+from lucency.record import write_text
+from lucency.write.nifti import write_nifti
+from lucency.write.raster import write_raster
+from lucency.write.table import write_predictions, write_table
+
+NOTICE = """Research use only, not a medical device.
+研究用途，非医疗器械。
+
+Made by lucency. predictions.csv has one row per image; masks lie on the grid of their source image.
+"""
+
+#: Formats by name; DICOM objects are another room's work.
+FORMATS = ("auto", "nifti", "png", "csv")
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the model calls things.
+
+    Args:
+        classes: In the model's order.
+        labels: Mask value to name.
+        flat: Whether the model works on single images.
+    """
+
+    classes: tuple[str, ...] = ()
+    labels: Mapping[int, str] = field(default_factory=dict)
+    flat: bool = False
+
+
+def write_outputs(
+    predictions: Iterable[Prediction], cases: Iterable[Case], names: Names, folder: Path, form: str = "auto"
+) -> list[Prediction]:
+    """Write predictions as they come; masks leave memory as soon as they are on the disk.
+
+    Args:
+        predictions: In any order.
+        cases: Their cases; the format of a source decides the format of its mask under ``"auto"``.
+        names: Of the model.
+        folder: Made if absent.
+        form: One of :data:`FORMATS`. ``"csv"`` writes the table alone.
+
+    Returns:
+        The predictions; their masks are cut to a single background voxel.
+
+    Raises:
+        UsageError: An unknown format, or PNG for volumes.
+        OutputError: The disk is full or the folder cannot be written.
+    """
+    if form not in FORMATS:
+        raise UsageError(f"No format {form!r}", expected=", ".join(FORMATS), where="--format")
+    readers = {c.id: c.sources[0].reader for c in cases}
+    kept: list[Prediction] = []
+    rows: list[list[str | float | int | None]] = []
+    values = sorted(names.labels)
+    for prediction in predictions:
+        if prediction.mask is None:
+            kept.append(prediction)
+            continue
+        if form != "csv":
+            _write_mask(prediction, folder, _suffix(form, readers.get(prediction.case, ""), prediction))
+        counts = [int((prediction.mask.array == v).sum()) for v in values]
+        ml = abs(float(np.linalg.det(prediction.mask.affine[:3, :3]))) / 1000
+        rows.append([prediction.case, *counts, *([] if names.flat else [n * ml for n in counts])])
+        affine = prediction.mask.affine
+        speck = replace(prediction.mask, array=np.zeros((1, 1, 1, 1), np.uint8), affine=affine)
+        kept.append(replace(prediction, mask=speck))
+    if rows:
+        called = [names.labels[v] for v in values]
+        columns = ["case", *(f"voxels_{n}" for n in called), *([] if names.flat else [f"ml_{n}" for n in called])]
+        write_table(folder / "predictions.csv", columns, sorted(rows, key=lambda r: str(r[0])))
+    else:
+        write_predictions(folder / "predictions.csv", kept, classes=names.classes, labels=names.labels)
+    write_text(folder / "README.txt", NOTICE)
+    return kept
+
+
+def _suffix(form: str, reader: str, prediction: Prediction) -> str:
+    flat = prediction.mask is not None and prediction.mask.size[0] == 1
+    if form == "png" and not flat:
+        raise UsageError("PNG cannot hold a volume", where="--format", remedy="use --format nifti")
+    return ".png" if form == "png" or (form == "auto" and flat and reader == "raster") else ".nii.gz"
+
+
+def _write_mask(prediction: Prediction, folder: Path, suffix: str) -> None:
+    if prediction.mask is None:
+        raise OutputError("No mask to write", where=prediction.case)
+    path = folder / f"{prediction.case}{suffix}"
+    if suffix == ".png":
+        write_raster(path, prediction.mask)
+    else:
+        write_nifti(path, prediction.mask)
