@@ -1,7 +1,8 @@
 """Layout: images and masks, in folders side by side or told apart by a word in the name."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from lucency.case import Source
@@ -106,9 +107,42 @@ def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
 
 
 def pairings(units: Sequence[Unit]) -> list[Pairing]:
-    """Return every good way to match images with masks by name; DICOM and npz have other ways to hold a mask."""
-    plain = [u for u in units if u.source.reader != "npz" and not u.uid]
-    return [p for p in (*by_folder(plain), *by_word(plain)) if p.good]
+    """Return every good way to match images with masks by name; an npz file has another way to hold a mask.
+
+    A DICOM series goes by the name of the folder that it fills, or by its file's name; it is never a mask.
+    """
+    files_ = [u for u in units if u.source.reader != "npz"]
+    views = [{u: u for u in files_ if len(u.source.paths) == 1}]
+    if any(u.uid for u in files_):
+        views.append(by_own_folder(files_))
+    found = [_seen_as(view, p) for view in views for p in (*by_folder(list(view)), *by_word(list(view)))]
+    return [p for p in found if p.good and not any(m.uid for ms in p.masks.values() for _, m in ms)]
+
+
+def by_own_folder(units: Sequence[Unit]) -> dict[Unit, Unit]:
+    """Return each image as it is named to the one it is: a DICOM series goes by the highest folder it has to itself."""
+    lodgers = Counter(str(f) for u in units for f in _folders_of(u))
+    named: dict[Unit, Unit] = {}
+    for unit in units:
+        own = [f for f in _folders_of(unit) if lodgers[str(f)] == 1] if unit.uid else []
+        if own:
+            named[replace(unit, path=str(min(own, key=lambda f: len(f.parts))))] = unit
+        elif len(unit.source.paths) == 1:
+            named[unit] = unit
+    return named
+
+
+def _folders_of(unit: Unit) -> list[PurePosixPath]:
+    """Return every folder that holds the whole image, the data folder left out."""
+    shared = set.intersection(*(set(PurePosixPath(p).parents) for p in unit.source.paths))
+    return [f for f in shared if f.parts]
+
+
+def _seen_as(view: Mapping[Unit, Unit], pairing: Pairing) -> Pairing:
+    """Return the pairing in terms of the images themselves."""
+    joined = {view[u]: tuple((word, view[m]) for word, m in ms) for u, ms in pairing.masks.items()}
+    images, lonely = tuple(view[u] for u in pairing.images), tuple(view[u] for u in pairing.lonely)
+    return replace(pairing, masks=joined, images=images, lonely=lonely)
 
 
 def _candidate(tree: Tree, pairing: Pairing, refusals: list[LucencyError]) -> Candidate:
