@@ -1,7 +1,6 @@
 """The command ``lucency``: each command parses, calls a room and shows the result. Heavy imports wait until then."""
 
 import platform
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,7 +61,6 @@ ROOMS = (
     ),
 )
 
-FORMATS = ("auto", "nifti", "png", "csv")
 #: Formats that section 7 of the architecture names and that cannot be written yet.
 LATER_FORMATS = ("dicom-seg", "dicom-sr")
 
@@ -113,14 +111,15 @@ def _program(
 
 
 def _examples(*lines: str) -> str:
-    return "Examples:\n\n" + "\n\n".join(f"lucency {line}" for line in lines)
+    # The mark \b keeps the lines as they are.
+    return "\b\nExamples:\n" + "\n".join(f"  lucency {line}" for line in lines)
 
 
 def _offer_walk(command: str, upto: str, sentence: str, examples: tuple[str, ...]) -> None:
     """Add one of the commands that walk the straight line; they differ only in where they stop."""
 
-    @app.command(command, help=sentence, epilog=_examples(*examples))
-    def walk(  # noqa: PLR0913 - one parameter for each option of the interface
+    @app.command(command, help=sentence, short_help=sentence, epilog=_examples(*examples))
+    def walk(  # noqa: PLR0913, PLR0917 - one parameter for each option of the interface
         data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder or file of images, or a RUN to go on with.")],
         out: Annotated[
             Path | None, typer.Option(metavar="RUN", help="Run folder [default: runs/<name of DATA>].")
@@ -195,9 +194,10 @@ def run_folder(data: Path, out: Path | None) -> Path:
 
 
 @app.command(
-    epilog=_examples("predict RUN NEW_IMAGES --out predictions", "predict RUN scan.nii.gz --out predictions --json")
+    short_help="Predict new images with a trained model, on their own grid.",
+    epilog=_examples("predict RUN NEW_IMAGES --out predictions", "predict RUN scan.nii.gz --out predictions --json"),
 )
-def predict(  # noqa: PLR0913 - one parameter for each option of the interface
+def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the interface
     run: RunFolder,
     src: Annotated[Path, typer.Argument(metavar="SRC", help="Image, folder, DICOM tree or npz file.")],
     out: Annotated[Path, typer.Option(metavar="OUT", help="Folder for predictions.csv and masks.")],
@@ -217,16 +217,12 @@ def predict(  # noqa: PLR0913 - one parameter for each option of the interface
     manner = Manner(lang or "en", as_json, quiet, debug)
     with boundary(manner, out):
         from lucency.errors import UsageError  # noqa: PLC0415
+        from lucency.write.outputs import FORMATS  # noqa: PLC0415
 
-        if form in LATER_FORMATS:
-            raise UsageError(
-                f"Format {form!r} cannot be written by this version",
-                expected=", ".join(FORMATS),
-                where="--format",
-                remedy="write nifti and convert, or wait for a later version",
-            )
         if form not in FORMATS:
-            raise UsageError(f"Format {form!r}", expected=", ".join(FORMATS), where="--format")
+            later = " cannot be written by this version" if form in LATER_FORMATS else ""
+            remedy = "write nifti, which DICOM tools convert" if later else ""
+            raise UsageError(f"Format {form!r}{later}", expected=", ".join(FORMATS), where="--format", remedy=remedy)
         from lucency.apps import summary  # noqa: PLC0415
         from lucency.apps.terminal import display  # noqa: PLC0415
         from lucency.fit import predict_folder  # noqa: PLC0415
@@ -248,7 +244,10 @@ def _nan(values: dict[str, str]) -> float | None:
         raise typer.BadParameter(f"nan = {values['nan']!r} is not a number", param_hint="'--set'") from None
 
 
-@app.command(epilog=_examples("doctor", "doctor --measure", "doctor --json"))
+@app.command(
+    short_help="Say what hardware and libraries were found and what is missing.",
+    epilog=_examples("doctor", "doctor --measure", "doctor --json"),
+)
 def doctor(
     measure: Annotated[bool, typer.Option("--measure", help="Measure the training rate, in about 3 seconds.")] = False,
     lang: Lang = None,
@@ -269,7 +268,10 @@ def doctor(
             raise typer.Exit(1)
 
 
-@app.command(epilog=_examples("demo", "demo --out demo-run --minutes 2"))
+@app.command(
+    short_help="Walk the whole line on generated chest CT.",
+    epilog=_examples("demo", "demo --out demo-run --minutes 2"),
+)
 def demo(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for data, run and predictions.")] = Path(
         "demo-run"
@@ -288,7 +290,9 @@ def demo(
         show(out, minutes, manner)
 
 
-@app.command(epilog=_examples("verify RUN", "verify RUN/model"))
+@app.command(
+    short_help="Check every file of a model against its SHA-256.", epilog=_examples("verify RUN", "verify RUN/model")
+)
 def verify(run: RunFolder, lang: Lang = None, as_json: Json = False, debug: Debug = False) -> None:
     """Check every file of a model against its SHA-256 and print the model's digest."""
     manner = Manner(lang or "en", as_json, debug=debug)

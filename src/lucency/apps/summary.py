@@ -77,8 +77,7 @@ def facts(run: Path, room: str) -> dict[str, Any]:
 
 def predicted(found: Sequence[Prediction], out: Path, lang: str) -> list[str]:
     """Return the closing words of a prediction."""
-    masks = sum(p.mask is not None for p in found) or len(list(out.glob("*.nii.gz"))) or len(list(out.glob("*.png")))
-    key = "cli.predicted_masks" if masks else "cli.predicted"
+    key = "cli.predicted_masks" if any(p.mask is not None for p in found) else "cli.predicted"
     said = t(key, lang, n=len(found), table=short(out / "predictions.csv"), folder=short(out))
     return [said, t("report.banner", lang)]
 
