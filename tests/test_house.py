@@ -19,7 +19,7 @@ BARS = [
     ["record", "image", "events"],
     ["case"],
     ["read"],
-    ["filters", "text", "phantom", "metrics", "calibration", "statistics", "losses", "networks", "augment"],
+    ["filters", "text", "phantom", "mirror", "metrics", "calibration", "statistics", "losses", "networks", "augment"],
     ["inspect", "profile", "write", "deidentify"],
     ["plan"],
     ["planner"],

@@ -624,6 +624,7 @@ class _Walk:
         seconds = {r: float(self.state.get(r, {}).get("seconds", 0.0)) for r in ROOMS if r != "report"}
         moved = float(self.state.get("plan", {}).get("prepare_s", 0.0))
         seconds["plan"], seconds["prepare"] = seconds["plan"] - moved, seconds["prepare"] + moved
+        seconds = {"before training": sum(v for r, v in seconds.items() if r not in ("train", "evaluate")), **seconds}
         facts = Facts(
             cohort=self.cohort,
             plan=grounds.plan,
@@ -697,7 +698,10 @@ def predict_folder(
         DataError: An image that the model was not made for, or none at all.
     """
     model = models.load(Path(run).expanduser())
-    cases = read_inputs(Path(src).expanduser().absolute())
+    passport = Path(run).expanduser() / "run.json"
+    # With the run's salt a DICOM series has the same pseudonym here as in training.
+    salt = bytes.fromhex(record.read(Passport, passport).salt) if passport.exists() else b""
+    cases = read_inputs(Path(src).expanduser().absolute(), salt=salt)
     if not cases:
         raise DataError("No image to predict on", where=Path(src).name, remedy="give a folder with images")
     events = Events(None, *listeners)

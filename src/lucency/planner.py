@@ -8,6 +8,7 @@ from typing import Any
 
 from lucency.case import Cohort
 from lucency.errors import UsageError
+from lucency.mirror import SAFE
 from lucency.plan import Forecast, Grid, Machine, Needs, Normalisation, Option, Plan, Schedule, Timing
 from lucency.profile import Profile
 from lucency.record import from_json, to_json
@@ -140,8 +141,12 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
     patches = _patches(draft, profile)
     enough = ENOUGH_EPOCHS[dense] * epoch * patches
     room = draft.minutes * 60 * FILL - spent_s - REPORT_S - _baseline_seconds(profile, dense=dense)
+    mirrors = tuple(a for a in "kji" if draft.augmentation.get(f"flip_{a}"))[:2]
+    predict_s = timing.predict_s * 2 ** len(mirrors)
+    if (held + n_locked) * predict_s > MIRROR_SHARE * room:
+        mirrors, predict_s = (), timing.predict_s
     # Every member predicts its own fold and, in the end, the locked part.
-    per_member = (held + n_locked) * timing.predict_s + held * timing.score_s
+    per_member = (held + n_locked) * predict_s + held * timing.score_s
     fixed = n_locked * timing.score_s
     members = int((room - fixed) / (enough * timing.step_s + per_member))
     members = min(5, max(1, members))
@@ -167,12 +172,15 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
         if members > 1
         else f"fold 0 alone: the budget holds one member with up to {ENOUGH_EPOCHS[dense]} passes, not two"
     )
+    if mirrors:
+        reasons["tta"] = f"mean of {2 ** len(mirrors)} mirrored copies along {', '.join(mirrors)}, which are safe here"
     train_forecast = members * steps * timing.step_s
     evaluate_s = members * per_member + fixed + _baseline_seconds(profile, dense=dense)
-    seconds = {"so far": spent_s, "train": train_forecast, "evaluate": evaluate_s, "report": REPORT_S}
+    seconds = {"before training": spent_s, "train": train_forecast, "evaluate": evaluate_s, "report": REPORT_S}
     return replace(
         draft,
         folds=tuple(range(members)),
+        tta=mirrors,
         channels_last=timing.channels_last,
         schedule=replace(
             draft.schedule,
@@ -184,6 +192,9 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
         forecast=Forecast(timing.memory_mib + EVALUATION_MIB, seconds),
     )
 
+
+#: Mirrored copies at prediction may take this share of the time.
+MIRROR_SHARE = 0.1
 
 #: Writing the report and its pictures, s; and memory that evaluation and report add to the peak of training, MiB.
 REPORT_S = 8.0
@@ -401,9 +412,19 @@ def _augmentation(profile: Profile, needs: Needs, dims: int, grid: Grid, reasons
     if dims == 3:
         anisotropic = grid.mode == "spacing" and max(grid.spacing) / min(grid.spacing) >= ANISOTROPIC
         strengths["tilt"] = 0.0 if anisotropic else 14.0
+    safe, told = [], []
+    for axis in "kji"[3 - dims :]:
+        auc = profile.mirror_separability(axis)
+        words = f"are told from originals with AUC {auc:.2f}" + (" or cannot be judged" if auc >= 1.0 else "")
+        told.append(f"along {axis} mirror images {words}")
+        if auc <= SAFE:
+            strengths[f"flip_{axis}"] = 0.5
+            safe.append(axis)
     reasons["augmentation"] = (
-        "turned, scaled, shifted, contrast, brightness and noise as scanners and positions vary; no mirror image: "
-        "left and right differ in the body and nothing in the data shows that they may be exchanged here"
+        "turned, scaled, shifted, contrast, brightness and noise as scanners and positions vary; "
+        + (f"mirrored along {', '.join(safe)}" if safe else "no mirror image")
+        + f" (safe up to AUC {SAFE}): "
+        + "; ".join(told)
     )
     return strengths
 

@@ -14,6 +14,7 @@ from lucency.case import FACTS, Case, Cohort, Source
 from lucency.errors import DataError
 from lucency.events import Events
 from lucency.image import Image, orientation_of
+from lucency.mirror import Mirror, mirror
 
 #: Width of a histogram's bins, as a share of the value: a percentile is right within half of it.
 STEP = 0.01
@@ -182,6 +183,9 @@ class Profile:
         label_voxels: Mask value to number of voxels.
         label_mm3: Mask value to sum of volumes.
         label_extents: Mask value to bounding box, per axis, voxels to number of cases.
+        mirrors: Group to axis ("k", "j", "i") to how far images differ from their mirror images. A group is a class
+            (within it, so that a flip that turns one class into another does not look safe), "" without classes,
+            and "labels" for the masks.
         n_masks: Number of masks.
         n_empty_masks: Number of masks without any label.
     """
@@ -209,6 +213,7 @@ class Profile:
     label_voxels: Mapping[int, int] = field(default_factory=dict)
     label_mm3: Mapping[int, float] = field(default_factory=dict)
     label_extents: Mapping[int, PerAxis] = field(default_factory=dict)
+    mirrors: Mapping[str, Mapping[str, Mirror]] = field(default_factory=dict)
     n_masks: int = 0
     n_empty_masks: int = 0
 
@@ -238,6 +243,11 @@ class Profile:
     def median_spacing(self) -> tuple[float, float, float]:
         """(k, j, i) in mm."""
         return self.spacing_percentile(50)
+
+    def mirror_separability(self, axis: str) -> float:
+        """AUC of telling mirror images along ``axis`` from originals, where it is easiest; 1 if unknown."""
+        found = [axes[axis].separability for axes in self.mirrors.values() if axis in axes]
+        return max(found, default=1.0)
 
     def median_label_extent(self, label: int) -> tuple[int, int, int]:
         """(K, J, I) in voxels of the box around one label, axis by axis; 0 where no mask holds it."""
@@ -336,10 +346,14 @@ def _profile_one(case: Case, load: Loader, nan: float | None, ignore: int | None
         if not channels:
             seen = _geometry(image, known=bool(source.header.get("spacing_known", True)))
             mm3 = float(abs(np.linalg.det(image.affine[:3, :3])))
+            group = case.target if isinstance(case.target, str) else ""
+            seen = replace(seen, mirrors={group: _mirrors(image, image.array[0])})
         channels += image.channels
         seen = seen.merge(_numbers(image, modality, source, inside))
     if mask is not None and inside is not None:
-        seen = seen.merge(_labels(np.where(inside, mask.array[0], 0), mask, mm3))
+        labels = np.where(inside, mask.array[0], 0)
+        seen = seen.merge(_labels(labels, mask, mm3))
+        seen = seen.merge(Profile(mirrors={"labels": _mirrors(mask, labels)}))
     value = float(case.target) if isinstance(case.target, int | float) else None
     return replace(
         seen,
@@ -363,6 +377,12 @@ def _geometry(image: Image, *, known: bool) -> Profile:
         spacing_known=int(known),
         voxels=summary(np.array([float(np.prod(image.size))])),
     )
+
+
+def _mirrors(image: Image, array: np.ndarray) -> dict[str, Mirror]:
+    """Compare with the mirror image along each axis: the patient's axes of a volume, rows and columns of an image."""
+    turned = orientation_of(image.affine).apply(array) if image.size[0] > 1 else array
+    return {name: mirror(turned, axis) for axis, name in enumerate("kji") if turned.shape[axis] > 1}
 
 
 def _numbers(image: Image, modality: str, source: Source, inside: np.ndarray | None) -> Profile:

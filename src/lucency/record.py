@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import json
 import os
-import tempfile
+import secrets
 import types
 import typing
 from collections.abc import Mapping
@@ -172,17 +172,18 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` whole or not at all; see :func:`write_text`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+        temporary = path.with_name(f".writing-{secrets.token_hex(6)}")
+        handle = temporary.open("xb")
     except OSError as error:
         raise _output_error(path, error) from error
     try:
-        with os.fdopen(handle, "wb") as file:
+        with handle as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise _output_error(path, error) from error
 
 
