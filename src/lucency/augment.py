@@ -35,7 +35,7 @@ def augment(
             ``scale``, ``shift`` (shares of the image), ``contrast``, ``brightness`` (of one standard deviation),
             ``gamma``, ``noise`` (standard deviation), ``flip_k``, ``flip_j``, ``flip_i`` (probability),
             ``cutout`` (side as a share). Absent or 0 is off.
-        generator: Everything random comes from it.
+        generator: Everything random comes from it; on the device of the images.
         spacing: Voxel size per spatial axis; turns are rigid in mm. Empty means equal.
 
     Returns:
@@ -81,18 +81,24 @@ def _warps(
         turn = turn @ _rotation(_angles(n, on["tilt"], generator), (1, 2), dims)
     scale = torch.exp(_uniform((n, 1, 1), -1, 1, generator) * on.get("scale", 0.0))
     # Normalised coordinates stretch with the image, so the turn is made in mm and brought back.
-    extent = torch.tensor([s * n_voxels for s, n_voxels in zip(spacing, images.shape[2:], strict=True)][::-1])
+    extent = torch.tensor(
+        [s * n_voxels for s, n_voxels in zip(spacing, images.shape[2:], strict=True)][::-1], device=images.device
+    )
     linear = turn * scale * extent[None, None, :] / extent[None, :, None]
     shift = _uniform((n, dims, 1), -2, 2, generator) * on.get("shift", 0.0)
     return torch.cat([linear, shift], dim=2)
 
 
 def _angles(n: int, degrees: float, generator: torch.Generator) -> torch.Tensor:
-    return torch.deg2rad(_uniform((n,), -degrees, degrees, generator)) if degrees else torch.zeros(n)
+    return (
+        torch.deg2rad(_uniform((n,), -degrees, degrees, generator))
+        if degrees
+        else torch.zeros(n, device=generator.device)
+    )
 
 
 def _rotation(angle: torch.Tensor, plane: tuple[int, int], dims: int) -> torch.Tensor:
-    turn = torch.eye(dims).repeat(len(angle), 1, 1)
+    turn = torch.eye(dims, device=angle.device).repeat(len(angle), 1, 1)
     a, b = plane
     turn[:, a, a] = turn[:, b, b] = angle.cos()
     turn[:, a, b], turn[:, b, a] = -angle.sin(), angle.sin()
@@ -113,7 +119,7 @@ def _intensities(images: torch.Tensor, on: Mapping[str, float], generator: torch
         images = images + _uniform(shape, -1, 1, generator) * on["brightness"]
     if "noise" in on:
         level = _uniform(shape, 0, 1, generator) * on["noise"]
-        images = images + torch.randn(images.shape, generator=generator) * level
+        images = images + torch.randn(images.shape, generator=generator, device=generator.device) * level
     if "cutout" in on:
         images = _cutout(images, on["cutout"], generator)
     return images
@@ -121,10 +127,10 @@ def _intensities(images: torch.Tensor, on: Mapping[str, float], generator: torch
 
 def _cutout(images: torch.Tensor, side: float, generator: torch.Generator) -> torch.Tensor:
     """Set one box of every image to its mean (DeVries 2017, doi 10.48550/arXiv.1708.04552)."""
-    inside = torch.ones(len(images), 1, *(1 for _ in images.shape[2:]), dtype=torch.bool)
+    inside = torch.ones(len(images), 1, *(1 for _ in images.shape[2:]), dtype=torch.bool, device=images.device)
     for axis, n in enumerate(images.shape[2:], start=2):
         centre = _uniform((len(images),), 0, n, generator)
-        place = torch.arange(n)[None] + 0.5
+        place = torch.arange(n, device=images.device)[None] + 0.5
         near = (place - centre[:, None]).abs() <= side * n / 2
         view = [len(images)] + [1] * (images.ndim - 1)
         view[axis] = n
@@ -134,4 +140,4 @@ def _cutout(images: torch.Tensor, side: float, generator: torch.Generator) -> to
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> torch.Tensor:
-    return torch.rand(shape, generator=generator) * (high - low) + low
+    return torch.rand(shape, generator=generator, device=generator.device) * (high - low) + low

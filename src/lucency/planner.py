@@ -40,6 +40,9 @@ SIDES = (512, 448, 384, 320, 256, 224, 192, 160, 128, 112, 96, 80, 64, 48, 32)
 #: Longest side worth its cost, by ``dense``: above 224 classification gains little (doi 10.1038/s41598-025-91956-w).
 LONGEST = {True: 512, False: 224}
 
+#: Budgets from which on ``torch.compile`` is worth its start-up on a GPU.
+COMPILE_MINUTES = 45.0
+
 #: Bytes that predicting one voxel takes per channel of the finest level: activations, skip and normalisation copies.
 BYTES_PER_VOXEL_CHANNEL = 24
 
@@ -113,7 +116,7 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
         precision="bf16" if machine.bf16 else "fp32",
         accelerator=machine.accelerator,
         channels_last=dims == 2,
-        compile=False,
+        compile=_compile(machine, budget, reasons),
         folds=(0,),
         seed=budget.seed,
         minutes=budget.minutes,
@@ -436,6 +439,17 @@ def _schedule(steps: int, dense: bool, batch: int, reasons: dict[str, str]) -> S
         "(a moving average costs nothing and steadies short runs)"
     )
     return Schedule(steps=steps, rate=2e-3, weight_decay=decay, warmup=100, clip=5.0, ema=0.995)
+
+
+def _compile(machine: Machine, budget: Budget, reasons: dict[str, str]) -> bool:
+    """Decide whether ``torch.compile`` repays itself: it takes a minute or two before the first step."""
+    repays = machine.accelerator == "cuda" and budget.minutes >= COMPILE_MINUTES
+    reasons["compile"] = (
+        f"yes: on a GPU its one or two minutes repay themselves in {budget.minutes:g}"
+        if repays
+        else f"no: it takes a minute or two, which only a GPU and a budget over {COMPILE_MINUTES:g} minutes repay"
+    )
+    return repays
 
 
 def _only_modality(profile: Profile) -> str:

@@ -256,7 +256,8 @@ class _Loop:
         self.optimisers: dict[str, Any] = {}
         for name, part in self.parts.items():
             optimiser = torch.optim.AdamW(_groups(part, plan), lr=plan.schedule.rate, betas=(0.9, 0.999))
-            self.training[name], self.optimisers[name] = self.fabric.setup(part, optimiser)
+            compiled = torch.compile(part) if plan.compile else part
+            self.training[name], self.optimisers[name] = self.fabric.setup(compiled, optimiser)
             self.average[name].to(self.fabric.device)
         self.sampler = Sampler(store, [c.id for c in work.cohort.outside(fold)], plan, dense=task.dense)
         self.held = [c.id for c in work.cohort.fold(fold)]
@@ -303,13 +304,14 @@ class _Loop:
 
     def _one_step(self) -> None:
         begin = self.clock.now()
-        generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.fold * 101 + self.step)
-        images, targets = self.sampler.batch(self.step)
+        device = self.fabric.device
+        generator = torch.Generator(device).manual_seed(self.plan.seed * 1_000_003 + self.fold * 101 + self.step)
+        images, targets = (t.to(device) for t in self.sampler.batch(self.step))
         augmented = self.clock.now()
         images, targets = self._augmented(images, targets, generator)
         self.augment_s += self.clock.now() - augmented
-        images = images.to(self.fabric.device).contiguous(memory_format=memory_format(self.plan))
-        batch = Batch(images, targets.to(self.fabric.device), self.plan.task_options, self.progress)
+        images = images.contiguous(memory_format=memory_format(self.plan))
+        batch = Batch(images, targets, self.plan.task_options, self.progress)
         rate = self._rate()
         self.whole = False
         with torch.random.fork_rng():

@@ -97,7 +97,7 @@ class Classify:
         alpha = float(batch.options.get("mixup", 0.0))  # type: ignore[arg-type]
         if alpha and net.training:
             share = _beta(alpha, rng)
-            other = torch.randperm(len(images), generator=rng).to(images.device)
+            other = torch.randperm(len(images), generator=rng, device=rng.device)
             images = share * images + (1 - share) * images[other]
             truth = share * truth + (1 - share) * truth[other]
         smoothing = float(batch.options.get("smoothing", 0.0)) if net.training else 0.0  # type: ignore[arg-type]
@@ -198,7 +198,7 @@ def _outputs(net: nn.Module) -> int:
 def _beta(alpha: float, rng: torch.Generator) -> float:
     """Draw from Beta(alpha, alpha) by Jöhnk's method, which needs only uniform numbers."""
     while True:
-        u, v = torch.rand(2, generator=rng).tolist()
+        u, v = torch.rand(2, generator=rng, device=rng.device).tolist()
         x, y = u ** (1 / alpha), v ** (1 / alpha)
         if 0 < x + y <= 1:
             return float(x / (x + y))
