@@ -102,3 +102,109 @@ def test_class_folders_of_series_and_a_table_of_series_give_targets(folder):
     folder.text("truth.csv", "PatientID,diagnosis\n" + lines)
     cohort = read(folder.root, ReadOptions(target="diagnosis"))
     assert (cohort.layout, cohort.classes, len(cohort.trainable) + len(cohort.locked)) == ("table", ("b", "m"), 6)
+
+
+def test_one_unreadable_slice_costs_its_series_and_counts_once(folder):
+    for n in range(30):
+        folder.slices(f"{'ab'[n % 2]}/{n:02d}-{'ab'[n % 2]}x", depths=tuple(float(k) for k in range(6)))
+    for name in ("094.dcm", "097.dcm"):
+        (folder.root / "a" / "00-ax" / name).write_bytes(b"")
+    cohort = read(folder.root)
+    assert len(cohort.cases) == 29
+    (lost,) = cohort.skipped
+    assert lost.path == "a/00-ax/094.dcm"
+    assert "0 bytes" in lost.reason
+    assert "The series of 6 files is left out with it" in lost.reason
+
+
+def test_one_unreadable_radiograph_in_a_folder_of_many_costs_itself_only(folder):
+    for n in range(4):
+        folder.slices("films", depths=(0.0,), SOPInstanceUID=generate_uid())
+        (folder.root / "films" / "099.dcm").rename(folder.root / "films" / f"{n}.dcm")
+    (folder.root / "films" / "2.dcm").write_bytes(b"")
+    inputs = read_inputs(folder.root)
+    assert len(inputs) == 3
+    assert [s.path for s in inputs.skipped] == ["films/2.dcm"]
+
+
+SIZE = (3, 5, 6)
+
+
+def pairs_of_series(folder, n=12, *, series="images/p{0:02d}", mask="labels/p{0:02d}.nii.gz", shift=0.0):
+    """Series of 3 slices, 2 mm apart, with a mask on the same grid: LPS (-10, -20, 0) is RAS (10, 20, 0)."""
+    affine = np.diag([-0.75, -0.5, 2.0, 1.0])
+    affine[:3, 3] = (10 + shift, 20, 0)
+    for number in range(n):
+        folder.slices(series.format(number), PatientID=f"P{number}")
+        array = np.zeros(SIZE[::-1], np.uint8)
+        array[1:4, 1:3, number % 3] = 1
+        folder.nifti(mask.format(number), array, affine)
+
+
+@pytest.mark.parametrize(
+    ("series", "mask", "target"),
+    [
+        ("images/p{0:02d}", "labels/p{0:02d}.nii.gz", "labels"),
+        ("images/p{0:02d}", "labels/p{0:02d}.nrrd", "labels"),
+        ("images/p{0:02d}/ct", "labels/p{0:02d}.mha", "labels"),
+        ("scans/p{0:02d}_ct", "truth/p{0:02d}_seg.nii.gz", "truth"),
+        ("train/images/p{0:02d}", "train/labels/p{0:02d}.nii.gz", "labels"),
+        ("p{0:02d}", "p{0:02d}_mask.nii.gz", "mask"),
+        ("p{0:02d}/dicom", "p{0:02d}/mask.nii.gz", "mask"),
+    ],
+)
+def test_a_folder_for_each_series_finds_its_mask(folder, series, mask, target):
+    pairs_of_series(folder, series=series, mask=mask if mask.endswith("gz") else "tmp.nii")
+    if not mask.endswith("gz"):
+        import SimpleITK
+
+        (folder.root / "tmp.nii").unlink()
+        for number in range(12):
+            array = np.zeros(SIZE, np.uint8)
+            array[number % 3, 1:3, 1:4] = 1
+            image = SimpleITK.GetImageFromArray(array)
+            image.SetSpacing((0.75, 0.5, 2.0))
+            image.SetOrigin((-10, -20, 0))
+            SimpleITK.WriteImage(image, folder.place(mask.format(number)))
+    cohort = read(folder.root, ReadOptions(salt=b"pepper"))
+    assert (cohort.layout, cohort.target_name, cohort.labels) == ("pairs", target, {1: "1"})
+    assert cohort.patient_key == "DICOM Patient ID"
+    assert len(cohort.trainable) + len(cohort.locked) == 12
+    for case in cohort.cases:
+        image, truth = load(case.sources[0]), load(case.target)
+        assert image.same_grid(truth)
+        number = int(case.target.where.split("/")[-1][1:3]) if "dicom" not in series else int(case.target.where[1:3])
+        # The mask lies in the slice that its number says, so it is the right patient's.
+        assert np.flatnonzero(truth.array[0].any(axis=(1, 2))).tolist() == [number % 3]
+        assert case.patient == pseudonym(b"pepper", f"P{number}")
+        assert case.facts["age"] == 45.0
+    inputs = read_inputs(folder.root, salt=b"pepper")
+    assert [c.id for c in inputs] == [c.id for c in cohort.cases]
+
+
+def test_a_mask_beside_its_series_is_refused_with_both_places(folder):
+    from lucency.inspect import inspect
+
+    pairs_of_series(folder, shift=3.0)
+    with pytest.raises(DataError, match=r"labels/p\d\d\.nii\.gz: 12 of 12 .*mask on another grid") as caught:
+        inspect(read(folder.root))
+    assert caught.value.exit_status == 3
+    assert "the first at (-13.0, -20.0, 0.0) mm" in str(caught.value)
+    assert "its image images/p00/099.dcm" in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_the_demo_walks_from_its_folder_to_a_profile(tmp_path):
+    from lucency.inspect import inspect, settle
+    from lucency.profile import profile
+    from lucency.write.demo import write_demo
+
+    write_demo(tmp_path / "demo", n_patients=12, seed=1)
+    cohort = read(tmp_path / "demo")
+    assert cohort.layout == "pairs"
+    assert all(load(c.sources[0]).same_grid(load(c.target)) for c in cohort.cases)
+    assert all(set(c.facts) >= {"age", "sex", "scanner"} for c in cohort.cases)
+    settled = settle(cohort, inspect(cohort))
+    found = profile(settled)
+    assert (len(settled.trainable) + len(settled.locked), len(settled.left_out)) == (12, 0)
+    assert found.n_cases == len(settled.trainable)

@@ -356,3 +356,15 @@ def test_retina_sets_with_parts_fields_of_view_and_names_that_share_a_number(fol
     case = {c.id: c for c in cohort.cases}["21_training"]
     assert case.target.paths == ("training/1st_manual/21_manual1.gif",)
     assert cohort.locked == {f"{n:02d}_test" for n in range(1, 5)}
+
+
+def test_one_folder_for_each_case_with_image_and_mask(folder):
+    for n in range(12):
+        folder.nifti(f"case-{n:02d}/ct.nii.gz")
+        mask = np.zeros((4, 5, 6), np.uint8)
+        mask[1:3, 2:4, n % 3] = 2
+        folder.nifti(f"case-{n:02d}/mask.nii.gz", mask)
+    cohort = read(folder.root)
+    assert (cohort.layout, cohort.labels, len(cohort.cases)) == ("pairs", {2: "1"}, 12)
+    assert all(c.sources[0].where.split("/")[0] == c.target.where.split("/")[0] for c in cohort.cases)
+    assert [c.sources[0].where.split("/")[1] for c in cohort.cases] == ["ct.nii.gz"] * 12

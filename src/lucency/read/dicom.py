@@ -99,13 +99,13 @@ def grouped(root: Path, paths: Iterable[str]) -> tuple[list[Series], list[Skippe
         were left out, by reason.
     """
     together: dict[str, list[tuple[str, Any]]] = {}
-    skipped: list[Skipped] = []
+    broken: dict[str, str] = {}
     left_out: dict[str, int] = {}
     for path in paths:
         try:
             data = _dataset(root / path, path)
         except LucencyError as error:
-            skipped.append(Skipped(path, reason(error)))
+            broken[path] = reason(error)
             continue
         other = _not_plain(data)
         if other:
@@ -113,12 +113,34 @@ def grouped(root: Path, paths: Iterable[str]) -> tuple[list[Series], list[Skippe
         else:
             together.setdefault(str(data.get("SeriesInstanceUID", path)), []).append((path, data))
     images: list[Series] = []
+    skipped: list[Skipped] = []
+    torn = _torn(together, broken)
     for uid, members in sorted(together.items()):
+        if uid in torn:
+            # Without one slice a stack shows another length of the patient, or has a hole: it is lost as a whole.
+            first, *_ = reasons = [broken.pop(path) for path in torn[uid]]
+            n_files = len(members) + len(reasons)
+            skipped.append(Skipped(torn[uid][0], f"{first} The series of {n_files} files is left out with it."))
+            continue
         try:
             images.extend(_images(uid, members))
         except GeometryError as error:
-            skipped.extend(Skipped(path, reason(error)) for path, _ in members)
-    return images, skipped, left_out
+            skipped.append(Skipped(members[0][0], f"{reason(error)} The series of {len(members)} files is left out."))
+    return images, [*skipped, *(Skipped(p, why) for p, why in broken.items())], left_out
+
+
+def _torn(together: Mapping[str, list[tuple[str, Any]]], broken: Iterable[str]) -> dict[str, list[str]]:
+    """Return series to the unreadable files of theirs: what lies in a folder with one stack only belongs to it."""
+    in_folder: dict[str, set[str]] = {}
+    for uid, members in together.items():
+        for path, _ in members:
+            in_folder.setdefault(path.rpartition("/")[0], set()).add(uid)
+    found: dict[str, list[str]] = {}
+    for path in broken:
+        uids = in_folder.get(path.rpartition("/")[0], set())
+        if len(uids) == 1 and len(together[min(uids)]) > 1:
+            found.setdefault(min(uids), []).append(path)
+    return found
 
 
 def header(source: Source) -> Header:

@@ -153,7 +153,7 @@ class Candidate:
         """(case, image, target, part) of the first five cases."""
         return tuple(
             (
-                i.id or i.unit.stem,
+                i.id or (PurePosixPath(i.unit.path).parent.name if i.unit.uid else "") or i.unit.stem,
                 i.unit.path,
                 i.target.where if isinstance(i.target, Source) else str(i.target),
                 i.part,

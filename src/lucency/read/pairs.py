@@ -112,7 +112,8 @@ def pairings(units: Sequence[Unit]) -> list[Pairing]:
     A DICOM series goes by the name of the folder that it fills, or by its file's name; it is never a mask.
     """
     files_ = [u for u in units if u.source.reader != "npz"]
-    views = [{u: u for u in files_ if len(u.source.paths) == 1}]
+    stacks = any(len(u.source.paths) > 1 for u in files_)
+    views = [] if stacks else [{u: u for u in files_}]
     if any(u.uid for u in files_):
         views.append(by_own_folder(files_))
     found = [_seen_as(view, p) for view in views for p in (*by_folder(list(view)), *by_word(list(view)))]
@@ -292,12 +293,15 @@ def by_word(units: Sequence[Unit]) -> list[Pairing]:
     folders: dict[str, tuple[list[Unit], list[Unit]]] = {}
     for unit in units:
         pair = folders.setdefault(str(PurePosixPath(unit.path).parent), ([], []))
-        pair[_is_mask_name(unit.stem)].append(unit)
+        pair[_is_mask_name(unit.stem) or _is_mask_word(unit)].append(unit)
     joined: dict[Unit, tuple[tuple[str, Unit], ...]] = {}
     lonely: list[Unit] = []
     for left, right in folders.values():
         place = {_without_words(u.stem, IMAGE_WORDS): u for u in left}
         mine: dict[Unit, list[tuple[str, Unit]]] = {}
+        if len(left) == len(right) == 1:
+            # case-7/ct.nii.gz, case-7/mask.nii.gz: the folder is the case.
+            place[_image_name(right[0].stem)] = left[0]
         for mask in right:
             image = place.get(_image_name(mask.stem)) or place.get(_without_words(mask.stem, MASK_WORDS))
             if image is None:
@@ -320,6 +324,11 @@ def _is_mask_name(stem: str) -> bool:
     # "x_mask" and "x_mask_1": a number may count several masks of one image.
     tail = [w for w in words[-2:] if w]
     return bool(tail) and len(words) > 1 and tail[-1] in MASK_WORDS
+
+
+def _is_mask_word(unit: Unit) -> bool:
+    """Tell whether a file is called mask and no more, which only a folder for each case makes a name."""
+    return bool(unit.folders) and unit.stem.lower() in MASK_WORDS
 
 
 def _image_name(stem: str) -> str:
