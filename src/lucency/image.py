@@ -137,7 +137,8 @@ def orientation_of(affine: np.ndarray) -> Orientation:
     order: list[int] = []
     for world in (2, 1, 0):
         free = [a for a in range(3) if a not in order]
-        order.append(max(free, key=lambda a: abs(columns[world, a])))
+        # Rounded: at exactly 45 degrees an image and its mask must turn alike, whatever their last digits.
+        order.append(max(free, key=lambda a: round(abs(columns[world, a]), 3)))
     flip = tuple(bool(columns[world, axis] < 0) for world, axis in zip((2, 1, 0), order, strict=True))
     return Orientation((order[0], order[1], order[2]), (flip[0], flip[1], flip[2]))
 

@@ -246,7 +246,11 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        lines = (folder / "index.jsonl").read_text(encoding="utf-8").splitlines() if folder.exists() else []
+        lines = (
+            (folder / "index.jsonl").read_text(encoding="utf-8").splitlines()
+            if (folder / "index.jsonl").exists()
+            else []
+        )
         self.entries: dict[str, Entry] = {}
         for line in lines:
             try:
@@ -348,14 +352,16 @@ def prepare(
     """
     store_folder = folder / digest_of(cohort, plan)
     store_folder.mkdir(parents=True, exist_ok=True)
-    (store_folder / "index.jsonl").touch()
-    done = Store(store_folder).entries
+    before = Store(store_folder)
+    done = before.entries
     image_at = max((e.image_at + int(np.prod(e.shape)) for e in done.values()), default=0)
     mask_at = max((e.mask_at + int(np.prod(e.shape[1:])) for e in done.values() if e.mask_at >= 0), default=0)
     todo = [c for c in (*cohort.trainable, *cohort.locked_cases) if c.id not in done]
-    if todo:
-        # Written anew: behind a line that a crash cut off, nothing could be appended.
-        write_text(store_folder / "index.jsonl", "".join(json.dumps(to_json(e)) + "\n" for e in done.values()))
+    if not todo:
+        return before
+    # Written anew: behind a line that a crash cut off, nothing could be appended.
+    del before
+    write_text(store_folder / "index.jsonl", "".join(json.dumps(to_json(e)) + "\n" for e in done.values()))
     nan = plan.task_options.get("nan")
     fill = float(nan) if isinstance(nan, int | float) else None
 
