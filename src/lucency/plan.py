@@ -222,6 +222,9 @@ class Plan:
             ("precision", self.precision in ("bf16", "fp32"), "bf16 or fp32"),
             ("folds", self.folds and all(0 <= f < 5 for f in self.folds), "at least one of 0 to 4"),
             ("schedule.steps", self.schedule.steps >= 1, "1 or more"),
+            ("patch", min(self.patch) >= 1, "1 or more along k, j and i"),
+            ("tta", set(self.tta) <= {"k", "j", "i"}, "of k, j and i"),
+            ("normalisation.kind", self.normalisation.kind in ("zscore", "fixed"), "zscore or fixed"),
             ("grid.mode", self.grid.mode in ("spacing", "fit"), "spacing or fit"),
         ):
             if not ok:

@@ -500,12 +500,40 @@ def overridden(draft: Plan, settings: Mapping[str, str]) -> Plan:
             if not isinstance(place.get(parent), dict):
                 raise UsageError(f"No part {parent!r} in the plan", where=f"--set {key}", expected=", ".join(payload))
             place = place[parent]
-        try:
-            place[last] = json.loads(text)
-        except json.JSONDecodeError:
-            place[last] = text
+        place[last] = _fitting(place.get(last), text, key)
         payload["reasons"][key.split(".")[0]] = f"set by the user: {key} = {text}"
     return from_json(Plan, payload, "--set")
+
+
+def _fitting(old: Any, text: str, key: str) -> Any:
+    """Return the value in ``text``, of the kind that stands in the plan; a new key takes any.
+
+    Raises:
+        UsageError: Another kind.
+    """
+    if isinstance(old, str):
+        return text
+    try:
+        new = json.loads(text)
+    except json.JSONDecodeError:
+        new = text
+    number = isinstance(new, int | float) and not isinstance(new, bool)
+    wanted = {
+        bool: ("true or false", isinstance(new, bool)),
+        int: ("a whole number", number and isinstance(new, int)),
+        float: ("a number", number),
+        dict: ("an object in braces", isinstance(new, dict)),
+    }
+    if isinstance(old, list):
+        # The number of levels of a network, of folds and of mirrors is free; all other lists have their length.
+        free = key.split(".", maxsplit=1)[0] in {"network_options", "folds", "tta"}
+        fits = isinstance(new, list) and (free or len(new) == len(old))
+        expected = "a list in brackets" if free else f"a list of {len(old)} in brackets"
+    else:
+        expected, fits = wanted.get(type(old), ("", True))
+    if not fits:
+        raise UsageError(f"Value {text}", expected=expected, where=f"--set {key}")
+    return new
 
 
 def _triple(values: "list[int] | list[float] | tuple[int, ...]") -> tuple[int, int, int]:

@@ -279,7 +279,8 @@ class _Loop:
                 self._one_step()
                 if self.step % 10 == 0:
                     self._guard()
-                if self.step % per_point == 0 or self.left == 0:
+                # Counted, not taken modulo: an interrupt may have come between a step and its point.
+                if self.step // per_point > len(self.history) or self.left == 0:
                     self._point(self.step / self.sampler.steps_per_epoch)
                 if self.clock.now() - saved > CHECKPOINT_S:
                     self.save()
@@ -409,8 +410,8 @@ class _Loop:
         if len(self.recent) < GUARD_STEPS:
             return
         planned = self.plan.schedule.steps
-        fits = int((self.deadline - self.clock.elapsed()) / max(float(np.mean(self.recent)), 1e-9))
-        self.left = max(0, min(planned - self.step, fits))
+        fits = (self.deadline - self.clock.elapsed()) / max(float(np.mean(self.recent)), 1e-9)
+        self.left = int(max(0, min(planned - self.step, fits)))
 
     @property
     def shortened(self) -> str:
