@@ -4,8 +4,9 @@ import time
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from lucency.apps.terminal import Display, Room, Rooms, spoken
@@ -20,7 +21,7 @@ class TimeColumn(ProgressColumn):
     """
 
     def __init__(self, lang: str) -> None:
-        super().__init__()
+        super().__init__(table_column=Column(no_wrap=True))
         self.lang = lang
 
     def render(self, task: Task) -> Text:
@@ -33,6 +34,14 @@ class TimeColumn(ProgressColumn):
         if left is None:
             return Text(spoken(max(0.0, now - room.begun), self.lang), style="dim")
         return Text(t("cli.left", self.lang, left=spoken(left, self.lang)))
+
+
+class MarkColumn(SpinnerColumn):
+    """A spinner while the room runs, then how it ended."""
+
+    def render(self, task: Task) -> RenderableType:
+        """Return the sign in front of one room."""
+        return Text.from_markup(task.fields["mark"]) if task.finished else super().render(task)
 
 
 class Bars(Display):
@@ -48,11 +57,17 @@ class Bars(Display):
         self.rooms = Rooms(lang)
         self._tasks: dict[str, TaskID] = {}
         self._progress = Progress(
-            SpinnerColumn(finished_text="{task.fields[mark]}"),
-            TextColumn("{task.description}", markup=False),
+            MarkColumn(),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
             BarColumn(bar_width=24),
             TimeColumn(lang),
-            TextColumn("{task.fields[room].note}", style="dim", markup=False),
+            # The remark is what a narrow terminal cuts short.
+            TextColumn(
+                "{task.fields[room].note}",
+                style="dim",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            ),
             console=Console(file=stream, highlight=False),
             # Standard output may carry the machine-readable result; it is not ours to catch.
             redirect_stdout=False,

@@ -225,9 +225,11 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
             raise UsageError(f"Format {form!r}{later}", expected=", ".join(FORMATS), where="--format", remedy=remedy)
         from lucency.apps import summary  # noqa: PLC0415
         from lucency.apps.terminal import display  # noqa: PLC0415
+        from lucency.events import Events  # noqa: PLC0415
         from lucency.fit import predict_folder  # noqa: PLC0415
 
         with display(manner.lang, quiet=quiet) as shown:
+            Events(None, shown).emit("predict", "begin")
             found = predict_folder(run, src, out, format=form, nan=nan, listeners=[shown])
         manner.say(*summary.predicted(found, out, manner.lang))
         manner.result({"out": str(out), "table": str(out / "predictions.csv"), "n_cases": len(found)})

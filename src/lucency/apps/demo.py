@@ -11,6 +11,7 @@ from lucency.apps import summary
 from lucency.apps.boundary import Manner
 from lucency.apps.terminal import display
 from lucency.errors import OutputError
+from lucency.events import Events
 from lucency.fit import Settings, fit
 from lucency.image import Image
 from lucency.phantom import Phantom, patient
@@ -56,6 +57,7 @@ def show(out: Path, minutes: float, manner: Manner) -> None:
         folder = out / "unseen" / f"chest-{number}"
         if not folder.exists():
             write_series(folder, person.image, Identity(number, SEED, person.age, person.sex))
+        Events(None, shown).emit("predict", "begin")
         run.predict(folder, out / "predictions", listeners=[shown])
     truth, found = nodules(person), spots(predicted_mask(out / "predictions"))
     said, pairs = compared(truth, found, lang)
