@@ -86,7 +86,9 @@ class Settings:
         try:
             return None if text is None else float(text)
         except ValueError:
-            raise UsageError(f"nan = {text!r}", expected="a number", where="--set nan") from None
+            raise UsageError(
+                f"nan = {text!r}", expected="a number", where="--set nan", remedy="write, for example, --set nan=0"
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -119,9 +119,17 @@ def prepare_image(images: Sequence[Image], plan: Plan) -> Prepared:
             f"{array.shape[0]} channels", expected=f"{plan.channels}, as in training", remedy="convert the image first"
         )
     if plan.dims == 2 and first.size[0] != 1:
-        raise DataError(f"A volume of {first.size[0]} slices", expected="single images, as in training")
+        raise DataError(
+            f"A volume of {first.size[0]} slices",
+            expected="single images, as in training",
+            remedy="give single images, or use a model trained on volumes",
+        )
     if plan.dims == 3 and first.size[0] == 1 and min(plan.patch) > 1:
-        raise DataError("A single image", expected="volumes, as in training")
+        raise DataError(
+            "A single image",
+            expected="volumes, as in training",
+            remedy="give the whole series, or use a model trained on single images",
+        )
     place = place_of(first, plan)
     normal = normalise(array.astype(np.float32), plan)
     scaled = resize(torch.from_numpy(np.ascontiguousarray(place.turn.apply(normal))), place.scaled)

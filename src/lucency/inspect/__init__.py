@@ -50,7 +50,7 @@ def inspect(
     cases = [c for c in cohort.cases if c.id not in cohort.left_out]
     looks = _look_at(cases, Looker(load, nan, cohort.labels, cohort.ignore), events, workers)
     problems = [look.problem for look in looks if look.problem]
-    check_problems(problems, len(cases))
+    check_problems(problems, len(cases), len(cohort.skipped))
 
     left_out = {p.case: p.reason for p in problems}
     usable = [c for c in cases if c.id not in left_out]

@@ -4,6 +4,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -35,8 +36,13 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:LISTED]) + more
 
 
-def check_problems(problems: Sequence[Problem], n_cases: int) -> None:
+def check_problems(problems: Sequence[Problem], n_cases: int, n_skipped: int = 0) -> None:
     """Refuse NaN always, and everything else where it concerns more than 5 % of the cases.
+
+    Args:
+        problems: Of the cases that were looked at.
+        n_cases: How many were looked at.
+        n_skipped: Files that the reader had left out before; they count as cases that cannot be used.
 
     Raises:
         DataError: The counts by reason and the first five files, each with what was found.
@@ -49,15 +55,16 @@ def check_problems(problems: Sequence[Problem], n_cases: int) -> None:
             where=nan[0].path,
             remedy=nan[0].remedy,
         )
-    if len(problems) <= BAD_SHARE * n_cases:
+    if not problems or len(problems) + n_skipped <= BAD_SHARE * (n_cases + n_skipped):
         return
     counts = Counter(p.kind for p in problems)
     first = counts.most_common(1)[0][0]
     ordered = sorted(problems, key=lambda p: p.kind != first)
     reasons = ", ".join(f"{KINDS[kind]}: {n}" for kind, n in counts.most_common())
     details = "; ".join(f"{p.path}: {p.found.rstrip('.')}" for p in ordered[:LISTED])
+    earlier = f", beside {n_skipped} files that could not be opened" if n_skipped else ""
     raise DataError(
-        f"{len(problems)} of {n_cases} cases cannot be used ({reasons}). {details}",
+        f"{len(problems)} of {n_cases} cases cannot be used ({reasons}){earlier}. {details}",
         expected=ordered[0].expected or f"at most {BAD_SHARE:.0%} of the cases",
         where=ordered[0].path,
         remedy=ordered[0].remedy or "restore or remove these files",
@@ -132,6 +139,8 @@ def check_targets(cohort: Cohort, usable: Sequence[Case], masks: Sequence[MaskFa
         DataError: Too few patients, one class only, a class with too few patients, or only empty masks.
     """
     labelled = [c for c in usable if c.target is not None]
+    if not labelled:
+        raise _nothing_to_learn(cohort)
     warnings = _check_number(usable, labelled)
     learnable = [c for c in labelled if c.part != "test"]
     if any(isinstance(c.target, str) for c in learnable):
@@ -144,6 +153,23 @@ def check_targets(cohort: Cohort, usable: Sequence[Case], masks: Sequence[MaskFa
             remedy="choose another column with --target",
         )
     return warnings + _check_masks(cohort, usable, masks)
+
+
+def _nothing_to_learn(cohort: Cohort) -> DataError:
+    """Return the refusal of data without a single label; all images in one folder may be meant as one class."""
+    files = [PurePosixPath(s.paths[0]) for c in cohort.cases for s in c.sources]
+    folders = {f.parts[0] if len(f.parts) > 1 else "" for f in files}
+    told = " ".join(n.rstrip(".") for n in cohort.notes if "table" in n.lower())
+    if not told and len(folders) == 1 and folders != {""}:
+        told = f"All lie in the folder {min(folders)!r}, which would be one class only"
+    found = f"None of {len(cohort.cases)} images has a label (read as {cohort.layout!r})"
+    return DataError(
+        f"{found}. {told}" if told else found,
+        expected="something to learn: classes, masks or numbers",
+        where=files[0].as_posix(),
+        remedy="put every class into a folder of its own, masks into a folder beside the images under the same names, "
+        "or add a table with the columns image and label",
+    )
 
 
 def _check_number(usable: Sequence[Case], labelled: Sequence[Case]) -> list[str]:
@@ -213,6 +239,10 @@ def _check_masks(cohort: Cohort, usable: Sequence[Case], masks: Sequence[MaskFac
     if never:
         names = ", ".join(f"{v} ({cohort.labels[v]})" for v in never)
         warnings.append(f"No mask holds the label {names}; the model cannot learn it.")
+    where = {v: [case for case, values in drawn.items() if v in values] for v in set().union(*drawn.values())}
+    rare = {v: sorted(cases) for v, cases in sorted(where.items()) if len(cases) <= BAD_SHARE * len(masks)}
+    for value, cases in rare.items():
+        warnings.append(f"Label {value} is in {len(cases)} of {len(masks)} masks only: {listed(cases)}; is it meant?")
     beside = sorted(m.case for m in masks if drawn[m.case] and m.off_body >= OFF_BODY)
     if beside:
         warnings.append(f"In {len(beside)} cases the mask lies on the image's empty background: {listed(beside)}.")

@@ -61,6 +61,8 @@ def read(data: Path, options: ReadOptions | None = None) -> Cohort:
     chosen = _chosen(tree, options)
     items, found = _annotated(tree, chosen, options)
     gathered = assemble.Gathering(items, list(tree.skipped), list(tree.notes))
+    if tree.tables and all(i.target is None for i in items):
+        gathered.notes += matching.unused(tree, [i.unit for i in items])
     if further is not None and options.test is not None:
         claim = _chosen(further, replace(options, layout=None))
         tested, more = _annotated(further, claim, options)

@@ -164,9 +164,14 @@ def _with_masks(items: list[Item], draft: Draft) -> tuple[list[Item], dict[int, 
     values = {255} if blurred else {v for m in found.values() for v in m.counts}
     if sampled:
         notes.append(f"Label values were looked for in {len(found)} of {len(sources)} masks.")
-    labels = {v: draft.labels.get(v, "") for v in sorted(values - {0, draft.ignore})}
-    if draft.labels:
-        labels = {**dict(draft.labels), **{v: n or str(v) for v, n in labels.items()}}
+    drawn = sorted(values - {0, draft.ignore})
+    labels = {v: draft.labels.get(v, "") for v in drawn}
+    if len(draft.labels) == len(drawn) == 1:
+        # 0/255 in a set that describes one label: the number is the only difference.
+        labels = {drawn[0]: next(iter(draft.labels.values()))}
+    elif draft.labels:
+        # What the data describe is all there is; a mask with another value is refused when it is looked at.
+        labels = dict(draft.labels)
     unlabelled = sum(i.target is None for i in items)
     if unlabelled:
         notes.append(f"{unlabelled} of {len(items)} images have no mask: kept as unlabelled.")

@@ -91,18 +91,38 @@ def matches(tree: Tree, units: Iterable[Unit]) -> list[Match]:
 
 def match(table: Table, index: Index) -> Match | None:
     """Return how a table names the images, by the column that names most; None when none does."""
-    trials = [_trial(table, c, index) for c in table.columns if c or table.columns.count(c) == 1]
-    trials = [t for t in trials if t.rows]
-    if not trials:
+    best = _best_trial(table, index)
+    if best is None:
         return None
-    named = table.roles.get("image")
-    best = max(trials, key=lambda t: (len(t.by_unit), t.column == named, -table.columns.index(t.column)))
     asked = len(best.rows) + len(best.absent) + len(best.repeated)
     if len(best.rows) + len(best.repeated) < MIN_FOUND * asked and not best.paths:
         return None
     if len(best.repeated) > MAX_REPEATS * asked:
         return None
     return best
+
+
+def _best_trial(table: Table, index: Index) -> Match | None:
+    trials = [_trial(table, c, index) for c in table.columns if c or table.columns.count(c) == 1]
+    trials = [t for t in trials if t.rows]
+    named = table.roles.get("image")
+    return max(trials, key=lambda t: (len(t.by_unit), t.column == named, -table.columns.index(t.column)), default=None)
+
+
+def unused(tree: Tree, units: Iterable[Unit]) -> list[str]:
+    """Return for every table that speaks of no image, or not of one a row, why it was not used."""
+    index, notes = Index(units), []
+    for table in tree.tables:
+        if match(table, index) is not None:
+            continue
+        best = _best_trial(table, index)
+        why = "no column of it names the images"
+        if best is not None and len(best.repeated) > len(best.absent):
+            why = f"{len(best.repeated)} rows of column {best.column!r} name an image that an earlier row names"
+        elif best is not None:
+            why = f"{len(best.absent)} of {len(table.rows)} values of column {best.column!r} name no image here"
+        notes.append(f"The table {table.path} was not used: {why}.")
+    return notes
 
 
 def _trial(table: Table, column: str, index: Index) -> Match:

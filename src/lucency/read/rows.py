@@ -36,11 +36,11 @@ def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
     score = 1.0 if asked else 0.72 if column or masks or by_array else 0.3
     notes = _notes(images, found)
     name = column or masks or ("mask" if by_array else "")
-    refusals = (*missing, *_refusals(chosen, found, name))
+    refusals = (*missing, *_refusals(chosen, found, name, options.target))
     return Candidate(NAME, score, tuple(evidence), Draft(tuple(items), name, notes=notes, refusals=tuple(refusals)))
 
 
-def _refusals(chosen: Match, found: list[Match], name: str) -> Iterator[LucencyError]:
+def _refusals(chosen: Match, found: list[Match], name: str, asked: str | None) -> Iterator[LucencyError]:
     """Return what forbids reading the table: absent files, an image named twice, nothing to learn."""
     if chosen.paths and chosen.absent:
         yield absent(list(chosen.absent), chosen.table.path)
@@ -54,6 +54,8 @@ def _refusals(chosen: Match, found: list[Match], name: str) -> Iterator[LucencyE
         )
     if not name:
         columns = ", ".join(dict.fromkeys(c for m in found for c in open_columns(m))) or "none"
+        if asked is not None:
+            yield UsageError(f"No column {asked!r}", where="--target", remedy=f"use one of the columns: {columns}")
         yield UsageError(
             "The table does not say what to learn",
             expected="a column named label, class, target …, or one column besides the names",
