@@ -146,6 +146,43 @@ def fit(
     return run
 
 
+#: What a walk leaves in its folder and :func:`forget` removes; the passport, the ledger and the events stay.
+LEFT = (
+    *("rooms.json", "cohort.json", "inspection.json", "skipped.csv", "profile.json", "machine.json", "plan.json"),
+    *("evaluation.json", "prepared", "training", "out_of_fold", "model", "report"),
+)
+
+
+def forget(run: str | Path, data: str | Path) -> None:
+    """Remove what an earlier walk left in a run folder, so that the next walk starts anew.
+
+    The ledger stays: that a locked part has been looked at is not forgotten. A folder that is no run is left alone.
+
+    Args:
+        run: Run folder; it need not exist.
+        data: What the next walk reads. When it is another data set, the salt of the pseudonyms is made anew.
+
+    Raises:
+        LucencyError: Another process works in the folder.
+        OutputError: A file cannot be removed.
+    """
+    folder, place = Path(run).expanduser().absolute(), Path(data).expanduser().absolute()
+    passport = folder / "run.json"
+    if not passport.exists():
+        return
+    other = place != folder and record.read(Passport, passport).data != str(place)
+    with _locked(folder):
+        try:
+            for name in (*LEFT, *(("run.json",) if other else ())):
+                path = folder / name
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"Cannot remove ({error.strerror})", where=Path(str(error.filename)).name) from error
+
+
 def _stem(path: Path) -> str:
     return path.name.split(".")[0] or "data"
 

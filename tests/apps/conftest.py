@@ -25,6 +25,7 @@ class Program:
 @pytest.fixture
 def lucency(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
     return Program(capsys)
 
 

@@ -2,10 +2,12 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 import traceback
 
+import psutil
 import pytest
 
 from lucency import __version__
@@ -86,20 +88,22 @@ def test_version_is_told(lucency):
     ("arguments", "said"),
     [
         (["fit"], "DATA"),
-        (["fit", "d", "--nonsense"], "--nonsense"),
+        (["fit", "data", "--nonsense"], "--nonsense"),
         (["sing"], "sing"),
-        (["fit", "d", "--minutes", "many"], "--minutes"),
-        (["fit", "d", "--set", "batch"], "key=value"),
-        (["fit", "d", "--set", "=8"], "key=value"),
-        (["fit", "d", "--set", "batch=8", "--set", "batch=9"], "twice"),
-        (["predict", "run", "src"], "--out"),
-        (["predict", "run", "src", "--out", "o", "--set", "nan=x"], "not a number"),
-        (["predict", "run", "src", "--out", "o", "--set", "batch=1"], "only nan=VALUE"),
-        (["predict", "run", "src", "--out", "o", "--format", "dicom-seg"], "cannot be written by this version"),
-        (["predict", "run", "src", "--out", "o", "--format", "bmp"], "auto, nifti, png, csv"),
-        (["fit", "d", "--lang", "de"], "en or zh"),
-        (["fit", "d", "--minutes", "0"], "more than 0"),
-        (["fit", "absent"], "No such file or folder"),
+        (["fit", "data", "--minutes", "many"], "--minutes"),
+        (["fit", "data", "--set", "batch"], "key=value"),
+        (["fit", "data", "--set", "=8"], "key=value"),
+        (["fit", "data", "--set", "batch=8", "--set", "batch=9"], "twice"),
+        (["predict", "data", "data"], "--out"),
+        (["predict", "data", "data", "--out", "o", "--set", "nan=x"], "not a number"),
+        (["predict", "data", "data", "--out", "o", "--set", "batch=1"], "only nan=VALUE"),
+        (["predict", "data", "data", "--out", "o", "--format", "dicom-seg"], "cannot be written by this version"),
+        (["predict", "data", "data", "--out", "o", "--format", "bmp"], "auto, nifti, png, csv"),
+        (["fit", "data", "--lang", "de"], "en or zh"),
+        (["fit", "data", "--minutes", "0"], "more than 0"),
+        (["fit", "absent"], "absent: No such file or folder"),
+        (["predict", "absent", "data", "--out", "o"], "absent: No such file or folder"),
+        (["predict", "data", "gone.png", "--out", "o"], "gone.png: No such file or folder"),
     ],
 )
 def test_wrong_use_is_status_2_on_standard_error(lucency, arguments, said):
@@ -235,6 +239,57 @@ def test_options_reach_the_walk(lucency, walk, tmp_path):
 def test_a_room_is_the_last_that_its_command_enters(lucency, walk, room):
     assert lucency(room, "data", "--out", "run") == 0
     assert walk.calls[0][3] == room
+
+
+def test_mistyped_folder_loads_nothing_heavy_and_leaves_nothing_behind(python, tmp_path):
+    code = (
+        "import sys\nfrom lucency.apps import cli\n"
+        "try:\n    cli.app(args=['fit', 'absent'])\nexcept SystemExit as e:\n    print('STATUS', e.code)\n"
+        "print('LOADED', sorted({'torch', 'numpy'} & set(sys.modules)))"
+    )
+    done = fresh(python, code, cwd=tmp_path)
+    assert done.stdout.split("\n")[:2] == ["STATUS 2", "LOADED []"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def stale(tmp_path):
+    """A run folder with what an earlier walk left."""
+    run = tmp_path / "run"
+    write(run / "run.json", Passport(str(tmp_path / "data"), Settings(), "ab"))
+    for name in ("rooms.json", "plan.json", "ledger.jsonl", "model/fold0.safetensors", "prepared/x/images.bin"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("old")
+    (run / "notes.txt").write_text("mine")
+    return run
+
+
+def test_force_starts_anew_but_keeps_the_ledger_the_salt_and_foreign_files(lucency, walk, stale):
+    assert lucency("fit", "data", "--out", "run") == 0
+    assert (stale / "plan.json").exists()
+    assert lucency("fit", "data", "--out", "run", "--force") == 0
+    assert sorted(p.name for p in stale.iterdir()) == ["ledger.jsonl", "notes.txt", "run.json"]
+
+
+def test_force_gives_the_folder_to_other_data(lucency, walk, stale, tmp_path):
+    (tmp_path / "other").mkdir()
+    assert lucency("fit", "other", "--out", "run", "--force") == 0
+    assert sorted(p.name for p in stale.iterdir()) == ["ledger.jsonl", "notes.txt"]
+
+
+def test_force_spares_a_folder_that_is_no_run(lucency, walk, tmp_path):
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "plan.json").write_text("mine")
+    assert lucency("fit", "data", "--out", "papers", "--force") == 0
+    assert (tmp_path / "papers" / "plan.json").read_text() == "mine"
+
+
+def test_force_waits_for_nobody_but_disturbs_no_other_process(lucency, walk, stale):
+    other = psutil.Process(os.getppid())
+    write(stale / "lock.json", {"pid": other.pid, "born": other.create_time()})
+    assert lucency("fit", "data", "--out", "run", "--force") == 1
+    assert "Another process" in lucency.err
+    assert (stale / "plan.json").exists()
 
 
 def test_a_run_keeps_its_settings_where_nothing_else_is_said(lucency, walk, tmp_path):

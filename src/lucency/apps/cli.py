@@ -140,6 +140,9 @@ def _offer_walk(command: str, upto: str, sentence: str, examples: tuple[str, ...
             bool,
             typer.Option("--allow-leak", help="Go on although parts share patients or images; the report says so."),
         ] = False,
+        force: Annotated[
+            bool, typer.Option("--force", help="Forget what an earlier run left in RUN and start anew.")
+        ] = False,
         values: Set = None,
         as_json: Json = False,
         quiet: Quiet = False,
@@ -158,30 +161,42 @@ def _offer_walk(command: str, upto: str, sentence: str, examples: tuple[str, ...
             "values": settings_of(values) if values else None,
         }
         manner = Manner(lang or "en", as_json, quiet, debug)
-        _walk(data, out, {k: v for k, v in given.items() if v is not None}, upto, manner)
+        with boundary(manner, run_folder(data, out)):
+            _walk(data, out, {k: v for k, v in given.items() if v is not None}, upto, manner, force=force)
 
 
 for _room in ROOMS:
     _offer_walk(*_room)
 
 
-def _walk(data: Path, out: Path | None, given: dict[str, Any], upto: str, manner: Manner) -> None:
+def _walk(data: Path, out: Path | None, given: dict[str, Any], upto: str, manner: Manner, *, force: bool) -> None:
     """Walk up to a room and show what came of it."""
-    with boundary(manner, run_folder(data, out)):
-        from dataclasses import replace  # noqa: PLC0415
+    _must_exist(data)
+    from dataclasses import replace  # noqa: PLC0415
 
-        from lucency.apps import summary  # noqa: PLC0415
-        from lucency.apps.terminal import display  # noqa: PLC0415
-        from lucency.fit import Passport, Settings, fit  # noqa: PLC0415
-        from lucency.record import read  # noqa: PLC0415
+    from lucency.apps import summary  # noqa: PLC0415
+    from lucency.apps.terminal import display  # noqa: PLC0415
+    from lucency.fit import Passport, Settings, fit, forget  # noqa: PLC0415
+    from lucency.record import read  # noqa: PLC0415
 
-        known = data / "run.json"
-        settings = replace(read(Passport, known).settings if known.is_file() else Settings(), **given)
-        manner = replace(manner, lang=settings.lang)
-        with display(settings.lang, quiet=manner.quiet) as shown:
-            run = fit(data, out, settings=settings, upto=upto, listeners=[shown])
-        manner.say(*summary.lines(run.folder, upto, settings.lang))
-        manner.result(summary.facts(run.folder, upto))
+    known = data / "run.json"
+    settings = replace(read(Passport, known).settings if known.is_file() else Settings(), **given)
+    manner = replace(manner, lang=settings.lang)
+    if force:
+        forget(run_folder(data, out), data)
+    with display(settings.lang, quiet=manner.quiet) as shown:
+        run = fit(data, out, settings=settings, upto=upto, listeners=[shown])
+    manner.say(*summary.lines(run.folder, upto, settings.lang))
+    manner.result(summary.facts(run.folder, upto))
+
+
+def _must_exist(*paths: Path) -> None:
+    """Refuse a mistyped path before anything heavy is loaded or written."""
+    from lucency.errors import UsageError  # noqa: PLC0415
+
+    for path in paths:
+        if not path.expanduser().exists():
+            raise UsageError("No such file or folder", where=path.name, remedy="check the path")
 
 
 def run_folder(data: Path, out: Path | None) -> Path:
@@ -216,6 +231,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
     nan = _nan(settings_of(values or []))
     manner = Manner(lang or "en", as_json, quiet, debug)
     with boundary(manner, out):
+        _must_exist(run, src)
         from lucency.errors import UsageError  # noqa: PLC0415
         from lucency.write.outputs import FORMATS  # noqa: PLC0415
 
