@@ -294,7 +294,7 @@ def demo(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for data, run and predictions.")] = Path(
         "demo-run"
     ),
-    minutes: Annotated[float, typer.Option(metavar="M", help="Wall clock from profile to report.")] = 3.0,
+    minutes: Annotated[float, typer.Option(metavar="M", help="Wall clock from profile to report.")] = 3.5,
     lang: Lang = None,
     as_json: Json = False,
     quiet: Quiet = False,
