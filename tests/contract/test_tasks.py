@@ -1,0 +1,300 @@
+"""The contract of a task, over the whole registry: the line from a case to a scored prediction and back."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from lucency import record
+from lucency.calibration import Calibration
+from lucency.case import Case, Cohort, Prediction, Source
+from lucency.errors import UsageError
+from lucency.image import Image, diagonal_affine
+from lucency.plan import DECISIONS, Machine, Plan
+from lucency.planner import Budget
+from lucency.planner import plan as make_plan
+from lucency.prepare import Prepared, images_of, prepare_image
+from lucency.profile import profile
+from lucency.read.formats import load
+from lucency.tasks import Batch, Judged, Task, every_task, task_for, task_named
+from lucency.write.nifti import write_nifti
+
+TASKS = list(every_task().values())
+MACHINE = Machine(cores=1, memory_mib=4000, gflops=50, gflops_fp32=50)
+#: Oblique, flipped and with thick slices: nothing of a geometry may be lost on the way.
+OBLIQUE = np.eye(4)
+OBLIQUE[:3] = np.column_stack(
+    [
+        Rotation.from_euler("xyz", [12, -8, 5], degrees=True).as_matrix()[:, [2, 1, 0]] * [2.0, -1.1, 0.8],
+        [40, -30, 7],
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A small cohort that a task can learn from, with the plan for it."""
+
+    cohort: Cohort
+    plan: Plan
+
+
+def masks(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
+    """Ten images with two labelled boxes, each as thick as the grid can carry."""
+    rng = np.random.default_rng(0)
+    size = (1, 32, 32) if flat else (12, 32, 32)
+    cases = []
+    for number in range(10):
+        labels = np.zeros(size, np.uint8)
+        k = slice(None) if flat else slice(2, 9)
+        j, i = rng.integers(2, 6, 2)
+        labels[k, j : j + 12, i : i + 10] = 4
+        labels[k, j + 12 : j + 22, i + 12 : i + 22] = 9
+        image = Image((labels * 10 + rng.normal(0, 1, size))[None].astype(np.float32), affine)
+        write_nifti(folder / f"{number}.nii.gz", image)
+        write_nifti(folder / f"{number}m.nii.gz", Image(labels[None], affine, kind="labels"))
+        source = Source((f"{number}.nii.gz",), str(folder), "nifti", checksum=str(number))
+        target = Source((f"{number}m.nii.gz",), str(folder), "nifti", kind="labels", checksum=f"{number}m")
+        cases.append(Case(f"{number}", f"{number}", {"image": (source,)}, target))
+    return Cohort(tuple(cases), {c.id: k % 5 for k, c in enumerate(cases)}, frozenset(), labels={4: "four", 9: "nine"})
+
+
+def classes(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
+    """Thirty images of two classes."""
+    rng = np.random.default_rng(0)
+    size = (1, 32, 32) if flat else (6, 20, 20)
+    cases = []
+    for number in range(30):
+        image = rng.normal(3.0 * (number % 2), 1, (1, *size)).astype(np.float32)
+        write_nifti(folder / f"{number}.nii.gz", Image(image, affine))
+        source = Source((f"{number}.nii.gz",), str(folder), "nifti", checksum=str(number))
+        cases.append(Case(f"{number:02d}", f"{number}", {"image": (source,)}, "ab"[number % 2]))
+    return Cohort(tuple(cases), {c.id: k // 2 % 5 for k, c in enumerate(cases)}, frozenset(), classes=("a", "b"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """One core; the global generator is given back."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=["flat", "volume", "oblique"])
+def geometry(request: pytest.FixtureRequest) -> tuple[np.ndarray, bool]:
+    """(affine, flat)."""
+    known: dict[str, tuple[np.ndarray, bool]] = {
+        "flat": (diagonal_affine((1, 1, 1)), True),
+        "volume": (diagonal_affine((1, 1, 1)), False),
+        "oblique": (OBLIQUE, False),
+    }
+    return known[request.param]
+
+
+def sample_of(task: Task, folder: Path, geometry: tuple[np.ndarray, bool]) -> Sample:
+    """A cohort that suits the task, planned by the planner itself."""
+    affine, flat = geometry
+    for make in (masks, classes):
+        place = folder / make.__name__
+        place.mkdir(exist_ok=True)
+        cohort = make(place, affine, flat=flat)
+        if task.suits(cohort) > 0:
+            seen = profile(cohort, workers=1)
+            return Sample(cohort, make_plan(cohort, seen, task.needs(seen), MACHINE, Budget(1.0)))
+    pytest.fail(f"no sample suits task {task.name!r}: add one to this file")
+
+
+def prepared_of(case: Case, plan: Plan) -> Prepared:
+    """The case on the network's grid."""
+    return prepare_image(images_of(case, plan, None), plan)
+
+
+def judged_of(task: Task, prediction: Prediction, case: Case, plan: Plan) -> Judged:
+    """As evaluation keeps it."""
+    return Judged(
+        case.id,
+        case.patient,
+        case.target if isinstance(case.target, str) else "",
+        prediction.label,
+        prediction.probabilities or {},
+        task.score(prediction, case, plan),
+        prediction.doubt,
+    )
+
+
+def perfect_of(task: Task, case: Case, plan: Plan) -> Prediction:
+    """What a network that is right leads to."""
+    target = task.target(case, plan)
+    assert target is not None
+    return task.decode(task.perfect(target, plan), case, prepared_of(case, plan), plan, Calibration())
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_perfect_output_scores_best_and_returns_to_the_patient(
+    task: Task, tmp_path: Path, geometry: tuple[np.ndarray, bool]
+) -> None:
+    """Where nothing is resampled nothing is lost: every score is its best, every mask lies where its image lies."""
+    sample = sample_of(task, tmp_path, geometry)
+    judged = []
+    for case in sample.cohort.cases:
+        prediction = perfect_of(task, case, sample.plan)
+        assert prediction.case == case.id
+        if prediction.mask is not None:
+            image = load(case.sources[0])
+            assert prediction.mask.same_grid(image)
+            assert isinstance(case.target, Source)
+            assert np.array_equal(prediction.mask.array, load(case.target).array)
+        assert prediction.doubt == pytest.approx(0, abs=1e-6)
+        judged.append(judged_of(task, prediction, case, sample.plan))
+    measures = task.measure(judged, sample.plan, np.random.default_rng(0))
+    assert next(iter(measures.metrics)) == task.headline
+    bounded = {n: m for n, m in measures.metrics.items() if "recalibration" not in m.method}
+    assert {n: m.value for n, m in bounded.items()} == {n: pytest.approx(m.best, abs=1e-9) for n, m in bounded.items()}
+    for found in measures.by_label.values():
+        assert all(m.value == pytest.approx(m.best, abs=1e-9) for m in found.values())
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_a_wrong_output_scores_worse_than_a_right_one(task: Task, tmp_path: Path) -> None:
+    sample = sample_of(task, tmp_path, (diagonal_affine((1, 1, 1)), True))
+    right, wrong = [], []
+    for case in sample.cohort.cases:
+        target = task.target(case, sample.plan)
+        assert target is not None
+        right.append(judged_of(task, perfect_of(task, case, sample.plan), case, sample.plan))
+        output = np.roll(task.perfect(target, sample.plan), 1, axis=0)
+        found = task.decode(output, case, prepared_of(case, sample.plan), sample.plan, Calibration())
+        wrong.append(judged_of(task, found, case, sample.plan))
+    rng = np.random.default_rng(0)
+    best, worst = (task.measure(j, sample.plan, rng).metrics[task.headline] for j in (right, wrong))
+    assert best.best is not None
+    assert abs(best.value - best.best) < abs(worst.value - best.best)
+    difference, p, test = task.compare(right, wrong, sample.plan, rng)
+    assert difference.value == pytest.approx(best.value - worst.value)
+    assert p is None or p < 0.05
+    assert test
+    same, _, _ = task.compare(right, right, sample.plan, rng)
+    assert same.value == 0
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_targets_lie_on_the_grid_that_the_network_sees(
+    task: Task, tmp_path: Path, geometry: tuple[np.ndarray, bool]
+) -> None:
+    sample = sample_of(task, tmp_path, geometry)
+    for case in sample.cohort.cases[:3]:
+        target = task.target(case, sample.plan)
+        shape = prepared_of(case, sample.plan).array.shape[1:]
+        assert target is not None
+        assert np.shape(target) == (shape if task.dense else ())
+
+
+def batch_of(task: Task, sample: Sample) -> Batch:
+    """Two cases as the loop hands them over."""
+    images, targets = [], []
+    for case in (sample.cohort.cases[0], sample.cohort.cases[1]):
+        images.append(torch.from_numpy(prepared_of(case, sample.plan).array))
+        targets.append(torch.from_numpy(np.asarray(task.target(case, sample.plan)).astype(np.int64)))
+    picture, target = torch.stack(images), torch.stack(targets)
+    if sample.plan.dims == 2:
+        picture = picture[:, :, 0]
+        target = target[:, 0] if task.dense else target
+    return Batch(picture, target, sample.plan.task_options)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_losses_name_a_part_and_reach_all_of_it(task: Task, tmp_path: Path, geometry: tuple[np.ndarray, bool]) -> None:
+    sample = sample_of(task, tmp_path, geometry)
+    parts = task.build(sample.plan)
+    assert "net" in parts
+    batch = batch_of(task, sample)
+    seen = set()
+    for name, loss in task.losses(parts, batch, torch.Generator().manual_seed(0)):
+        assert loss.shape == ()
+        assert torch.isfinite(loss)
+        loss.backward()  # type: ignore[no-untyped-call]
+        idle = [n for n, p in parts[name].named_parameters() if p.grad is None]
+        assert idle == []
+        seen.add(name)
+    assert seen == set(parts)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_losses_draw_from_the_generator_they_are_given(task: Task, tmp_path: Path) -> None:
+    sample = sample_of(task, tmp_path, (diagonal_affine((1, 1, 1)), True))
+    # Dropout draws from the global generator, which the loop seeds; what is left is the task's own chance.
+    parts = {n: p.train() for n, p in task.build(sample.plan).items()}
+    for part in parts.values():
+        for layer in part.modules():
+            if isinstance(layer, torch.nn.Dropout):
+                layer.p = 0.0
+    batch = batch_of(task, sample)
+    found = []
+    for _ in range(2):
+        found.append([float(v.detach()) for _, v in task.losses(parts, batch, torch.Generator().manual_seed(3))])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_outside_training_the_network_gives_one_answer_that_can_be_averaged(
+    task: Task, tmp_path: Path, geometry: tuple[np.ndarray, bool]
+) -> None:
+    sample = sample_of(task, tmp_path, geometry)
+    net = task.build(sample.plan)["net"].eval()
+    images = batch_of(task, sample).images
+    with torch.inference_mode():
+        raw = net(images)
+    assert raw.shape[0] == 2
+    assert raw.shape[2:] == (images.shape[2:] if task.dense else ())
+    active = task.activate(raw, Calibration())
+    assert active.shape == raw.shape
+    assert float(active.min()) >= 0
+    assert active.sum(dim=1).numpy() == pytest.approx(1, abs=1e-5)
+    # A higher temperature says less, and never something else.
+    softer = task.activate(raw, Calibration(temperature=4.0))
+    assert torch.equal(softer.argmax(dim=1), active.argmax(dim=1))
+    assert float(softer.max(dim=1).values.mean()) < float(active.max(dim=1).values.mean())
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_calibration_is_learned_written_and_read_back(task: Task, tmp_path: Path) -> None:
+    sample = sample_of(task, tmp_path, (diagonal_affine((1, 1, 1)), True))
+    rng = np.random.default_rng(0)
+    targets = []
+    for case in sample.cohort.cases:
+        target = task.target(case, sample.plan)
+        assert target is not None
+        targets.append(target if isinstance(target, np.ndarray) else float(target))
+    raw = [6 * task.perfect(t, sample.plan) + rng.normal(0, 1, np.shape(task.perfect(t, sample.plan))) for t in targets]
+    found = task.calibrate(raw, targets, sample.plan, np.random.default_rng(0))
+    again = task.calibrate(raw, targets, sample.plan, np.random.default_rng(0))
+    assert record.to_json(found) == record.to_json(again)
+    record.write(tmp_path / "calibration.json", found)
+    back = record.read(Calibration, tmp_path / "calibration.json")
+    assert record.to_json(back) == record.to_json(found)
+    case = sample.cohort.cases[0]
+    one = np.asarray(task.activate(torch.from_numpy(raw[0])[None], back)[0])
+    prediction = task.decode(one, case, prepared_of(case, sample.plan), sample.plan, back)
+    assert prediction.case == case.id
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_needs_are_planned_for_with_reasons(task: Task, tmp_path: Path) -> None:
+    sample = sample_of(task, tmp_path, (diagonal_affine((1, 1, 1)), False))
+    assert sample.plan.task == task.name
+    assert all(sample.plan.reasons[d] for d in DECISIONS)
+    assert task_for(sample.cohort) is task
+    foreign = Cohort(tuple(replace(c, target=None) for c in sample.cohort.cases), {}, frozenset())
+    assert task.suits(foreign) == 0
+
+
+def test_a_name_nearly_right_is_refused_with_the_right_one() -> None:
+    with pytest.raises(UsageError, match=r"No task 'clasify'.*did you mean 'classify'"):
+        task_named("clasify")

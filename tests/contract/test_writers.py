@@ -1,0 +1,84 @@
+"""The contract of a writer: whole or not at all, the same bytes for the same input, an error in plain words."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lucency.write
+from lucency.case import Case, Prediction, Source
+from lucency.errors import OutputError
+from lucency.image import Image, diagonal_affine
+from lucency.write.dicom_series import Identity, write_series
+from lucency.write.nifti import write_nifti
+from lucency.write.outputs import Names, write_outputs
+from lucency.write.raster import write_raster
+from lucency.write.table import write_predictions, write_table
+
+MASK = Image(np.arange(12, dtype=np.uint8).reshape(1, 1, 3, 4), diagonal_affine((2, 1, 1)), kind="labels")
+CT = Image(np.arange(24, dtype=np.int16).reshape(1, 2, 3, 4) - 5, diagonal_affine((2, 1, 1)), unit="HU")
+SAID = Prediction("c1", "0", probabilities={"a": 0.25, "b": 0.75}, label="b")
+CASE = Case("c1", "p", {"image": (Source(("c1.nii.gz",), "", "nifti"),)}, None)
+
+
+def _outputs(path: Path) -> None:
+    """Masks, table and notice of one case."""
+    found = Prediction("c1", "0", mask=MASK.with_array((MASK.array > 5).astype(np.uint8)))
+    write_outputs([found], [CASE], Names(labels={1: "ball"}), path)
+
+
+#: One use of every public function of the room that writes, by its name; each is given the path to write to.
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "nifti": lambda path: write_nifti(path, MASK),
+    "raster": lambda path: write_raster(path, MASK),
+    "table": lambda path: write_table(path, ["case", "x"], [["c1", 0.125], ["c,2", None]]),
+    "predictions": lambda path: write_predictions(path, [SAID], classes=("a", "b")),
+    "dicom_series": lambda path: write_series(path, CT, Identity(3, 1)),
+    "outputs": _outputs,
+}
+SUFFIX = {"nifti": ".nii.gz", "raster": ".png", "table": ".csv", "predictions": ".csv"}
+
+
+def test_every_file_of_the_room_is_tried_here() -> None:
+    folder = Path(str(lucency.write.__file__)).parent
+    # The demo writes whole data sets with these writers; its own test stands beside it.
+    files = {p.stem for p in folder.glob("*.py")} - {"__init__", "demo"}
+    assert files <= set(WRITERS)
+
+
+def written(path: Path) -> dict[str, bytes]:
+    """Name to bytes of what lies at ``path``."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return {f.name: f.read_bytes() for f in files}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_same_input_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
+    contents = []
+    for folder in ("one", "two"):
+        path = tmp_path / folder / f"x{SUFFIX.get(name, '')}"
+        WRITERS[name](path)
+        contents.append(written(path))
+    assert contents[0]
+    assert all(contents[0].values())
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_nothing_but_the_output_is_left_behind(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x{SUFFIX.get(name, '')}"
+    WRITERS[name](path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert not [n for n in written(path) if n.startswith(".")]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_place_that_cannot_be_written_is_an_output_error(name: str, tmp_path: Path) -> None:
+    """A file stands where a folder is needed: refused for everyone, the administrator included."""
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(OutputError) as error:
+        WRITERS[name](tmp_path / "taken" / f"x{SUFFIX.get(name, '')}")
+    assert error.value.exit_status == 1
+    assert str(tmp_path) not in str(error.value)
+    assert (tmp_path / "taken").read_text() == "a file"
