@@ -22,7 +22,7 @@ TRAIN_SHARE = 0.65
 #: Passes over the training images, by ``dense``. Below LEAST the grid is coarsened; with time for ENOUGH, another
 #: member of the ensemble gains more than further passes; beyond MOST a small set is only learned by heart.
 LEAST_EPOCHS = {True: 20, False: 12}
-ENOUGH_EPOCHS = {True: 90, False: 45}
+ENOUGH_EPOCHS = {True: 25, False: 22}
 MOST_EPOCHS = {True: 600, False: 300}
 
 #: Slices this many times thicker than wide are convolved within the slice first (Isensee 2021).

@@ -59,9 +59,8 @@ def raw_outputs(net: nn.Module, arrays: Iterable[np.ndarray], plan: Plan, *, den
 
 
 def _images_at_once(plan: Plan) -> int:
-    """Return how many whole images a pass may hold: as many voxels as the largest tile, at least one image."""
-    one = int(np.prod(plan.grid.size))
-    return max(1, min(256, int(np.prod(plan.tile)) * 2 // max(one, 1))) if plan.grid.mode == "fit" else 1
+    """Return how many whole images a pass may hold: twice a training batch, which needed more memory than that."""
+    return 2 * plan.batch if plan.grid.mode == "fit" else 1
 
 
 def _same_size(arrays: Iterable[np.ndarray], limit: int) -> Iterator[list[np.ndarray]]:
@@ -209,10 +208,12 @@ def predict(model: Model, cases: Iterable[Case], *, nan: float | None = None) ->
     """
     task = task_named(model.plan.task)
     nets = networks(model, task)
-    for case in cases:
-        prepared = prepare_case(case, model.plan, nan)
-        output = next(ensemble(nets, [prepared.array], model, task))
-        yield replace(task.decode(output, case, prepared, model.plan, model.calibration), model=model.digest)
+    stream = iter(cases)
+    while group := list(itertools.islice(stream, _images_at_once(model.plan))):
+        prepared = [prepare_case(case, model.plan, nan) for case in group]
+        outputs = ensemble(nets, [p.array for p in prepared], model, task)
+        for case, ready, output in zip(group, prepared, outputs, strict=True):
+            yield replace(task.decode(output, case, ready, model.plan, model.calibration), model=model.digest)
 
 
 def prepare_case(case: Case, plan: Plan, nan: float | None = None) -> Prepared:
