@@ -1,0 +1,162 @@
+"""The benchmarks run, on generated data and for a few steps; how fast anything is, is not tested."""
+
+import argparse
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+PEER = {"throughput_train", "throughput_predict"}
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Import a benchmark's module as its own command would."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = set(sys.modules)
+    yield __import__
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "").parent == BENCHMARKS:
+            del sys.modules[name]
+
+
+def quick(name, out):
+    """Run a benchmark's command and return what it wrote."""
+    if name in PEER and importlib.util.find_spec("monai") is None:
+        pytest.skip("MONAI is not installed: pip install -e '.[bench]'")
+    words = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--quick", "--out", str(out)]
+    done = subprocess.run(words, capture_output=True, text=True, encoding="utf-8", env=environment(), check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(out.read_text(encoding="utf-8"))
+
+
+def environment():
+    return {**os.environ, "PYTHONIOENCODING": "utf-8"}
+
+
+@pytest.mark.journey
+def test_training_throughput_compares_the_same_work(tmp_path):
+    found = quick("throughput_train", tmp_path / "train.json")
+    rates = found["patches_per_s"]
+    assert set(rates) >= {"ours bf16", "ours fp32", "monai fp32, 2 workers", "monai bf16, 2 workers"}
+    assert all(0 < r["lowest"] <= r["median"] <= r["highest"] for r in rates.values())
+    # Three classes, unlearned: cross-entropy ln 3 and a Dice loss of at most 1, whatever the loop.
+    assert all(0.5 < loss < math.log(3) * 1.5 + 1 for loss in found["last_loss"].values())
+    assert found["commit"] is not None
+    assert len(found["load_before"]) == 3
+
+
+@pytest.mark.journey
+def test_prediction_throughput_scores_every_way_on_the_same_masks(tmp_path):
+    found = quick("throughput_predict", tmp_path / "predict.json")
+    for each in found["sets"].values():
+        assert each["ratio"] > 0
+        # bf16 turns only voxels on the fence.
+        assert each["dice"]["ours"] == pytest.approx(each["dice"]["ours fp32"], abs=0.02)
+        assert each["dice"]["monai fp32, 1 window"] == pytest.approx(each["dice"]["monai fp32, 4 windows"], abs=1e-4)
+    assert found["sets"]["mosaics"]["median_size"] == [32, 48, 32]
+
+
+@pytest.mark.journey
+@pytest.mark.parametrize("name", ["layers", "baselines"])
+def test_the_others_run(name, tmp_path):
+    found = quick(name, tmp_path / "out.json")
+    assert found["benchmark"] == name
+    assert found["quick"] is True
+
+
+def test_a_line_in_the_table_replaces_the_last_of_its_name_and_leaves_the_others(benchmark, tmp_path):
+    recorded = benchmark("recorded")
+    facts = {
+        "machine": {"accelerator": "", "processor": "A processor", "cores": 2},
+        "versions": {"lucency": "0.1.0", "torch": "2.13.0", "numpy": "2.0"},
+        "load_before": [0.1234, 0, 0],
+        "commit": "abc1234",
+    }
+    options = argparse.Namespace(quick=False, seed=0, out=tmp_path / "two.json")
+    recorded.write("two", "first try", facts, options)
+    recorded.write("one", "2.00 ×", facts, argparse.Namespace(quick=False, seed=0, out=tmp_path / "one.json"))
+    recorded.write("two", "second try", facts, options)
+    lines = [line for line in (tmp_path / "README.md").read_text(encoding="utf-8").splitlines() if "`" in line[:3]]
+    tail = "A processor, 2 cores | lucency 0.1.0, torch 2.13.0 | 0.12 | abc1234 |"
+    assert lines == [f"| `one` | 2.00 × | {tail}", f"| `two` | second try | {tail}"]
+
+
+def test_a_trial_leaves_no_record(benchmark, tmp_path, monkeypatch):
+    recorded = benchmark("recorded")
+    monkeypatch.setattr(recorded, "RESULTS", tmp_path)
+    recorded.write("one", "2.00 ×", {}, argparse.Namespace(quick=True, seed=0, out=None))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ratio_is_that_of_median_rates(benchmark):
+    # Rates of the slow row 1, 1/2, 1/4: median 1/2; of the fast one 2, 1, 2: median 2; 2 / (1/2) = 4.
+    assert benchmark("recorded").ratio_of({"slow": [1, 2, 4], "fast": [0.5, 1, 0.5]}, "slow", "fast") == 4
+
+
+def test_rows_are_timed_in_turns_that_rotate(benchmark):
+    recorded = benchmark("recorded")
+    seen = []
+    ticks = iter(range(100))
+    rows = [recorded.Row(name, lambda name=name: seen.append(name), 6) for name in "ab"]
+    times = recorded.interleaved(rows, 2, lambda: float(next(ticks)))
+    assert seen == ["a", "b", "b", "a"]
+    assert times == {"a": [1, 1], "b": [1, 1]}
+    assert recorded.rates(rows, times)["a"] == {"median": 6, "lowest": 6, "highest": 6, "rounds": 2}
+
+
+def test_fit_targets_know_which_way_is_better(benchmark):
+    reached = benchmark("fit_sets").reached
+    found = reached({"auc": {"value": 0.98}, "ece": {"value": 0.06}}, {"auc": 0.975, "ece": 0.05, "accuracy": 0.9})
+    assert {name: row["reached"] for name, row in found.items()} == {"auc": True, "ece": False, "accuracy": False}
+
+
+def test_memory_of_a_command_is_seen_from_outside(benchmark):
+    # 300 MiB of touched memory on top of a bare interpreter's few dozen.
+    watched = benchmark("fit_sets").watch(
+        [sys.executable, "-c", "import time; a = bytearray(b'1') * (300 * 2**20); time.sleep(1)"]
+    )
+    assert 300 <= watched["memory_mib"]["seen"] < 500
+    assert watched["wall_s"] >= 1
+
+
+def test_a_command_that_fails_is_not_recorded(benchmark):
+    with pytest.raises(SystemExit, match="status 3"):
+        benchmark("fit_sets").watch([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_instance_norm_takes_the_place_of_group_norm_with_the_same_result(benchmark):
+    torch = pytest.importorskip("torch")
+    layers = benchmark("layers")
+    net = layers.subjects(quick=True)[1].make().train()
+    x = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    before = [m.detach() for m in net(x)]
+    groups = sum(isinstance(m, torch.nn.GroupNorm) for m in net.modules())
+    layers.replace_norms(net, 2)
+    assert groups > 0
+    assert not any(isinstance(m, torch.nn.GroupNorm) for m in net.modules())
+    for one, two in zip(before, net(x), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)
+
+
+def test_blocks_of_a_mosaic_keep_image_and_mask_together(benchmark):
+    if importlib.util.find_spec("monai") is None:
+        pytest.skip("MONAI is not installed: pip install -e '.[bench]'")
+    predict = benchmark("throughput_predict")
+    import numpy as np
+
+    truth = [np.full((3, 5, 4), n, dtype=np.int16) for n in (1, 2)]
+    images, masks = predict.mosaics(([t[None].astype(np.float32) for t in truth], truth), 1, (4, 8, 4), (4, 4, 4))
+    assert images[0].shape == (1, 4, 8, 4)
+    assert masks[0].shape == (4, 8, 4)
+    # Edge values pad the image; outside a volume's own voxels the mask is background.
+    assert set(np.unique(images[0][0, :, :4])) == {1}
+    assert set(np.unique(images[0][0, :, 4:])) == {2}
+    assert masks[0][:3, :4].min() == 1
+    assert masks[0][3].max() == 0
