@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -155,7 +156,7 @@ class Cohort:
         object.__setattr__(self, "cases", tuple(sorted(self.cases, key=lambda c: c.id)))
         ids = [c.id for c in self.cases]
         if len(set(ids)) != len(ids):
-            twice = sorted({i for i in ids if ids.count(i) > 1})[:5]
+            twice = sorted(i for i, n in Counter(ids).items() if n > 1)[:5]
             raise DataError(f"Case ids that occur twice: {', '.join(twice)}", remedy="give every case its own name")
         place: dict[str, int] = {}
         for case in self.cases:
@@ -167,12 +168,10 @@ class Cohort:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over ids, checksums, targets and parts; independent of file order, place and salt."""
+        """SHA-256 over names, checksums, targets and parts; independent of file order, place and salt."""
         state = hashlib.sha256()
-        for case in self.cases:
-            target = case.target.checksum if isinstance(case.target, Source) else repr(case.target)
-            sums = [s.checksum for m in sorted(case.images) for s in case.images[m]]
-            state.update(repr((case.id, sums, target, case.part)).encode())
+        for content in sorted(_content(c) for c in self.cases):
+            state.update(repr(content).encode())
         return state.hexdigest()
 
     @property
@@ -192,6 +191,14 @@ class Cohort:
     def locked_cases(self) -> tuple[Case, ...]:
         """The cases of the locked part."""
         return tuple(c for c in self.cases if c.id in self.locked)
+
+
+def _content(case: Case) -> tuple[str, list[str], str, str]:
+    """Return what a case is, whoever reads it: a DICOM case's id depends on the run's salt, its files do not."""
+    name = "" if any(s.reader == "dicom" for s in case.sources) else case.id
+    target = case.target.checksum if isinstance(case.target, Source) else repr(case.target)
+    sums = [s.checksum for m in sorted(case.images) for s in case.images[m]]
+    return name, sums, target, case.part
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,9 +246,9 @@ def pseudonym(salt: bytes, key: str) -> str:
 def with_folds(cohort: Cohort, groups: Iterable[Iterable[str]] = ()) -> Cohort:
     """Return the cohort with its locked part and five folds drawn anew.
 
-    Patients and ``groups`` (near-duplicates) are never torn apart. The draw is stratified by class, or by the
-    size of the labelled region where the target is a mask, and depends on the data's digest only, not on a seed.
-    A supplied test part is the locked part; a supplied validation part is fold 0.
+    Patients and ``groups`` (near-duplicates) are never torn apart. The draw is stratified by class and depends
+    on the data's digest only, not on a seed, the order of the files or the salt. A supplied test part is the locked
+    part; a supplied validation part is fold 0.
 
     Args:
         cohort: Its cases, ``left_out`` and ``allow_leak`` are used.
@@ -251,14 +258,13 @@ def with_folds(cohort: Cohort, groups: Iterable[Iterable[str]] = ()) -> Cohort:
         A new Cohort whose ``folds`` and ``locked`` hold every labelled case that is not left out.
     """
     usable = [c for c in cohort.cases if c.target is not None and c.id not in cohort.left_out]
+    usable.sort(key=_content)
     blocks = _blocks(usable, groups, keep_parts=cohort.allow_leak)
     rng = np.random.default_rng(int(cohort.digest[:15], 16))
     order = rng.permutation(len(blocks))
     blocks = [blocks[i] for i in order]
-    test = [b for b in blocks if any(c.part == "test" for c in b)]
-    rest = [b for b in blocks if b not in test]
-    val = [b for b in rest if any(c.part == "val" for c in b)]
-    train = [b for b in rest if b not in val]
+    test, rest = _parted(blocks, "test")
+    val, train = _parted(rest, "val")
     locked_blocks = test
     if not test:
         locked_blocks, train = _take_share(train, LOCKED_SHARE * len(usable), cohort)
@@ -272,6 +278,15 @@ def with_folds(cohort: Cohort, groups: Iterable[Iterable[str]] = ()) -> Cohort:
     folds = {c.id: n for n, part in enumerate(fold_blocks) for block in part for c in block}
     locked = frozenset(c.id for block in locked_blocks for c in block)
     return replace(cohort, folds=folds, locked=locked)
+
+
+def _parted(blocks: list[list[Case]], part: str) -> tuple[list[list[Case]], list[list[Case]]]:
+    """Return the blocks with a case of a supplied part, and the others."""
+    inside: list[list[Case]] = []
+    others: list[list[Case]] = []
+    for block in blocks:
+        (inside if any(c.part == part for c in block) else others).append(block)
+    return inside, others
 
 
 def _blocks(cases: list[Case], groups: Iterable[Iterable[str]], *, keep_parts: bool) -> list[list[Case]]:
@@ -310,10 +325,11 @@ def _deal(blocks: list[list[Case]], hands: int, cohort: Cohort) -> list[list[lis
     """Deal blocks to ``hands`` so that every stratum is as even as can be; big blocks first, ties by draw order."""
     strata = sorted({_stratum(c) for b in blocks for c in b})
     counts = np.zeros((hands, len(strata)))
-    totals = np.array([sum(_stratum(c) == s for b in blocks for c in b) for s in strata], dtype=float)
+    mixes = {id(b): Counter(_stratum(c) for c in b) for b in blocks}
+    totals = np.array([sum(m[s] for m in mixes.values()) for s in strata], dtype=float)
     hand: list[list[list[Case]]] = [[] for _ in range(hands)]
     for block in sorted(blocks, key=len, reverse=True):
-        adds = np.array([sum(_stratum(c) == s for c in block) for s in strata], dtype=float)
+        adds = np.array([mixes[id(block)][s] for s in strata], dtype=float)
         # Share of each stratum that a hand would hold; the rarest stratum of the block weighs most.
         cost = (((counts + adds) / totals) ** 2 - (counts / totals) ** 2).sum(axis=1)
         choice = int(np.lexsort((counts.sum(axis=1), np.round(cost, 12)))[0])
@@ -327,17 +343,19 @@ def _take_share(blocks: list[list[Case]], wanted: float, cohort: Cohort) -> tupl
     total = sum(len(b) for b in blocks)
     if total == 0:
         return [], []
-    strata = {s: sum(_stratum(c) == s for b in blocks for c in b) for s in {_stratum(c) for b in blocks for c in b}}
+    mixes = [Counter(_stratum(c) for c in b) for b in blocks]
+    strata = sum(mixes, Counter[str]())
     quota = {s: wanted * n / total for s, n in strata.items()}
-    taken: list[list[Case]] = []
-    left: list[list[Case]] = []
-    for block in blocks:
-        adds = {s: sum(_stratum(c) == s for c in block) for s in strata}
+    taken: set[int] = set()
+    for number, mix in enumerate(mixes):
         # Half a case over quota is allowed, so that small strata are rounded and not starved.
-        if all(adds[s] <= quota[s] + 0.5 for s in adds if adds[s]):
-            taken.append(block)
-            for s, n in adds.items():
+        if all(n <= quota[s] + 0.5 for s, n in mix.items()):
+            taken.add(number)
+            for s, n in mix.items():
                 quota[s] -= n
-        else:
-            left.append(block)
-    return taken, left
+    for stratum in sorted(strata):
+        # Blocks of many cases may all be over quota; the smallest one is then nearest to it.
+        own = [n for n, mix in enumerate(mixes) if mix[stratum]]
+        if len(own) > N_FOLDS and not taken & set(own):
+            taken.add(min(own, key=lambda n: len(blocks[n])))
+    return [b for n, b in enumerate(blocks) if n in taken], [b for n, b in enumerate(blocks) if n not in taken]

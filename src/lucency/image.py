@@ -178,7 +178,8 @@ def resample(image: Image, affine: np.ndarray, size: Sequence[int], *, fill: flo
         size: (K, J, I) of the wanted grid.
         fill: Value outside the image.
     """
-    step = np.linalg.inv(image.affine) @ np.asarray(affine, dtype=np.float64)
+    # Rounded to a billionth of a voxel: what lies on the border must not fall outside by the last digit.
+    step = np.round(np.linalg.inv(image.affine) @ np.asarray(affine, dtype=np.float64), 9)
     order = 0 if image.kind == "labels" else 1
     out_type = image.array.dtype if image.kind == "labels" else np.float32
     planes = [

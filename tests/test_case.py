@@ -1,0 +1,192 @@
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lucency.case import N_FOLDS, Case, Cohort, Prediction, Source, pseudonym, with_folds
+from lucency.errors import DataError
+
+
+def source(name, reader="raster"):
+    return Source((f"{name}.png",), "nowhere", reader, checksum=f"sum of {name}")
+
+
+def case(name, patient="", target="a", part="", reader="raster", content=""):
+    return Case(name, patient or name, {"image": (source(content or name, reader),)}, target, part)
+
+
+def drawn(cases, groups=(), **settings):
+    return with_folds(Cohort(tuple(cases), {}, frozenset(), **settings), groups)
+
+
+def seats(cohort):
+    """Case id to its seat: -1 locked, else the fold."""
+    return {**cohort.folds, **dict.fromkeys(cohort.locked, -1)}
+
+
+def crowd(seed, n_patients=60, most=6):
+    """Patients with 1 to ``most`` images, each of class a, b or (one in eight) c."""
+    rng = np.random.default_rng(seed)
+    cases = []
+    for patient in range(n_patients):
+        target = rng.choice(["a", "b", "c"], p=[0.5, 0.375, 0.125])
+        cases += [case(f"{patient:03d}-{n}", f"P{patient}", str(target)) for n in range(rng.integers(1, most + 1))]
+    return cases
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_patient_and_no_group_is_torn_apart_and_every_labelled_case_has_one_seat(seed):
+    cases = crowd(seed)
+    rng = np.random.default_rng(seed)
+    ids = [c.id for c in cases]
+    groups = [[str(i) for i in rng.choice(ids, 2, replace=False)] for _ in range(5)]
+    unlabelled = case("zzz", "P0", None)
+    cohort = drawn([*cases, unlabelled], groups, left_out={ids[-1]: "copy"})
+    seat = seats(cohort)
+    assert set(seat) == set(ids[:-1])
+    assert not set(cohort.folds) & cohort.locked
+    by_patient = {}
+    for c in cohort.cases:
+        if c.id in seat:
+            by_patient.setdefault(c.patient, set()).add(seat[c.id])
+    assert {len(s) for s in by_patient.values()} == {1}
+    for a, b in groups:
+        if a in seat and b in seat:
+            assert seat[a] == seat[b]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_image_each_is_dealt_evenly_in_every_class(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(60, 200))
+    cases = [case(f"{i:03d}", target=str(t)) for i, t in enumerate(rng.choice(["a", "b", "c"], n, p=[0.6, 0.3, 0.1]))]
+    cohort = drawn(cases)
+    for name in "abc":
+        counts = [sum(c.target == name for c in cohort.fold(f)) for f in range(N_FOLDS)]
+        assert max(counts) - min(counts) <= 1
+        many = sum(c.target == name for c in cases)
+        # The locked part takes 15 % of every class, rounded to whole cases.
+        assert abs(sum(c.target == name for c in cohort.locked_cases) - 0.15 * many) <= 1
+    assert len(cohort.locked) == pytest.approx(0.15 * n, abs=2)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_locked_part_is_about_15_percent_where_patients_have_several_images(seed):
+    cases = crowd(seed, n_patients=120)
+    cohort = drawn(cases)
+    # A patient of up to 6 images more or less in each of three classes.
+    assert len(cohort.locked) == pytest.approx(0.15 * len(cases), abs=9)
+    sizes = Counter(cohort.folds.values())
+    assert max(sizes.values()) - min(sizes.values()) <= 12
+
+
+def test_a_class_of_few_patients_with_many_images_each_is_judged_too():
+    cases = [case(f"a{n:03d}", target="a") for n in range(100)]
+    # 15 % of 60 images are 9, and no patient has so few.
+    cases += [case(f"b{p}-{n}", f"B{p}", "b") for p in range(6) for n in range(10)]
+    cohort = drawn(cases)
+    assert sum(c.target == "b" for c in cohort.locked_cases) == 10
+    assert [sum(c.target == "b" for c in cohort.fold(f)) for f in range(N_FOLDS)] == [10] * 5
+
+
+def test_a_supplied_test_part_is_the_locked_part_and_a_supplied_validation_part_is_fold_0():
+    parts = ["train"] * 40 + ["val"] * 7 + ["test"] * 9
+    cases = [case(f"{n:02d}", target="ab"[n % 2], part=p) for n, p in enumerate(parts)]
+    cohort = drawn(cases)
+    assert {c.id for c in cohort.cases if c.part == "test"} == cohort.locked
+    assert {c.id for c in cohort.fold(0)} == {c.id for c in cohort.cases if c.part == "val"}
+    assert Counter(len(cohort.fold(f)) for f in range(1, N_FOLDS)) == {10: 4}
+
+
+def test_a_validation_part_without_a_test_part_still_leaves_a_locked_part():
+    cases = [case(f"{n:02d}", target="ab"[n % 2], part="val" if n < 10 else "train") for n in range(60)]
+    cohort = drawn(cases)
+    assert all(c.part == "train" for c in cohort.locked_cases)
+    # 15 % of all 60, taken from the 50 of the training part.
+    assert len(cohort.locked) == pytest.approx(9, abs=1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_draw_depends_on_the_data_alone_not_on_their_order(seed):
+    cases = crowd(seed)
+    shuffled = [cases[n] for n in np.random.default_rng(seed).permutation(len(cases))]
+    first, second = drawn(cases), drawn(shuffled)
+    assert (first.digest, seats(first)) == (second.digest, seats(second))
+    other = drawn([replace(cases[0], images={"image": (source("another"),)}), *cases[1:]])
+    assert other.digest != first.digest
+
+
+def test_a_dicom_set_is_drawn_alike_whatever_the_salt_of_the_run():
+    def under(salt):
+        cases = [
+            case(pseudonym(salt, f"1.2.{n}"), pseudonym(salt, f"P{n // 2}"), "ab"[n % 3 == 0], "", "dicom", f"slice{n}")
+            for n in range(80)
+        ]
+        cohort = drawn(cases)
+        return cohort.digest, {c.sources[0].checksum: seats(cohort)[c.id] for c in cohort.cases}
+
+    assert under(b"salt") == under(b"pepper")
+
+
+def test_draw_of_many_cases_takes_time_in_proportion():
+    import time
+
+    def seconds(n):
+        parts = ("train", "val", "test")
+        cases = tuple(case(f"{i:05d}", target="ab"[i % 2], part=parts[i % 3]) for i in range(n))
+        cohort = Cohort(cases, {}, frozenset())
+        begin = time.process_time()
+        with_folds(cohort)
+        return time.process_time() - begin
+
+    seconds(500)
+    small = min(seconds(2000) for _ in range(3))
+    # Eight times the cases: a quadratic draw takes 64 times as long.
+    assert seconds(16_000) < 25 * small
+
+
+def test_a_leak_that_was_allowed_stays_as_supplied():
+    cases = [case(f"{n:02d}", f"P{n % 20}", part="train" if n < 20 else "test") for n in range(40)]
+    cohort = drawn(cases, allow_leak=True)
+    assert cohort.locked == {f"{n:02d}" for n in range(20, 40)}
+    with pytest.raises(DataError, match="A patient is in two parts of the split"):
+        Cohort(tuple(cases), dict.fromkeys(("00",), 0), frozenset(["20"]))
+
+
+def test_ids_that_occur_twice_are_refused_and_named():
+    with pytest.raises(DataError, match="Case ids that occur twice: x"):
+        Cohort((case("x"), case("y"), case("x")), {}, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"images": {}}, "x: A case without an image"),
+        ({"images": {"ct": ()}}, "x: A case without an image"),
+        ({"part": "exam"}, "x: Part 'exam'.*train, val or test"),
+        ({"facts": {"name": "Doe"}}, r"x: Facts \['name'\].*only age, sex"),
+    ],
+)
+def test_a_case_that_exists_is_valid(changes, words):
+    with pytest.raises(DataError, match=words):
+        replace(case("x"), **changes)
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        ({}, "0 payloads.*exactly one"),
+        ({"value": 1.0, "probabilities": {"a": 1.0}}, "2 payloads"),
+        ({"probabilities": {"a": 1.2}}, "A probability outside 0 to 1"),
+        ({"value": 1.0, "doubt": 1.5}, "Doubt 1.5"),
+    ],
+)
+def test_a_prediction_that_exists_is_valid(payload, words):
+    with pytest.raises(DataError, match=words):
+        Prediction("x", "digest", **payload)
+
+
+def test_pseudonyms_need_the_salt_and_tell_keys_apart():
+    assert pseudonym(b"a", "P1") == pseudonym(b"a", "P1")
+    assert len({pseudonym(b"a", "P1"), pseudonym(b"b", "P1"), pseudonym(b"a", "P2")}) == 3
