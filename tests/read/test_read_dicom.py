@@ -210,3 +210,36 @@ def test_the_demo_walks_from_its_folder_to_a_profile(tmp_path):
     found = profile(settled)
     assert (len(settled.trainable) + len(settled.locked), len(settled.left_out)) == (12, 0)
     assert found.n_cases == len(settled.trainable)
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [("scans/{0}", "{0}"), ("scans/{0}/CT/1", "{0}"), ("scans/{0}/CT", "scans/{0}/CT/099.dcm")],
+    ids=["its folder", "a folder above", "its first file"],
+)
+def test_a_table_names_series_by_folder_or_file(folder, place, named):
+    rows = []
+    for n in range(12):
+        name = f"case-{n:02d}"
+        folder.slices(place.format(name), PatientID=f"P{n}")
+        rows.append(f"{named.format(name)},{('well', 'ill')[n % 2]},{('train', 'test')[n > 8]}")
+    folder.text("truth.csv", "\n".join(["scan,outcome,part", *rows]) + "\n")
+    cohort = read(folder.root, ReadOptions(target="outcome", salt=b"pepper"))
+    assert (cohort.layout, cohort.classes, cohort.patient_key) == ("table", ("ill", "well"), "DICOM Patient ID")
+    for case in cohort.cases:
+        number = int(re.search(r"case-(\d\d)", case.sources[0].where)[1])
+        assert (case.target, case.part) == (("well", "ill")[number % 2], ("train", "test")[number > 8])
+        assert case.patient == pseudonym(b"pepper", f"P{number}")
+
+
+def test_a_table_row_for_a_patient_speaks_of_all_series_of_theirs(folder):
+    for n in range(12):
+        folder.slices(f"{n:02d}/first", PatientID=f"P{n}")
+        folder.slices(f"{n:02d}/second", PatientID=f"P{n}")
+    rows = [f"P{n},{('well', 'ill')[n % 2]}" for n in range(12)]
+    folder.text("truth.csv", "\n".join(["PatientID,diagnosis", *rows]) + "\n")
+    cohort = read(folder.root)
+    assert (cohort.layout, cohort.target_name, len(cohort.cases)) == ("table", "diagnosis", 24)
+    assert all(c.target is not None for c in cohort.cases)
+    # Both series of a patient lie on one side of every split; Cohort checks it, 12 patients prove it is asked.
+    assert len({c.patient for c in cohort.cases}) == 12

@@ -268,7 +268,7 @@ class Tree:
     def _series_unit(self, series: dicom.Series) -> Unit:
         source = Source(series.paths, str(self.root), "dicom", header=series.header)
         parents = {str(PurePosixPath(p).parent.name) for p in series.paths}
-        names = {series.uid, series.patient, *(parents if len(parents) == 1 else ())} - {""}
+        names = {series.uid, series.patient, *series.paths, *(parents if len(parents) == 1 else ())} - {""}
         if len(series.paths) == 1:
             names |= names_of(series.paths[0])
         first = min(series.paths)

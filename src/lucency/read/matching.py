@@ -58,8 +58,9 @@ class Index:
         for unit in units:
             for name in unit.names:
                 self._exact.setdefault(name, []).append(unit)
-            if unit.folders:
-                self._folder.setdefault(unit.folders[-1], []).append(unit)
+            # A series lies in its own folder, often some levels below the one that a table names.
+            for folder in dict.fromkeys(unit.folders if unit.uid else unit.folders[-1:]):
+                self._folder.setdefault(folder, []).append(unit)
             digits = re.findall(r"\d+", unit.stem)
             if digits:
                 self._number.setdefault(int(digits[-1]), []).append(unit)
@@ -106,7 +107,11 @@ def _best_trial(table: Table, index: Index) -> Match | None:
     trials = [_trial(table, c, index) for c in table.columns if c or table.columns.count(c) == 1]
     trials = [t for t in trials if t.rows]
     named = table.roles.get("image")
-    return max(trials, key=lambda t: (len(t.by_unit), t.column == named, -table.columns.index(t.column)), default=None)
+    return max(
+        trials,
+        key=lambda t: (len(t.by_unit), len(t.rows), t.column == named, -table.columns.index(t.column)),
+        default=None,
+    )
 
 
 def unused(tree: Tree, units: Iterable[Unit]) -> list[str]:
