@@ -76,6 +76,8 @@ class Settings:
     def __post_init__(self) -> None:
         if not 0 < self.minutes < 100_000:
             raise UsageError(f"{self.minutes} minutes", expected="more than 0", where="--minutes")
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(f"Seed {self.seed}", expected="0 to 2147483647", where="--seed")
         if self.lang not in ("en", "zh"):
             raise UsageError(f"Language {self.lang!r}", expected="en or zh", where="--lang")
 

@@ -154,7 +154,7 @@ def prepare_labels(mask: Image, plan: Plan) -> np.ndarray:
     elif len(plan.labels) <= 8:
         # Each label's share of the new voxel decides: smoother than the nearest voxel, and unbiased.
         values = [IGNORE, *range(len(plan.labels) + 1)] if plan.ignore is not None else range(len(plan.labels) + 1)
-        shares = [resize(torch.from_numpy((turned == v).astype(np.float32))[None], place.scaled)[0] for v in values]
+        shares = [_share(turned == v, place.scaled) for v in values]
         winner = torch.stack(shares).argmax(dim=0)
         scaled = torch.tensor(list(values), dtype=torch.int16)[winner]
     else:
@@ -162,6 +162,29 @@ def prepare_labels(mask: Image, plan: Plan) -> np.ndarray:
             torch.from_numpy(turned)[None, None].float(), size=place.scaled, mode="nearest-exact"
         )[0, 0].short()
     return _framed(scaled[None], place, edge=False)[0].numpy()
+
+
+def _share(inside: np.ndarray, size: tuple[int, int, int]) -> torch.Tensor:
+    """Return the share of each new voxel that lies inside; means over the voxel itself where the grid gets coarser.
+
+    The wider filter that suits intensities would shrink small structures: 10 to 24 % of the volume of balls of two to
+    four voxels.
+    """
+    flat = inside.astype(np.float32)
+    if not all(new <= old for new, old in zip(size, inside.shape, strict=True)):
+        return resize(torch.from_numpy(flat)[None], size)[0]
+    for axis, new in enumerate(size):
+        old = flat.shape[axis]
+        if new == old:
+            continue
+        # Means over new voxels, those cut by a border by their share: differences of the running sum at the borders.
+        running = np.concatenate([np.zeros_like(flat.take([0], axis)), flat.cumsum(axis)], axis=axis)
+        borders = np.arange(new + 1) * (old / new)
+        below = np.minimum(borders.astype(int), old - 1)
+        part = (borders - below).reshape([-1 if a == axis else 1 for a in range(3)])
+        at = running.take(below, axis) * (1 - part) + running.take(below + 1, axis) * part
+        flat = np.diff(at, axis=axis) * (new / old)
+    return torch.from_numpy(flat.astype(np.float32))
 
 
 def restore(array: np.ndarray, place: Place) -> np.ndarray:

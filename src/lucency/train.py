@@ -39,6 +39,9 @@ CHECKPOINT_S = 30.0
 #: Steps over which the time guard takes the mean: enough that a busy second does not count as a slow machine.
 GUARD_STEPS = 40
 
+#: Steps before the time guard says anything, and the fewest it leaves to bring the rate down.
+GUARD_FROM, COOL_STEPS = 10, 10
+
 #: Share of the patches that are centred on a labelled voxel where patches are smaller than images
 #: (Isensee 2021, doi 10.1038/s41592-020-01008-z).
 FOREGROUND = 1 / 3
@@ -243,7 +246,7 @@ class _Loop:
         self.clock, self.deadline, self.events = work.clock, deadline, work.events
         self.path = work.folder / f"fold{fold}.checkpoint.safetensors"
         self.fabric = Fabric(
-            accelerator="cuda" if plan.accelerator == "cuda" else "cpu",
+            accelerator=device_of(plan),
             devices=1,
             precision="bf16-mixed" if plan.precision == "bf16" else "32-true",
         )
@@ -407,11 +410,14 @@ class _Loop:
 
         The rate follows the progress, so it falls faster and still ends at zero.
         """
-        if len(self.recent) < GUARD_STEPS:
+        if len(self.recent) < GUARD_FROM:
             return
-        planned = self.plan.schedule.steps
         fits = (self.deadline - self.clock.elapsed()) / max(float(np.mean(self.recent)), 1e-9)
-        self.left = int(max(0, min(planned - self.step, fits)))
+        if fits >= self.left:
+            self.left = int(min(self.plan.schedule.steps - self.step, fits))
+        else:
+            # Even with no time left the rate comes down over a few steps: weights at full rate are worth little.
+            self.left = max(int(fits), min(self.left, COOL_STEPS))
 
     @property
     def shortened(self) -> str:

@@ -145,7 +145,7 @@ class Segment:
                 here = index == label
                 index[here & ~_largest(here)] = 0
         values = np.array([0, *sorted(plan.labels)])
-        kind = np.uint8 if values.max() < 256 else np.uint16 if values.max() < 65536 else np.int32
+        kind = np.min_scalar_type(values.max()) if values.min() >= 0 else np.dtype(np.int32)
         mask = Image(values.astype(kind)[index][None], prepared.affine, kind="labels", unit="label")
         return Prediction(case.id, "", mask=mask, doubt=_doubt(probabilities, index))
 
