@@ -16,7 +16,8 @@ SOURCE = ROOT / "src" / "lucency"
 #: files: plan.py says what a plan is, planner.py makes one.
 BARS = [
     ["errors"],
-    ["record", "image", "events"],
+    ["record", "image"],
+    ["events"],
     ["case"],
     ["read"],
     ["filters", "text", "phantom", "mirror", "metrics", "calibration", "statistics", "losses", "networks", "augment"],
@@ -29,6 +30,8 @@ BARS = [
     ["train"],
     ["evaluate", "explain", "annotate"],
     ["report"],
+    ["walk"],
+    ["learn"],
     ["fit"],
     ["synthesize"],
     ["apps"],

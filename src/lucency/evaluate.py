@@ -251,7 +251,7 @@ def _judge_out_of_fold(grounds: Grounds, cases: Sequence[Case]) -> list[Judged]:
     judged = []
     for number, case in enumerate(cases, start=1):
         calibration = calibrations[int(half[case.patient])]
-        raw = torch.from_numpy(np.asarray(grounds.outputs.output(case.id), dtype=np.float32))
+        raw = torch.from_numpy(np.array(grounds.outputs.output(case.id), dtype=np.float32))
         output = grounds.task.activate(raw[None], calibration)[0].numpy()
         judged.append(_judge(grounds, case, output, calibration))
         _progress(grounds, number, len(cases), "out-of-fold")

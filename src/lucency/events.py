@@ -3,9 +3,11 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lucency.errors import OutputError
 from lucency.record import to_json
 
 Listener = Callable[[dict[str, Any]], None]
@@ -28,8 +30,13 @@ class Events:
         """Record one event."""
         event = {"time": round(time.time(), 3), "room": room, "kind": kind, **{k: to_json(v) for k, v in facts.items()}}
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(event, ensure_ascii=False) + "\n")
+            try:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(event, ensure_ascii=False) + "\n")
+            except OSError as error:
+                raise OutputError(
+                    f"Cannot write ({error.strerror})", where=self.path.name, remedy="free space, then run again"
+                ) from error
         for listener in self.listeners:
             listener(event)
 
@@ -44,3 +51,25 @@ def read_events(path: Path) -> list[dict[str, Any]]:
             except json.JSONDecodeError:
                 continue
     return events
+
+
+@dataclass
+class Clock:
+    """Working time of a run, across resumes.
+
+    Args:
+        spent: Seconds worked before this process took over.
+        started: Reading of ``now`` when it did.
+        now: Source of time; tests bring their own.
+    """
+
+    spent: float = 0.0
+    now: Callable[[], float] = time.monotonic
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.now()
+
+    def elapsed(self) -> float:
+        """Return the seconds worked so far."""
+        return self.spent + self.now() - self.started

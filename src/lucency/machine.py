@@ -5,12 +5,14 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
-from torch import nn
 
 from lucency.plan import Machine
+
+if TYPE_CHECKING:
+    import torch
 
 #: Share of the free memory that a plan may use; the rest is the user's.
 MEMORY_SHARE = 0.8
@@ -61,6 +63,8 @@ def name() -> str:
 
 def measure() -> Machine:
     """Measure cores, memory and the training rate of a small stack of convolutions, in about two seconds."""
+    import torch  # noqa: PLC0415 - seconds of start-up that cores and memory do not need
+
     n = cores()
     torch.set_num_threads(n)
     if torch.cuda.is_available():
@@ -95,8 +99,11 @@ def _has_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags or "bf16" in flags or not flags
 
 
-def _rate(device: str, kind: torch.dtype) -> float:
+def _rate(device: str, kind: "torch.dtype") -> float:
     """Return 10⁹ operations a second of training a few layers as networks have them: convolution, norm, rectifier."""
+    import torch  # noqa: PLC0415 - as above
+    from torch import nn  # noqa: PLC0415 - as above
+
     size, width, n = 96, 24, 4 if device == "cpu" else 64
     layers: list[nn.Module] = []
     for _ in range(4):
@@ -115,6 +122,8 @@ def _rate(device: str, kind: torch.dtype) -> float:
 
 def best_time(work: Callable[[], object], *, repeats: int = 3, device: str = "cpu") -> float:
     """Return the shortest of ``repeats`` timed calls after one warm-up, in seconds."""
+    import torch  # noqa: PLC0415 - as above
+
     times = []
     for number in range(repeats + 1):
         begin = time.perf_counter()
@@ -128,6 +137,8 @@ def best_time(work: Callable[[], object], *, repeats: int = 3, device: str = "cp
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an exception means that memory ran out, on the processor or on the accelerator."""
+    import torch  # noqa: PLC0415 - as above
+
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(

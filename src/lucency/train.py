@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from lucency.augment import augment
 from lucency.calibration import Calibration
 from lucency.case import Cohort
 from lucency.errors import DataError, LucencyError, OutputError
-from lucency.events import Events
+from lucency.events import Clock, Events
 from lucency.losses import IGNORE
 from lucency.machine import best_time, peak_memory_mib
 from lucency.model import load_facts, load_weights, save_weights
@@ -42,6 +42,9 @@ GUARD_STEPS = 40
 #: Steps before the time guard says anything, and the fewest it leaves to bring the rate down.
 GUARD_FROM, COOL_STEPS = 10, 10
 
+#: Progress from which on the rate is low enough (under a fifth of its peak) to stop at once.
+COOLED = 0.7
+
 #: Share of the patches that are centred on a labelled voxel where patches are smaller than images
 #: (Isensee 2021, doi 10.1038/s41592-020-01008-z).
 FOREGROUND = 1 / 3
@@ -51,28 +54,6 @@ CURVE_POINTS = 30
 
 #: Held-out images behind each validation loss; it is drawn for the eye, not for a decision.
 VALIDATION_IMAGES = 16
-
-
-@dataclass
-class Clock:
-    """Working time of a run, across resumes.
-
-    Args:
-        spent: Seconds worked before this process took over.
-        started: Reading of ``now`` when it did.
-        now: Source of time; tests bring their own.
-    """
-
-    spent: float = 0.0
-    now: Callable[[], float] = time.monotonic
-    started: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.started = self.now()
-
-    def elapsed(self) -> float:
-        """Return the seconds worked so far."""
-        return self.spent + self.now() - self.started
 
 
 @dataclass(frozen=True)
@@ -296,15 +277,15 @@ class _Loop:
         share = self.augment_s / self.train_s if self.train_s else 0.0
         return Trained(self.fold, weights, self.history, self.step, self.shortened, share)
 
-    def time_steps(self, most: int = 8, seconds: float = 2.0) -> float:
-        """Return the median time of a step after two warm-up steps, in seconds."""
+    def time_steps(self, seconds: float) -> float:
+        """Return the median time of a step, in seconds, from about ``seconds`` of steps after one warm-up step."""
         times: list[float] = []
         begin = time.perf_counter()
-        while len(times) < most + 2 and (len(times) < 4 or time.perf_counter() - begin < seconds):
+        while len(times) < 3 or (len(times) < 10 and time.perf_counter() - begin < seconds):
             before = time.perf_counter()
             self._one_step()
             times.append(time.perf_counter() - before)
-        return float(np.median(times[2:]))
+        return float(np.median(times[1:]))
 
     def _one_step(self) -> None:
         begin = self.clock.now()
@@ -417,7 +398,8 @@ class _Loop:
             self.left = int(min(self.plan.schedule.steps - self.step, fits))
         else:
             # Even with no time left the rate comes down over a few steps: weights at full rate are worth little.
-            self.left = max(int(fits), min(self.left, COOL_STEPS))
+            least = COOL_STEPS if self.progress < COOLED else 0
+            self.left = max(int(fits), min(self.left, least))
 
     @property
     def shortened(self) -> str:
@@ -569,34 +551,41 @@ def calibrate(work: Work, outputs: OutOfFold) -> Calibration:
     return work.task.calibrate(outputs.some(cases), targets, work.plan, np.random.default_rng(work.plan.seed))
 
 
-def rehearse(work: Work, held: str, score: Callable[[], object]) -> Timing:
+def rehearse(work: Work, held: str, score: Callable[[], object], allowance_s: float) -> Timing:
     """Time a few steps in both memory layouts, one prediction and one score, before anything is promised.
 
     Args:
-        work: A draft plan; its folder is not written to.
+        work: A draft plan; its folder is not written to. Its layout is tried first.
         held: Case to predict: a large one.
         score: Decodes and scores one case.
+        allowance_s: Seconds that it may take; on a slow or busy machine only the draft's layout is tried.
 
     Returns:
         What :func:`lucency.planner.timed` needs.
     """
-    loops = {
-        layout: _Loop(replace(work, plan=replace(work.plan, channels_last=layout), events=Events()), 0, math.inf)
-        for layout in (False, True)
-    }
-    steps = {layout: loop.time_steps() for layout, loop in loops.items()}
+    begin = time.perf_counter()
+    loops: dict[bool, _Loop] = {}
+    steps: dict[bool, float] = {}
+    first = work.plan.channels_last
+    for layout in (first, not first):
+        # One look at each layout and a second at the winner, of three steps at least, and the prediction.
+        if layout != first and time.perf_counter() - begin > allowance_s / 4:
+            break
+        plan = replace(work.plan, channels_last=layout)
+        loops[layout] = _Loop(replace(work, plan=plan, events=Events()), work.plan.folds[0], math.inf)
+        steps[layout] = loops[layout].time_steps(allowance_s / 6)
     best = min(steps, key=lambda k: steps[k])
-    loop = loops[best]
-    # The first layout also paid for what warms up once; a second look at the winner is the fair time.
-    step_s = min(steps[best], loop.time_steps())
-    plan = loop.plan
-    net = loop.average["net"]
+    loop, step_s = loops[best], steps[best]
+    if time.perf_counter() - begin < allowance_s / 2:
+        # The first layout also paid for what warms up once; a second look at the winner is the fair time.
+        step_s = min(step_s, loop.time_steps(allowance_s / 6))
+    net, plan = loop.average["net"], loop.plan
     array = work.store.image(held)
 
     def once() -> None:
         for _ in raw_outputs(net, [array], plan, dense=work.task.dense):
             pass
 
-    predict_s = best_time(once, repeats=2, device=device_of(work.plan))
-    score_s = best_time(score, repeats=2)
+    predict_s = best_time(once, repeats=1, device=device_of(work.plan))
+    score_s = best_time(score, repeats=1)
     return Timing(step_s, predict_s, score_s, peak_memory_mib(), work.store.mebibytes, best)

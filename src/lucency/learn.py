@@ -1,0 +1,302 @@
+"""The rooms of a walk that learn: plan, prepare, train, evaluate, report."""
+
+import json
+import shutil
+import time
+from dataclasses import replace
+
+from lucency import __version__, evaluate, machine, planner, record
+from lucency import model as models
+from lucency.calibration import Calibration
+from lucency.case import Case, Source
+from lucency.errors import DataError, MemoryShortError
+from lucency.evaluate import Evaluation, Grounds
+from lucency.image import Image
+from lucency.plan import Forecast, Machine, Plan, Timing
+from lucency.planner import Budget
+from lucency.prepare import Store, digest_of, prepare
+from lucency.read import load
+from lucency.report import Facts, card, cases_to_show, picture, write_report
+from lucency.tasks import Task, task_for, task_named
+from lucency.train import OutOfFold, Work, calibrate, predict_held_out, rehearse, train_member
+from lucency.walk import ROOMS, Walk
+
+#: A plan is drawn anew when the machine turned out this many times faster or slower than its first measurement.
+SURPRISE = 1.6
+
+#: Share of the budget that one rehearsal may take, and the least and most seconds.
+REHEARSAL = (0.04, 3.0, 20.0)
+
+
+class Learning:
+    """The rooms after ``profile``.
+
+    Args:
+        walk: Folder, settings, clock and what the first rooms found.
+    """
+
+    def __init__(self, walk: Walk) -> None:
+        self.walk = walk
+
+    # plan ---------------------------------------------------------------------------------------------------------
+
+    def plan_depends(self) -> object:
+        """What the room depends on beyond the rooms before it."""
+        s = self.walk.settings
+        return [s.minutes, s.seed, s.task, dict(s.values), __version__]
+
+    def plan(self) -> None:
+        """Do the room's work."""
+        task = task_named(self.walk.settings.task) if self.walk.settings.task else task_for(self.walk.cohort)
+        if task.suits(self.walk.cohort) <= 0:
+            raise DataError(
+                f"The targets of these data are not made for task {task.name!r}",
+                where="--task",
+                remedy="leave --task out, or name another column with --target",
+            )
+        measured = machine.measure()
+        budget = Budget(self.walk.settings.minutes, self.walk.settings.seed)
+        for attempt in range(3):
+            draft = self._draft(task, measured, budget)
+            store, prepare_s = self._prepared(task, draft)
+            timing = self._rehearsed(task, draft, store, budget)
+            if timing is None:
+                measured = replace(measured, memory_mib=measured.memory_mib / 2)
+                continue
+            expected = planner.step_seconds(draft, measured)
+            surprise = timing.step_s / max(expected, 1e-9)
+            redrawn = self._draft(task, replace(measured, gflops=measured.gflops / surprise), budget)
+            if attempt < 2 and not 1 / SURPRISE < surprise < SURPRISE and redrawn.patch != draft.patch:
+                measured = replace(measured, gflops=measured.gflops / surprise)
+                continue
+            break
+        else:
+            raise MemoryShortError(
+                "Memory ran out while one training step was rehearsed, with smaller and smaller plans",
+                remedy="close other programs, or use a machine with more memory",
+            )
+        final = planner.timed(
+            draft,
+            timing,
+            self.walk.profiled(),
+            n_locked=len(self.walk.cohort.locked),
+            spent_s=self.walk.clock.elapsed(),
+            dense=task.dense,
+        )
+        final = planner.overridden(final, {k: v for k, v in self.walk.settings.values.items() if k != "nan"})
+        self.walk.state["plan"]["prepare_s"] = round(prepare_s, 2)
+        record.write(self.walk.folder / "machine.json", measured)
+        record.write(self.walk.folder / "plan.json", final)
+        self.walk.events.emit(
+            "plan",
+            "found",
+            network=final.network,
+            steps=final.schedule.steps,
+            members=len(final.folds),
+            memory_mib=round(final.forecast.memory_mib),
+            seconds=round(sum(final.forecast.seconds.values())),
+        )
+
+    def _draft(self, task: Task, measured: Machine, budget: Budget) -> Plan:
+        found = self.walk.profiled()
+        draft = planner.plan(self.walk.cohort, found, task.needs(found), measured, budget)
+        if self.walk.settings.nan is not None:
+            draft = replace(draft, task_options={**draft.task_options, "nan": self.walk.settings.nan})
+        early = {
+            k: v for k, v in self.walk.settings.values.items() if k != "nan" and not k.startswith(("schedule", "folds"))
+        }
+        return planner.overridden(draft, early)
+
+    def _prepared(self, task: Task, draft: Plan) -> tuple[Store, float]:
+        begin = time.monotonic()
+        for old in (self.walk.folder / "prepared").glob("*"):
+            if old.is_dir() and old.name != digest_of(self.walk.cohort, draft):
+                shutil.rmtree(old, ignore_errors=True)
+        store = prepare(
+            self.walk.cohort,
+            draft,
+            task.target,
+            self.walk.folder / "prepared",
+            workers=self.walk.workers,
+            events=self.walk.events,
+        )
+        return store, time.monotonic() - begin
+
+    def _rehearsed(self, task: Task, draft: Plan, store: Store, budget: Budget) -> Timing | None:
+        """Return what a rehearsal took, or None where it ran out of memory."""
+        work = self._work(task, draft, store)
+        largest = max(store.entries.values(), key=lambda e: e.shape[1] * e.shape[2] * e.shape[3]).case
+        case = next(c for c in self.walk.cohort.cases if c.id == largest)
+        prepared = store.prepared(largest)
+        truth = evaluate.target_of(store, task, largest)
+        output = task.perfect(truth, draft)
+
+        def score() -> object:
+            return task.score(task.decode(output, case, prepared, draft, Calibration()), case, draft)
+
+        try:
+            share, least, most = REHEARSAL
+            allowance = min(most, max(least, share * budget.seconds))
+            return rehearse(work, largest, score, allowance)
+        except (RuntimeError, MemoryError) as error:
+            if not machine.is_out_of_memory(error):
+                raise
+            self.walk.events.emit(
+                "plan", "memory", found="out of memory while a training step was rehearsed", action="smaller"
+            )
+            return None
+
+    def _work(self, task: Task, plan: Plan, store: Store) -> Work:
+        return Work(
+            self.walk.cohort, plan, task, store, self.walk.folder / "training", self.walk.clock, self.walk.events
+        )
+
+    def planned(self) -> Plan:
+        """Return the plan, as planned or as a person edited it."""
+        return record.read(Plan, self.walk.folder / "plan.json")
+
+    # prepare ------------------------------------------------------------------------------------------------------
+
+    def prepare_depends(self) -> object:
+        """What the room depends on beyond the rooms before it."""
+        plan = self.planned()
+        return digest_of(self.walk.cohort, plan)
+
+    def prepare(self) -> None:
+        """Do the room's work."""
+        plan = self.planned()
+        self._prepared(task_named(plan.task), plan)
+
+    def store(self, plan: Plan) -> Store:
+        """The prepared cases; made anew if somebody deleted them."""
+        folder = self.walk.folder / "prepared" / digest_of(self.walk.cohort, plan)
+        wanted = len(self.walk.cohort.trainable) + len(self.walk.cohort.locked_cases)
+        store = Store(folder)
+        return store if len(store.entries) == wanted else self._prepared(task_named(plan.task), plan)[0]
+
+    # train --------------------------------------------------------------------------------------------------------
+
+    def train_depends(self) -> object:
+        """What the room depends on beyond the rooms before it."""
+        plan = self.planned()
+        return record.to_json(replace(plan, forecast=Forecast(), reasons=dict.fromkeys(plan.reasons, "-")))
+
+    def train(self) -> None:
+        """Do the room's work."""
+        plan = self.planned()
+        if self.walk.state["train"].get("unfinished", 0.0) == 0.0:
+            self._clear_training()
+        try:
+            self._train_all(plan)
+        except (RuntimeError, MemoryError) as error:
+            if not machine.is_out_of_memory(error):
+                raise
+            plan = planner.smaller(plan)
+            self.walk.events.emit(
+                "train", "memory", found="out of memory while training", action="smaller plan, once more"
+            )
+            record.write(self.walk.folder / "plan.json", plan)
+            self._clear_training()
+            self._train_all(plan)
+
+    def _clear_training(self) -> None:
+        """Checkpoints of another plan are of no use; those of this plan carry its digest."""
+        stamp = self.walk.folder / "training" / "digest.txt"
+        if stamp.exists() and stamp.read_text(encoding="utf-8") == self.walk.digest:
+            return
+        for name in ("training", "out_of_fold", "model"):
+            shutil.rmtree(self.walk.folder / name, ignore_errors=True)
+        record.write_text(stamp, self.walk.digest)
+
+    def _train_all(self, plan: Plan) -> None:
+        task, store = task_named(plan.task), self.store(plan)
+        work = self._work(task, plan, store)
+        after = sum(plan.forecast.seconds.get(k, 0.0) for k in ("evaluate", "report"))
+        end = max(plan.minutes * 60 * 0.97 - after, self.walk.clock.elapsed() + 1.0)
+        weights, history, guards, shares = {}, [], [], []
+        for number, fold in enumerate(plan.folds):
+            path = self.walk.folder / "training" / f"fold{fold}.safetensors"
+            outputs = OutOfFold(self.walk.folder / "out_of_fold")
+            if not (path.exists() and outputs.has(fold)):
+                left = len(plan.folds) - number
+                now = self.walk.clock.elapsed()
+                trained = train_member(work, fold, now + (end - now) / left)
+                predict_held_out(work, fold, trained.weights, self.walk.folder / "out_of_fold")
+                facts = {"history": trained.history, "guard": trained.shortened, "augment": trained.augment_share}
+                models.save_weights(path, trained.weights, {"facts": json.dumps(facts)})
+                (self.walk.folder / "training" / f"fold{fold}.checkpoint.safetensors").unlink(missing_ok=True)
+            facts = json.loads(models.load_facts(path)["facts"])
+            weights[f"fold{fold}"] = models.load_weights(path)
+            history += facts["history"]
+            guards += [facts["guard"]] if facts["guard"] else []
+            shares.append(facts["augment"])
+        calibration = calibrate(work, OutOfFold(self.walk.folder / "out_of_fold"))
+        models.save(self.walk.folder / "model", plan, calibration, weights, _first_card(plan))
+        self.walk.state["train"]["augment_share"] = round(sum(shares) / len(shares), 4)
+        record.write(self.walk.folder / "training" / "history.json", {"rows": history, "time_guard": "; ".join(guards)})
+
+    # evaluate -----------------------------------------------------------------------------------------------------
+
+    def _grounds(self) -> Grounds:
+        plan = self.planned()
+        return Grounds(
+            cohort=self.walk.cohort,
+            plan=plan,
+            task=task_named(plan.task),
+            store=self.store(plan),
+            model=models.load(self.walk.folder / "model"),
+            outputs=OutOfFold(self.walk.folder / "out_of_fold"),
+            events=self.walk.events,
+            nan=self.walk.settings.nan,
+        )
+
+    def evaluate_depends(self) -> object:
+        """What the room depends on beyond the rooms before it."""
+        return models.weights_digest(self.walk.folder / "model")
+
+    def evaluate(self) -> None:
+        """Do the room's work."""
+        found = evaluate.evaluate(self._grounds(), self.walk.folder / "ledger.jsonl")
+        record.write(self.walk.folder / "evaluation.json", found)
+
+    # report -------------------------------------------------------------------------------------------------------
+
+    def report_depends(self) -> object:
+        """What the room depends on beyond the rooms before it."""
+        return self.walk.settings.lang
+
+    def report(self) -> None:
+        """Do the room's work."""
+        evaluation = record.read(Evaluation, self.walk.folder / "evaluation.json")
+        grounds, inspection = self._grounds(), self.walk.inspection
+        history = record.read_object(self.walk.folder / "training" / "history.json")
+        chosen = [c.case for group in cases_to_show(evaluation).values() for c in group]
+        shown = evaluate.show(grounds, chosen, _truth_of)
+        seconds = {r: float(self.walk.state.get(r, {}).get("seconds", 0.0)) for r in ROOMS if r != "report"}
+        moved = float(self.walk.state.get("plan", {}).get("prepare_s", 0.0))
+        seconds["plan"], seconds["prepare"] = seconds["plan"] - moved, seconds["prepare"] + moved
+        seconds = {"before training": sum(v for r, v in seconds.items() if r not in ("train", "evaluate")), **seconds}
+        facts = Facts(
+            cohort=self.walk.cohort,
+            plan=grounds.plan,
+            evaluation=evaluation,
+            machine=record.read(Machine, self.walk.folder / "machine.json"),
+            version=__version__,
+            model_digest=models.weights_digest(self.walk.folder / "model"),
+            inspection_warnings=inspection.warnings,
+            inspection_skipped=inspection.skipped,
+            history=history["rows"],
+            actual=Forecast(machine.peak_memory_mib(), seconds),
+            pictures={s.case.id: picture(s) for s in shown},
+            time_guard=history["time_guard"],
+        )
+        write_report(facts, self.walk.folder / "report", self.walk.settings.lang)
+        models.replace_card(self.walk.folder / "model", card(facts, self.walk.settings.lang))
+
+
+def _truth_of(case: Case) -> Image | None:
+    return load(case.target) if isinstance(case.target, Source) else None
+
+
+def _first_card(plan: Plan) -> str:
+    return f"# Model card\n\nTask {plan.task}, network {plan.network}. Not evaluated yet: finish the run.\n"

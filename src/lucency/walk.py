@@ -1,0 +1,323 @@
+"""The machinery of a walk, and its first rooms: read, inspect, profile. They start fast and need no network library."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from lucency import machine, record
+from lucency.case import Cohort
+from lucency.errors import LucencyError, UsageError
+from lucency.events import Clock, Events, Listener
+from lucency.inspect import Inspection, inspect, settle
+from lucency.profile import Profile, profile
+from lucency.read import ReadOptions, read
+from lucency.write.table import write_table
+
+#: The rooms in order; each leaves a file in the run folder.
+ROOMS = ("read", "inspect", "profile", "plan", "prepare", "train", "evaluate", "report")
+
+#: Working time is written down this often, so that a crash forgets no more of it.
+CLOCK_S = 5.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may say; everything else is decided from the data and the machine.
+
+    Args:
+        task: Registry name; None finds it from the targets.
+        target: Column to learn.
+        patient: Column, or a regular expression with one group, that names the patient.
+        layout: Name of the layout, where two fit.
+        minutes: Wall clock from profile to report.
+        seed: Of everything random.
+        test: A further folder, file or table whose cases become the locked part.
+        lang: ``"en"`` or ``"zh"``, of the report.
+        allow_leak: Go on although parts share patients or images; the report says so.
+        values: ``--set``: keys of the plan to values, and ``nan``.
+    """
+
+    task: str | None = None
+    target: str | None = None
+    patient: str | None = None
+    layout: str | None = None
+    minutes: float = 10.0
+    seed: int = 0
+    test: str | None = None
+    lang: str = "en"
+    allow_leak: bool = False
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes < 100_000:
+            raise UsageError(f"{self.minutes} minutes", expected="more than 0", where="--minutes")
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(f"Seed {self.seed}", expected="0 to 2147483647", where="--seed")
+        if self.lang not in ("en", "zh"):
+            raise UsageError(f"Language {self.lang!r}", expected="en or zh", where="--lang")
+
+    @property
+    def nan(self) -> float | None:
+        """Value for NaN voxels."""
+        text = self.values.get("nan")
+        try:
+            return None if text is None else float(text)
+        except ValueError:
+            raise UsageError(
+                f"nan = {text!r}", expected="a number", where="--set nan", remedy="write, for example, --set nan=0"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Passport:
+    """What a run folder says of itself: ``run.json``.
+
+    Args:
+        data: Absolute path of the data. It stays in the run and never enters the model.
+        settings: As given.
+        salt: Of the patients' pseudonyms, hexadecimal. It stays in the run and never enters the model.
+    """
+
+    data: str
+    settings: Settings
+    salt: str
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a second process out of the folder; a lock whose process is gone is taken over."""
+    path = folder / "lock.json"
+    me = psutil.Process()
+    if path.exists():
+        try:
+            owner = json.loads(path.read_text(encoding="utf-8"))
+            alive = (
+                psutil.pid_exists(owner["pid"]) and abs(psutil.Process(owner["pid"]).create_time() - owner["born"]) < 1
+            )
+        except (json.JSONDecodeError, KeyError, psutil.Error, OSError):
+            alive = False
+        if alive and owner["pid"] != me.pid:
+            raise LucencyError(
+                f"Another process (number {owner['pid']}) works in this run",
+                where=folder.name,
+                remedy="wait for it, or choose another --out",
+            )
+    record.write(path, {"pid": me.pid, "born": me.create_time()})
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+class Walk:
+    """One walk through the rooms. Each room's digest covers all it depends on; equal digest and file: nothing to do.
+
+    Args:
+        folder: The run folder.
+        data: Absolute path of the data.
+        settings: What the user says.
+        listeners: Called with every event.
+        later: Makes the object whose methods are the rooms after ``profile``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        data: Path,
+        settings: Settings,
+        listeners: Sequence[Listener],
+        later: "Callable[[Walk], object]",
+    ) -> None:
+        self._later = later
+        self._later_rooms: object | None = None
+        self.folder, self.data, self.settings = folder, data, settings
+        self.passport = self._passport()
+        self.state: dict[str, dict[str, Any]] = self._state()
+        self.clock = Clock(float(self.state.get("clock", {}).get("seconds", 0.0)))
+        self._clock_saved = 0.0
+        self.events = Events(folder / "events.jsonl", self._tick, *listeners)
+        self.digest = ""
+        self.workers = machine.cores()
+        self._cohort: Cohort | None = None
+
+    def _passport(self) -> Passport:
+        path = self.folder / "run.json"
+        old = record.read(Passport, path) if path.exists() else None
+        salt = old.salt if old is not None else secrets.token_hex(16)
+        passport = Passport(str(self.data), self.settings, salt)
+        if old is not None and old.data != str(self.data):
+            raise UsageError(
+                "The run folder belongs to other data", where=self.folder.name, remedy="choose another --out"
+            )
+        record.write(path, passport)
+        return passport
+
+    def _state(self) -> dict[str, dict[str, Any]]:
+        path = self.folder / "rooms.json"
+        return record.read_object(path) if path.exists() else {}
+
+    def _tick(self, event: Mapping[str, Any]) -> None:
+        if self.clock.elapsed() - self._clock_saved > CLOCK_S:
+            self.save_state()
+
+    def save_state(self) -> None:
+        """Write down the working time and what each room did."""
+        self._clock_saved = self.clock.elapsed()
+        self.state["clock"] = {"seconds": round(self._clock_saved, 2)}
+        record.write(self.folder / "rooms.json", self.state)
+
+    def enter(self, room: str) -> None:
+        """Do a room's work unless its file stands and what it depends on is unchanged."""
+        rooms = self._rooms(room)
+        depends: Callable[[], object] = getattr(rooms, f"{room}_depends")
+        self.digest = hashlib.sha256(
+            f"{self.digest}|{room}|{json.dumps(record.to_json(depends()))}".encode()
+        ).hexdigest()
+        done = self.state.get(room, {})
+        if done.get("digest") == self.digest and self._file(room).exists():
+            self.events.emit(room, "kept", seconds=done.get("seconds", 0.0))
+            return
+        if room == "read" and self.state:
+            # Other settings or other data: the time worked on them does not count here.
+            self.clock = Clock()
+            self.state = {}
+        before = self.clock.elapsed()
+        spent = float(done.get("unfinished", 0.0)) if done.get("begun") == self.digest else 0.0
+        self.events.emit(room, "begin")
+        self.state[room] = {"begun": self.digest, "unfinished": spent}
+        try:
+            getattr(rooms, room)()
+        except BaseException:
+            self.state[room]["unfinished"] = spent + self.clock.elapsed() - before
+            self.save_state()
+            raise
+        seconds = spent + self.clock.elapsed() - before
+        extra = {k: v for k, v in self.state[room].items() if k not in ("begun", "unfinished")}
+        self.state[room] = {**extra, "digest": self.digest, "seconds": round(seconds, 2)}
+        self.save_state()
+        self.events.emit(room, "end", seconds=round(seconds, 2))
+
+    def _rooms(self, room: str) -> object:
+        """Return who does a room's work: the walk itself, or the later rooms, loaded when they are first entered."""
+        if hasattr(self, room):
+            return self
+        if self._later_rooms is None:
+            self._later_rooms = self._later(self)
+        return self._later_rooms
+
+    def _file(self, room: str) -> Path:
+        names = {
+            "read": "cohort.json",
+            "inspect": "inspection.json",
+            "prepare": "prepared",
+            "train": "model/manifest.json",
+            "evaluate": "evaluation.json",
+            "report": "report/index.html",
+        }
+        return self.folder / names.get(room, f"{room}.json")
+
+    # read ---------------------------------------------------------------------------------------------------------
+
+    def read_depends(self) -> object:
+        """What the room depends on beyond the rooms before it."""
+        said = replace(self.settings, minutes=1.0, seed=0, lang="en", values={}, task=None)
+        return [record.to_json(said), _listing(self.data), _listing(Path(said.test)) if said.test else ""]
+
+    def read(self) -> None:
+        """Do the room's work."""
+        s = self.settings
+        options = ReadOptions(
+            layout=s.layout,
+            target=s.target,
+            patient=s.patient,
+            test=Path(s.test).expanduser().absolute() if s.test else None,
+            salt=bytes.fromhex(self.passport.salt),
+            allow_leak=s.allow_leak,
+            nan=s.nan,
+        )
+        cohort = read(self.data, options)
+        record.write(self.folder / "cohort.json", cohort)
+        self.events.emit(
+            "read",
+            "found",
+            cases=len(cohort.cases),
+            labelled=sum(c.target is not None for c in cohort.cases),
+            patients=len({c.patient for c in cohort.cases}),
+            patient_key=cohort.patient_key,
+            layout=cohort.layout,
+            skipped=len(cohort.skipped),
+        )
+
+    # inspect ------------------------------------------------------------------------------------------------------
+
+    def inspect_depends(self) -> object:
+        """What the room depends on beyond the rooms before it."""
+        return self.settings.values.get("nan")
+
+    def inspect(self) -> None:
+        """Do the room's work."""
+        cohort = record.read(Cohort, self.folder / "cohort.json")
+        found = inspect(cohort, nan=self.settings.nan, events=self.events, workers=self.workers)
+        record.write(self.folder / "inspection.json", found)
+        self.events.emit(
+            "inspect",
+            "found",
+            warnings=list(found.warnings),
+            left_out=len(found.left_out),
+            skipped=len(found.skipped),
+            groups=len(found.groups),
+        )
+        _write_skipped(self.folder / "skipped.csv", cohort, found)
+
+    @property
+    def inspection(self) -> Inspection:
+        """What inspection found."""
+        return record.read(Inspection, self.folder / "inspection.json")
+
+    @property
+    def cohort(self) -> Cohort:
+        """The cohort that later rooms use: left-out cases out, groups together."""
+        if self._cohort is None:
+            self._cohort = settle(record.read(Cohort, self.folder / "cohort.json"), self.inspection)
+        return self._cohort
+
+    # profile ------------------------------------------------------------------------------------------------------
+
+    def profile_depends(self) -> object:
+        """What the room depends on beyond the rooms before it."""
+        return ""
+
+    def profile(self) -> None:
+        """Do the room's work."""
+        found = profile(self.cohort, nan=self.settings.nan, events=self.events, workers=self.workers)
+        record.write(self.folder / "profile.json", found)
+
+    def profiled(self) -> Profile:
+        """Return the training part in numbers."""
+        return record.read(Profile, self.folder / "profile.json")
+
+
+def _listing(path: Path) -> str:
+    """Return a digest of names, sizes and times: whether the data changed since they were read."""
+    state = hashlib.sha256()
+    if not path.exists():
+        raise UsageError("No such file or folder", where=path.name, remedy="check the path")
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        facts = file.stat()
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+        state.update(f"{name}|{facts.st_size}|{facts.st_mtime_ns}\n".encode())
+    return state.hexdigest()
+
+
+def _write_skipped(path: Path, cohort: Cohort, inspection: Inspection) -> None:
+    rows = {s.path: s.reason for s in (*cohort.skipped, *inspection.skipped)}
+    rows |= {f"case {case}": reason for case, reason in {**cohort.left_out, **inspection.left_out}.items()}
+    write_table(path, ("path", "reason"), sorted(rows.items()))
