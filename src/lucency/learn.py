@@ -21,9 +21,6 @@ from lucency.tasks import Task, task_for, task_named
 from lucency.train import OutOfFold, Work, calibrate, predict_held_out, rehearse, train_member
 from lucency.walk import ROOMS, Walk
 
-#: A plan is drawn anew when the machine turned out this many times faster or slower than its first measurement.
-SURPRISE = 1.6
-
 #: Share of the budget that one rehearsal may take, and the least and most seconds.
 REHEARSAL = (0.04, 3.0, 20.0)
 
@@ -56,6 +53,7 @@ class Learning:
             )
         measured = machine.measure()
         budget = Budget(self.walk.settings.minutes, self.walk.settings.seed)
+        before = 1.0
         for attempt in range(3):
             draft = self._draft(task, measured, budget)
             store, prepare_s = self._prepared(task, draft)
@@ -63,11 +61,13 @@ class Learning:
             if timing is None:
                 measured = replace(measured, memory_mib=measured.memory_mib / 2)
                 continue
-            expected = planner.step_seconds(draft, measured)
-            surprise = timing.step_s / max(expected, 1e-9)
-            redrawn = self._draft(task, replace(measured, gflops=measured.gflops / surprise), budget)
-            if attempt < 2 and not 1 / SURPRISE < surprise < SURPRISE and redrawn.patch != draft.patch:
-                measured = replace(measured, gflops=measured.gflops / surprise)
+            surprise = planner.surprise(draft, timing, self.walk.profiled(), dense=task.dense)
+            guessed = replace(measured, gflops=measured.gflops * surprise)
+            redrawn = self._draft(task, guessed, budget)
+            # One direction only: a grid that was coarsened is not refined again.
+            turned = (surprise - 1) * (before - 1) < 0
+            if attempt < 2 and not turned and (redrawn.grid, redrawn.patch) != (draft.grid, draft.patch):
+                measured, before = guessed, surprise
                 continue
             break
         else:

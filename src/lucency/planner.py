@@ -43,6 +43,9 @@ LONGEST = {True: 512, False: 224}
 #: Budgets from which on ``torch.compile`` is worth its start-up on a GPU.
 COMPILE_MINUTES = 45.0
 
+#: Sides below which an image is not scaled down for speed, by ``dense``: what is small in it would be gone.
+SHORTEST = {True: 128, False: 64}
+
 #: Bytes that predicting one voxel takes per channel of the finest level: activations, skip and normalisation copies.
 BYTES_PER_VOXEL_CHANNEL = 24
 
@@ -229,8 +232,10 @@ def _shape(
     longest = max(axes, key=lambda a: extent[a])
     native = size[longest]
     cap = min(native, LONGEST[needs.dense] if dims == 2 else 96)
+    least = min(cap, SHORTEST[needs.dense] if dims == 2 else 32)
     sides = [native] if native <= 64 else []
-    sides += [s for s in SIDES if (s <= cap and s < native) or s == native]
+    sides += [s for s in (native, *SIDES) if least <= s <= cap and s not in sides]
+    sides = sorted(set(sides), reverse=True)
     epochs = LEAST_EPOCHS[needs.dense]
     for side in sides or [native]:
         frame = _frame(extent, axes, side, _step(side, needs.dense))
@@ -368,9 +373,24 @@ def _train_flops(frame: tuple[int, int, int], options: Mapping[str, Option], dim
     return 3 * 2 * total
 
 
-def step_seconds(draft: Plan, machine: Machine) -> float:
-    """Return what a training step should take at the machine's measured rate."""
-    return _train_flops(draft.patch, draft.network_options, draft.dims) * draft.batch / machine.gflops / 1e9
+def passes(draft: Plan, timing: Timing, profile: Profile) -> float:
+    """Return how many passes over the training images the rehearsed step allows in the time planned for training."""
+    epoch = math.ceil(profile.n_cases * 0.8 / draft.batch) * _patches(draft, profile)
+    return TRAIN_SHARE * draft.minutes * 60 / timing.step_s / epoch
+
+
+def surprise(draft: Plan, timing: Timing, profile: Profile, *, dense: bool) -> float:
+    """Return how many times faster (over 1) or slower the machine is than the draft took it to be; 1 if it serves.
+
+    The draft serves when the passes that the rehearsed step allows are neither too few to converge nor several times
+    what is enough; between the two a finer or coarser grid would gain nothing.
+    """
+    found = passes(draft, timing, profile)
+    if found < 0.6 * LEAST_EPOCHS[dense]:
+        return found / LEAST_EPOCHS[dense]
+    if found > 4 * ENOUGH_EPOCHS[dense]:
+        return found / (2 * ENOUGH_EPOCHS[dense])
+    return 1.0
 
 
 def _tile(
