@@ -8,7 +8,7 @@ import numpy as np
 
 from lucency import machine, planner
 from lucency.case import Cohort
-from lucency.events import Events
+from lucency.events import Clock, Events
 from lucency.image import Image, diagonal_affine
 from lucency.plan import Machine, Plan
 from lucency.planner import Budget
@@ -16,7 +16,7 @@ from lucency.prepare import Store, prepare
 from lucency.profile import Profile, profile
 from lucency.read import read
 from lucency.tasks import Task, task_for
-from lucency.train import Clock, Work
+from lucency.train import Work, rehearse
 from lucency.write.nifti import write_nifti
 
 DATA = Path(os.environ.get("LUCENCY_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -26,6 +26,10 @@ PATCH, BATCH, WIDTHS = (40, 56, 40), 4, (12.0, 24.0, 48.0, 96.0)
 
 #: The same in little, for a trial that takes seconds.
 SMALL_PATCH, SMALL_BATCH, SMALL_WIDTHS = (16, 24, 16), 2, (4.0, 8.0)
+
+
+#: Seconds for choosing the memory layout; what a run of ten minutes allows itself, and more.
+REHEARSAL_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,12 @@ def volumes(folder: Path, *, quick: bool, seed: int) -> Material:
         schedule=replace(found.plan.schedule, steps=1_000_000, warmup=20),
     )
     return replace(found, plan=plan)
+
+
+def faster_layout(found: Material) -> bool:
+    """Tell whether channels-last trains faster here, by the rehearsal that every run makes before it plans."""
+    held = found.cohort.fold(0)[0].id
+    return rehearse(found.work(), held, lambda: None, REHEARSAL_S).channels_last
 
 
 def generate_volumes(folder: Path, rng: np.random.Generator, n: int = 14) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from material import Material, volumes
+from material import Material, faster_layout, volumes
 from peer import slide
 from recorded import Row, begin, interleaved, parser, rates, ratio_of, write
 from torch import nn
 
 from lucency.metrics import dice
 from lucency.predict import device_of, memory_format, raw_outputs
-from lucency.train import rehearse, train_member
+from lucency.train import train_member
 
 NAME = "throughput_predict"
 
@@ -40,6 +40,7 @@ def main() -> int:
     made.add_argument("--rounds", type=int, default=5, help="each row is timed once a round [5]")
     made.add_argument("--train-steps", type=int, default=150, help="steps that make the network worth asking [150]")
     made.add_argument("--mosaics", type=int, default=2, help="large volumes [2]")
+    made.add_argument("--volumes", type=int, help="volumes of the held-out fold, at most [all]")
     options = made.parse_args()
     if options.quick:
         options.rounds, options.train_steps, options.mosaics = 2, 15, 1
@@ -51,8 +52,8 @@ def main() -> int:
 
 def measure(found: Material, options: argparse.Namespace, facts: dict[str, Any]) -> None:
     """Train, predict both sets both ways in turns, and write the result."""
-    held = [c.id for c in found.cohort.fold(0)]
-    layout = rehearse(found.work(), held[0], lambda: None).channels_last
+    held = [c.id for c in found.cohort.fold(0)][: options.volumes]
+    layout = faster_layout(found)
     schedule = replace(found.plan.schedule, steps=options.train_steps, warmup=max(1, options.train_steps // 10))
     plan = replace(found.plan, channels_last=layout, schedule=schedule)
     trained = train_member(found.work(plan), 0, deadline=1e9)

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from material import Material, volumes
+from material import Material, faster_layout, volumes
 from peer import PlainLoop, cached, endless
 from recorded import Row, begin, interleaved, parser, rates, ratio_of, write
 
 from lucency import machine
-from lucency.train import Sampler, _Loop, rehearse
+from lucency.train import Sampler, _Loop
 
 NAME = "throughput_train"
 
@@ -51,7 +51,7 @@ def measure(found: Material, options: argparse.Namespace, facts: dict[str, Any])
     dataset = cached(found.store, cases, found.plan)
     # Workers start before anything was trained here: a process that forks later would inherit busy threads.
     loaders = {workers: _started(endless(dataset, found.plan, workers)) for workers in (options.workers, 0)}
-    layout = rehearse(found.work(), found.cohort.fold(0)[0].id, lambda: None).channels_last
+    layout = faster_layout(found)
     plan = replace(found.plan, channels_last=layout)
     ours = {
         precision: _Loop(found.work(replace(plan, precision=precision)), 0, math.inf) for precision in ("bf16", "fp32")
@@ -138,10 +138,12 @@ def _data_ms(
     """Return what a batch costs before the network sees it, ms: where the ratio beyond the precision comes from."""
     sampler = Sampler(found.store, [c.id for c in found.cohort.outside(0)], found.plan, dense=True)
     loop = _Loop(found.work(), 0, math.inf)
-    generator = torch.Generator().manual_seed(options.seed)
+    device = loop.fabric.device
+    generator = torch.Generator(device).manual_seed(options.seed)
 
     def ours() -> None:
-        loop._augmented(*sampler.batch(0), generator)
+        images, targets = sampler.batch(0)
+        loop._augmented(images.to(device), targets.to(device), generator)
 
     repeats = 2 if options.quick else 8
     each = {"ours": ours, "monai in process": lambda: next(loaders[0])}
