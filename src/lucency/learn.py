@@ -87,6 +87,7 @@ class Learning:
         self.walk.state["plan"]["prepare_s"] = round(prepare_s, 2)
         record.write(self.walk.folder / "machine.json", measured)
         record.write(self.walk.folder / "plan.json", final)
+        self.walk.accept()
         self.walk.events.emit(
             "plan",
             "found",

@@ -56,6 +56,8 @@ class Settings:
     values: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # 10 and 10.0 are one setting: it goes into the plan's digest.
+        object.__setattr__(self, "minutes", float(self.minutes))
         if not 0 < self.minutes < 100_000:
             raise UsageError(f"{self.minutes} minutes", expected="more than 0", where="--minutes")
         if not 0 <= self.seed < 2**31:
@@ -156,8 +158,13 @@ class Walk:
             raise UsageError(
                 "The run folder belongs to other data", where=self.folder.name, remedy="choose another --out"
             )
-        record.write(path, passport)
+        if old is None:
+            record.write(path, passport)
         return passport
+
+    def accept(self) -> None:
+        """Write down the settings: a plan was made with them, so they can be walked with again."""
+        record.write(self.folder / "run.json", self.passport)
 
     def _state(self) -> dict[str, dict[str, Any]]:
         path = self.folder / "rooms.json"
@@ -188,6 +195,9 @@ class Walk:
             # Other settings or other data: the time worked on them does not count here.
             self.clock = Clock()
             self.state = {}
+        if room == "plan" and done and done.get("begun") != self.digest:
+            # Another plan has a budget of its own; what the kept rooms took belongs to it.
+            self.clock = Clock(sum(float(self.state.get(r, {}).get("seconds", 0.0)) for r in ROOMS[:3]))
         before = self.clock.elapsed()
         spent = float(done.get("unfinished", 0.0)) if done.get("begun") == self.digest else 0.0
         self.events.emit(room, "begin")

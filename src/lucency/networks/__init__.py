@@ -76,6 +76,22 @@ def every_network() -> Mapping[str, Network]:
     return dict(sorted(_found.items()))
 
 
+def options_of(name: str) -> tuple[str, ...]:
+    """Return the options of network ``name``.
+
+    Raises:
+        UsageError: No such network; the message names the nearest.
+    """
+    known = every_network()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        raise UsageError(
+            f"No network {name!r}", expected=", ".join(known), remedy=f"did you mean {near[0]!r}?" if near else ""
+        )
+    parameters = inspect.signature(known[name].build).parameters
+    return tuple(p for p in parameters if p not in ("channels", "dims"))
+
+
 def body(name: str, channels: int, dims: int, options: Mapping[str, object]) -> Body:
     """Build network ``name``.
 
@@ -88,14 +104,8 @@ def body(name: str, channels: int, dims: int, options: Mapping[str, object]) -> 
     Raises:
         UsageError: No such network or option; the message names the nearest.
     """
-    known = every_network()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        raise UsageError(
-            f"No network {name!r}", expected=", ".join(known), remedy=f"did you mean {near[0]!r}?" if near else ""
-        )
-    accepted = [p for p in inspect.signature(known[name].build).parameters if p not in ("channels", "dims")]
+    accepted = options_of(name)
     for option in options:
         if option not in accepted:
             raise UsageError(f"Network {name!r} has no option {option!r}", expected=", ".join(accepted))
-    return known[name].build(channels, dims, **options)
+    return every_network()[name].build(channels, dims, **options)
