@@ -141,6 +141,9 @@ SUBGROUP_PATIENTS = 20
 #: Facts by which subgroups are made, with how numbers are cut.
 AGE_CUTS = (40.0, 60.0, 75.0)
 
+#: Passes over the training images below which the report warns: no network of these families has converged by then.
+FEW_PASSES = 8.0
+
 #: A baseline is "as good" when the corrected p-value is above this.
 LEVEL = 0.05
 
@@ -472,10 +475,19 @@ def _notes(grounds: Grounds, parts: Sequence[Part]) -> tuple[str, ...]:
     if cohort.allow_leak:
         notes.append("Leakage between the parts was allowed by the user (--allow-leak): the numbers are too good")
     notes += [f"{len(cohort.left_out)} cases left out: duplicates of others"] if cohort.left_out else []
+    seen = _passes(grounds)
+    if seen < FEW_PASSES:
+        notes.append(f"Training saw each image about {seen:.1f} times: too few to converge; give more --minutes")
     disagreeing = _suspects(parts)
     if disagreeing:
         notes.append(f"{disagreeing} labels are contradicted by a confident out-of-fold prediction: look at them first")
     return tuple(notes)
+
+
+def _passes(grounds: Grounds) -> float:
+    """Return how often a member saw each of its training images, by the steps that were planned."""
+    plan, fold = grounds.plan, grounds.plan.folds[0]
+    return plan.schedule.steps * plan.batch / max(1, len(grounds.cohort.outside(fold)))
 
 
 def _suspects(parts: Sequence[Part]) -> int:

@@ -64,7 +64,16 @@ def fit(
 
 #: What a walk leaves in its folder and :func:`forget` removes; the passport, the ledger and the events stay.
 LEFT = (
-    *("rooms.json", "cohort.json", "inspection.json", "skipped.csv", "profile.json", "machine.json", "plan.json"),
+    *(
+        "rooms.json",
+        "cohort.json",
+        "inspection.json",
+        "skipped.csv",
+        "cases.csv",
+        "profile.json",
+        "machine.json",
+        "plan.json",
+    ),
     *("evaluation.json", "prepared", "training", "out_of_fold", "model", "report"),
 )
 

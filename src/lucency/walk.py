@@ -285,6 +285,7 @@ class Walk:
             groups=len(found.groups),
         )
         _write_skipped(self.folder / "skipped.csv", cohort, found)
+        _write_cases(self.folder / "cases.csv", settle(cohort, found))
 
     @property
     def inspection(self) -> Inspection:
@@ -331,3 +332,14 @@ def _write_skipped(path: Path, cohort: Cohort, inspection: Inspection) -> None:
     rows = {s.path: s.reason for s in (*cohort.skipped, *inspection.skipped)}
     rows |= {f"case {case}": reason for case, reason in {**cohort.left_out, **inspection.left_out}.items()}
     write_table(path, ("path", "reason"), sorted(rows.items()))
+
+
+def _write_cases(path: Path, cohort: Cohort) -> None:
+    """Write which case is which file, for the eyes of whoever holds the data; it stays in the run folder."""
+    rows = []
+    for case in cohort.cases:
+        part = (
+            "locked" if case.id in cohort.locked else f"fold {cohort.folds[case.id]}" if case.id in cohort.folds else ""
+        )
+        rows.append((case.id, part, case.sources[0].where))
+    write_table(path, ("case", "part", "path"), rows)

@@ -105,8 +105,15 @@ def baselines(part: Part, key: str, lang: str) -> str:
         "difference": _bracketed(key, against.difference, p, lang, sign=True),
         "n": len(part.baselines),
     }
+    if worst == "no different" and _higher(against.metrics[key], part.metrics[key]):
+        return t("verdict.simple_higher", lang, **words)
     one = "_one" if worst == "better" and len(part.baselines) == 1 else ""
     return t(f"verdict.{worst.replace(' ', '_')}{one}", lang, **words)
+
+
+def _higher(theirs: Metric, ours: Metric) -> bool:
+    """Tell whether the simple model is nearer to the metric's best value."""
+    return abs(theirs.best - theirs.value) < abs(ours.best - ours.value)
 
 
 def _bracketed(key: str, metric: Metric, remark: str, lang: str, *, sign: bool = False) -> str:

@@ -24,7 +24,7 @@ def write_demo(folder: Path, *, n_patients: int = 30, seed: int = 2) -> None:
     """Write generated patients as DICOM series with their nodule masks.
 
     ``images/chest-NN/slice-NNNN.dcm`` holds one series per patient, ``labels/chest-NN.nii.gz`` the mask of the
-    same grid. Called again with the same numbers, it adds only what is missing.
+    same grid, ``labels.json`` its name. Called again with the same numbers, it adds only what is missing.
 
     Args:
         folder: Empty, absent, or one that an earlier call with the same numbers began.
@@ -41,6 +41,7 @@ def write_demo(folder: Path, *, n_patients: int = 30, seed: int = 2) -> None:
             "The folder holds other files", where=folder.name, remedy="choose another folder or remove this one"
         )
     write_text(note, text)
+    write_text(folder / "labels.json", '{"nodule": 1}\n')
     digits = max(2, len(str(n_patients)))
     for number in range(1, n_patients + 1):
         name = f"chest-{number:0{digits}d}"
