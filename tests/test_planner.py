@@ -1,4 +1,5 @@
 import itertools
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,10 +9,12 @@ import tiny
 from lucency import record
 from lucency.case import Cohort
 from lucency.errors import UsageError
+from lucency.mirror import Mirror
 from lucency.plan import DECISIONS, Machine, Needs, Plan, Timing
 from lucency.planner import Budget, _strides, overridden, plan, smaller, timed
 from lucency.profile import Profile, summary
 from lucency.tasks import task_named
+from lucency.text import sentence
 
 MACHINE = Machine(cores=2, memory_mib=6000, gflops=100.0, gflops_fp32=60.0, bf16=True, name="a processor")
 GPU = replace(MACHINE, accelerator="cuda", device_memory_mib=20_000.0, gflops=20_000.0)
@@ -317,3 +320,89 @@ def test_needs_of_another_task_are_planned_for_without_its_name():
     )
     found = plan(Cohort((), {}, frozenset()), PROFILES["tiny"], needs, MACHINE, Budget())
     assert (found.task, found.network) == ("count", "resnet")
+
+
+# --- in Chinese ----------------------------------------------------------------------------------------------------
+
+#: Names and units that Chinese papers print in Latin letters as well, and the axes.
+LATIN = {
+    *("AdamW", "AUC", "Dice", "GFLOP", "GPU", "HU", "ResNet", "U-Net", "arXiv", "bf16", "fp32", "cpu", "cuda"),
+    *("mm", "minutes", "s", "k", "j", "i"),
+}
+
+
+def english_in(reasons):
+    """Return the Latin words, beyond those allowed, that are left in the Chinese of the reasons."""
+    said = {key: sentence(reason, "zh") for key, reason in reasons.items()}
+    words = {key: set(re.findall(r"[A-Za-z](?:[\w-]*\w)?", text)) - LATIN for key, text in said.items()}
+    marks = {key: set(re.findall(r"[\u4e00-\u9fff] ?[,:;(]", text)) for key, text in said.items()}
+    return {key: (words[key] | marks[key], said[key]) for key in said if words[key] | marks[key]}
+
+
+#: A piece of each kind of sentence that the planner and the tasks make.
+KINDS = (
+    *("images scaled into", "no resampling", "coarsened", "the whole frame", "whole volumes", "largest that trains"),
+    *("steps a pass", "small sets learn", "convolved within the slice", "Hounsfield", "each image by its own"),
+    *(
+        "mildly",
+        "strongly",
+        "no mirror image",
+        "mirrored along",
+        "cannot be judged",
+        "with AUC 0.50;",
+        "steps a member:",
+    ),
+    *(
+        "learned by heart",
+        "TOO FEW",
+        "bf16:",
+        "fp32:",
+        "fold 0 until",
+        "of 5 folds",
+        "fold 0 alone",
+        "no mirrored copies",
+    ),
+    *("mean of", "yes: on a GPU", "no: it takes", "training images each", "labels beside", "plain cross-entropy"),
+)
+
+
+def mirrored(name):
+    """Give a profile mirror images that cannot be told from the originals."""
+    axes = {a: Mirror(100, (0.0,), (1.0,)) for a in "kji"}
+    return replace(PROFILES[name], mirrors={"image": axes})
+
+
+def reasons_of(name):
+    """Yield the reasons of many plans for one profile: three machines, short and long, before and after rehearsal."""
+    machines = (MACHINE, GPU, replace(MACHINE, bf16=False))
+    for profile, machine, minutes in itertools.product((PROFILES[name], mirrored(name)), machines, (1, 10, 60)):
+        draft = planned(profile, minutes, machine)
+        yield draft.reasons
+        for step_s in (0.001, 0.5, 30.0):
+            timing = replace(TIMING, step_s=step_s, predict_s=0.02)
+            dense = not profile.class_counts
+            yield timed(draft, timing, profile, n_locked=30, spent_s=30.0, dense=dense).reasons
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_reason_of_a_plan_has_its_chinese(name):
+    for reasons in reasons_of(name):
+        assert english_in(reasons) == {}
+
+
+def test_the_chinese_of_what_changed_a_plan_names_the_setting():
+    draft = planned(PROFILES["huge"])
+    fewer = smaller(draft)
+    assert english_in(fewer.reasons) == {}
+    while fewer.batch > 2:
+        fewer = smaller(fewer)
+    assert english_in(smaller(fewer).reasons) == {}
+    chosen = overridden(draft, {"network_options.widths": "[8, 16]", "batch": "3"})
+    assert sentence(chosen.reasons["network_options"], "zh").endswith("network_options.widths = [8, 16]")
+    assert english_in({"batch": chosen.reasons["batch"]})["batch"][0] == {"batch"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_profiles_bring_about_every_kind_of_reason(kind):
+    """What no profile brings about, the test of the Chinese above would not see."""
+    assert any(kind in reason for name in PROFILES for reasons in reasons_of(name) for reason in reasons.values())

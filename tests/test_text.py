@@ -5,7 +5,7 @@ import pytest
 
 from lucency import text
 from lucency.errors import UsageError
-from lucency.text import keys, name, placeholders, sentence, t
+from lucency.text import counted, keys, name, placeholders, sentence, t
 
 SOURCE = Path(text.__file__).parent
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -34,8 +34,8 @@ def test_every_chinese_message_is_chinese_and_every_english_one_is_not():
 
 
 def test_chinese_messages_use_chinese_punctuation():
-    half_width = re.compile(r"[\u4e00-\u9fff][,:;!?]|[,:;!?][\u4e00-\u9fff]|^[,:;!?]")
-    wrong = [key for key, (_, chinese) in entries() if half_width.search(chinese)]
+    half_width = re.compile(r"[\u4e00-\u9fff}]? ?[(]|[\u4e00-\u9fff}][,:;!?]|[,:;!?][\u4e00-\u9fff]|^[,:;!?]")
+    wrong = [key for key, (_, chinese) in entries(lambda section: section != "source") if half_width.search(chinese)]
     assert wrong == []
 
 
@@ -102,6 +102,52 @@ def test_unknown_sentence_stays_english_beside_a_translated_one():
     assert mixed.endswith("The moon is full.")
 
 
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [
+        (
+            "3 images carry no label; patient bootstrap, 2000",
+            "3 \u5e45\u56fe\u50cf\u6ca1\u6709\u6807\u7b7e\uff1b\u60a3\u8005\u81ea\u52a9\u6cd5\uff0c2000 \u6b21",
+        ),
+        # A known head goes before what stays English, and the mark between them becomes Chinese.
+        ("folder: the moon", "\u6587\u4ef6\u5939\uff1athe moon"),
+        ("The moon: folder. Exact.", "The moon: \u6587\u4ef6\u5939\u3002Exact."),
+        # What a remark holds in turn is translated in turn; the list in it gets its own commas.
+        (
+            "4 DICOM files left out: localizer.",
+            "\u5254\u9664 4 \u4e2a DICOM \u6587\u4ef6\uff1a\u5b9a\u4f4d\u50cf\u3002",
+        ),
+        ("the mask holds 3, 4 and 2 more", "\u63a9\u819c\u542b\u6709 3\u30014 \u7b49\uff08\u53e6\u6709 2 \u4e2a\uff09"),
+    ],
+)
+def test_compound_sentence_is_translated_part_by_part(english, chinese):
+    assert sentence(english, "zh") == chinese
+
+
+def test_one_template_does_not_swallow_two_sentences_of_its_kind():
+    both = "a (train) and b (test): the same image; c (train) and d (test): nearly the same image"
+    first, second = both.split("; ")
+    assert sentence(both, "zh") == f"{sentence(first, 'zh')}\uff1b{sentence(second, 'zh')}"
+    assert CHINESE.search(sentence(first, "zh"))
+
+
+@pytest.mark.parametrize("number", ["7", "-7", "-0.25", "1,200", "1e-05", "-3.4e+38"])
+def test_numbers_are_known_however_they_are_written(number):
+    assert number in sentence(f"all 8 voxels are {number}", "zh")
+    assert CHINESE.search(sentence(f"all 8 voxels are {number}", "zh"))
+
+
+def test_message_about_none_or_one_has_its_own_form():
+    words = {"n_hit": 1, "n_true": 2}
+    assert [counted("demo.marked", n, "en", **words).split(" and ")[1] for n in (0, 1, 2)] == [
+        "marked nothing else.",
+        "marked 1 other place.",
+        "marked 2 other places.",
+    ]
+    # Where the catalogue has no such form the usual one serves.
+    assert counted("beware.looks", 1, "en") == t("beware.looks", "en", n=1)
+
+
 def test_number_placeholder_takes_no_words():
     english = "many images carry no label."
     assert sentence(english, "zh") == english
@@ -109,5 +155,5 @@ def test_number_placeholder_takes_no_words():
 
 def test_every_sentence_template_translates_itself():
     for key, (english, chinese) in entries(lambda section: section == "sentences"):
-        values = {p: "7" if p == "n" or p.startswith("n_") else "word" for p in placeholders(english)}
+        values = {p: "7" if p.partition("_")[0] in {"n", "size"} else "word" for p in placeholders(english)}
         assert sentence(english.format(**values), "zh") == chinese.format(**values), key

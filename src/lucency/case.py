@@ -115,6 +115,10 @@ class Skipped:
     reason: str
 
 
+#: The note of a cohort in which nothing tells the patients apart.
+UNKNOWN_PATIENTS = "Patients unknown: every image counts as its own patient, and intervals are optimistic."
+
+
 @dataclass(frozen=True)
 class Cohort:
     """Who, which image, which label, which fold.

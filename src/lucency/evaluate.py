@@ -144,6 +144,9 @@ AGE_CUTS = (40.0, 60.0, 75.0)
 #: Passes over the training images below which the report warns: no network of these families has converged by then.
 FEW_PASSES = 8.0
 
+#: What the notes say after ``--allow-leak``.
+LEAKED = "Leakage between the parts was allowed by the user (--allow-leak): the numbers are too good"
+
 #: A baseline is "as good" when the corrected p-value is above this.
 LEVEL = 0.05
 
@@ -236,7 +239,8 @@ def _judge_locked(grounds: Grounds, cases: Sequence[Case]) -> list[Judged]:
 def _judge_out_of_fold(grounds: Grounds, cases: Sequence[Case]) -> list[Judged]:
     """Score each case with the calibration that the other half of the patients gave."""
     rng = np.random.default_rng(grounds.plan.seed)
-    patients = sorted({c.patient for c in cases})
+    # As they come, not by name: pseudonyms differ from run to run, and the halves must not.
+    patients = list(dict.fromkeys(c.patient for c in cases))
     half = dict(zip(patients, rng.permutation(len(patients)) % 2, strict=True))
     calibrations = {}
     for side in (0, 1):
@@ -465,7 +469,7 @@ def _mask_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outpu
 
 def _notes(grounds: Grounds, parts: Sequence[Part]) -> tuple[str, ...]:
     cohort = grounds.cohort
-    notes = list(cohort.notes)
+    notes: list[str] = []
     n = len({c.patient for c in cohort.trainable})
     if n < 30:
         notes.append(f"{n} patients in training: expect the result to change with other patients")
@@ -473,7 +477,7 @@ def _notes(grounds: Grounds, parts: Sequence[Part]) -> tuple[str, ...]:
         if part.n_patients < 20:
             notes.append(f"{part.n_patients} patients in the {part.name} part: too few for intervals")
     if cohort.allow_leak:
-        notes.append("Leakage between the parts was allowed by the user (--allow-leak): the numbers are too good")
+        notes.append(LEAKED)
     notes += [f"{len(cohort.left_out)} cases left out: duplicates of others"] if cohort.left_out else []
     seen = _passes(grounds)
     if seen < FEW_PASSES:
@@ -481,7 +485,8 @@ def _notes(grounds: Grounds, parts: Sequence[Part]) -> tuple[str, ...]:
     disagreeing = _suspects(parts)
     if disagreeing:
         notes.append(f"{disagreeing} labels are contradicted by a confident out-of-fold prediction: look at them first")
-    return tuple(notes)
+    # What concerns the numbers goes before what the reader saw.
+    return (*notes, *cohort.notes)
 
 
 def _passes(grounds: Grounds) -> float:

@@ -189,7 +189,7 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
     if passes < LEAST_EPOCHS[dense] / 2:
         reasons["schedule"] += f". TOO FEW: about {LEAST_EPOCHS[dense]} passes are needed; give more --minutes"
     reasons["folds"] = (
-        f"{members} of 5 folds: time for {members} member(s) with about {ENOUGH_EPOCHS[dense]} passes each; "
+        f"{members} of 5 folds: time for {members} members with about {ENOUGH_EPOCHS[dense]} passes each; "
         "each is judged on the fold it did not see"
         if members > 1
         else f"fold 0 alone: the budget holds one member with up to {ENOUGH_EPOCHS[dense]} passes, not two"
@@ -318,8 +318,7 @@ def _volume_shape(
     if anisotropy >= ANISOTROPIC:
         reasons["network"] = (
             reasons.get("network", "")
-            + f"; slices {anisotropy:.1f} times thicker than wide are "
-            + ("convolved within the slice first")
+            + f"; slices {anisotropy:.1f} times thicker than wide are convolved within the slice first"
         )
     options: dict[str, Option] = {
         "widths": tuple(float(w) for w in widths),

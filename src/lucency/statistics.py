@@ -534,8 +534,10 @@ def _groups(patients: Patients | None, n: int) -> tuple[np.ndarray, int]:
         return np.arange(n), n
     if len(patients) != n:
         raise UsageError(f"{len(patients)} patients for {n} cases", expected="one patient per case")
-    names, group = np.unique(np.asarray(patients), return_inverse=True)
-    return group.ravel(), names.size
+    # Numbered as they come, not by name: pseudonyms differ from run to run, and the bootstrap must not.
+    number: dict[object, int] = {}
+    group = np.array([number.setdefault(p, len(number)) for p in np.asarray(patients).tolist()], dtype=np.intp)
+    return group, len(number)
 
 
 def _patients_by_class(truth: np.ndarray, patients: Patients) -> list[int]:

@@ -12,6 +12,15 @@ from lucency.errors import UsageError
 #: Languages in the order of the two columns of ``text.toml``.
 LANGUAGES = ("en", "zh")
 
+#: What ends a part of a compound sentence, with its Chinese counterpart.
+CLOSING = {".": "\u3002", ";": "\uff1b", ":": "\uff1a", "!": "\uff01", "?": "\uff1f"}
+
+#: Where a compound sentence may come apart.
+JOINT = re.compile(r"(?<=[.;:!?])\s+")
+
+#: A number as the rooms write them: 7, -3.5, 1,200, 1e-05.
+NUMBER = r"-?\d(?:[\d.,]*\d)?(?:e[+-]?\d+)?"
+
 
 def t(key: str, lang: str, /, **values: object) -> str:
     """Return the message ``key`` in ``lang`` with its placeholders filled.
@@ -32,6 +41,23 @@ def t(key: str, lang: str, /, **values: object) -> str:
     column = _column(lang)
     filled = _messages()[key][column].format(**values)
     return _spaced(filled) if column else filled
+
+
+def counted(key: str, n: int, lang: str, /, **values: object) -> str:
+    """Return the message ``key`` about ``n`` things, in the form for none or one where the catalogue has it.
+
+    Args:
+        key: As for :func:`t`; the forms are ``key_none`` and ``key_one``.
+        n: How many; fills the placeholder ``{n}``.
+        lang: ``"en"`` or ``"zh"``.
+        values: For the other placeholders.
+
+    Example:
+        >>> counted("demo.unseen", 1, "en").split()[-2:], counted("demo.unseen", 2, "en").split()[-2:]
+        (['1', 'nodule.'], ['2', 'nodules.'])
+    """
+    form = key + {0: "_none", 1: "_one"}.get(n, "")
+    return t(form if known(form) else key, lang, n=n, **values)
 
 
 def name(section: str, word: str, lang: str) -> str:
@@ -61,28 +87,24 @@ def sentence(text: str, lang: str) -> str:
     """Translate a sentence that another room wrote in English.
 
     Rooms write their reasons and notes in English into files that a person may open; the report translates those
-    that match a template under ``[sentences]``. The whole text is tried first, then each of its sentences; what
-    matches no template stays English, because a reason in another language is better than none.
+    that match a template under ``[sentences]``. The whole text is tried first, then the longest runs of its parts,
+    which end at a full stop, semicolon or colon; what matches no template stays English, because a reason in another
+    language is better than none.
 
     Args:
-        text: One or more English sentences.
+        text: One or more English sentences, or parts of them joined by ``"; "`` or ``": "``.
         lang: ``"en"`` or ``"zh"``.
 
     Example:
         >>> sentence("3 images carry no label.", "zh")
         '3 幅图像没有标签。'
+        >>> sentence("3 images carry no label; patient bootstrap, 2000", "zh")
+        '3 幅图像没有标签；患者自助法，2000 次'
     """
     if _column(lang) == 0 or not text:
         return text
     whole = _translate(text)
-    if whole is not None:
-        return whole
-    pieces = [p for p in re.split(r"(?<=[.;!?])\s+", text) if p]
-    if len(pieces) == 1:
-        return text
-    done = [_translate(p) or p for p in pieces]
-    # Chinese needs no space after its own full stop; English left as it was does.
-    return "".join(p if p[-1] in "\u3002\uff1b\uff01\uff1f" else p + " " for p in done).strip()
+    return _compound(text) if whole is None else whole
 
 
 def placeholders(message: str) -> frozenset[str]:
@@ -123,14 +145,24 @@ def _entries() -> list[tuple[str, str, list[str]]]:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    """Turn ``"{n} images …"`` into a pattern; a placeholder named ``n`` or ``n_…`` takes numbers only."""
+    """Turn ``"{n} images …"`` into a pattern; what a placeholder takes is told by its name (see ``text.toml``)."""
     parts = []
     for literal, field, _, _ in Formatter().parse(template):
         parts.append(re.escape(literal))
         if field:
-            number = field == "n" or field.startswith("n_")
-            parts.append(rf"(?P<{field}>-?\d[\d.,]*\d|\d)" if number else rf"(?P<{field}>.+?)")
+            parts.append(f"(?P<{field}>{_taken(field)})")
     return re.compile("".join(parts), re.DOTALL)
+
+
+def _taken(field: str) -> str:
+    """Return the pattern of what a placeholder takes."""
+    kind = field.partition("_")[0]
+    if kind == "n":
+        return NUMBER
+    if kind == "size":
+        return rf"{NUMBER}(?:\s?×\s?{NUMBER})*"
+    # A semicolon ends what one template covers; only a placeholder for further sentences reaches over it.
+    return ".+?" if kind == "why" else "(?:(?!; ).)+?"
 
 
 def _translate(text: str) -> str | None:
@@ -138,5 +170,38 @@ def _translate(text: str) -> str | None:
     for pattern, chinese in _sentences():
         found = pattern.fullmatch(text) or pattern.fullmatch(text + ".") or pattern.fullmatch(text.removesuffix("."))
         if found:
-            return chinese.format(**found.groupdict())
+            return chinese.format(**{field: _value(field, said) for field, said in found.groupdict().items()})
     return None
+
+
+def _value(field: str, said: str) -> str:
+    """Return what a placeholder took, as Chinese has it: further sentences translated, lists with their own comma."""
+    if field.partition("_")[0] == "why":
+        return sentence(said, "zh")
+    if field != "names":
+        return said
+    more = re.search(rf" and ({NUMBER}) more$", said)
+    listed = said[: more.start()] if more else said
+    return listed.replace(", ", t("report.comma", "zh")) + (t("report.more", "zh", n=more[1]) if more else "")
+
+
+def _compound(text: str) -> str:
+    """Translate the longest runs of a text's parts that templates know; the other parts stay English."""
+    pieces = [p for p in JOINT.split(text) if p]
+    done: list[str] = []
+    while pieces:
+        runs = ((n, _part(" ".join(pieces[:n]))) for n in range(len(pieces), 0, -1))
+        n, chinese = next(((n, found) for n, found in runs if found is not None), (1, None))
+        done.append(pieces[0] if chinese is None else chinese)
+        pieces = pieces[n:]
+    # Chinese needs no space after its own full stop; English left as it was does.
+    return "".join(p if p[-1] in CLOSING.values() else p + " " for p in done).strip()
+
+
+def _part(run: str) -> str | None:
+    """Return the Chinese of parts that a template knows, ending as they end, or None."""
+    mark = CLOSING.get(run[-1], "")
+    chinese = _translate(run) or (_translate(run[:-1]) if mark and run[:-1] else None)
+    if chinese is None or not mark:
+        return chinese
+    return chinese.rstrip("".join(CLOSING.values())) + mark

@@ -53,8 +53,8 @@ def test_paragraph_tells_hits_misses_and_false_marks():
     said, pairs = compared(truth, found, "en")
     assert pairs == [(0, 0)]
     assert said == (
-        "One more generated patient, whom the model has not seen, has 2 nodule(s); it found 1 of them and marked 1 "
-        "other place(s). "
+        "One more generated patient, whom the model has not seen, has 2 nodules. "
+        "The model found 1 of 2 and marked 1 other place. "
         "Nodule 1, 12.0 mm at 40 mm left, 10 mm front, 80 mm up: found at 41 mm left, 10 mm front, 80 mm up, "
         "1.0 mm away, 11.0 mm across. "
         "Nodule 2, 7.0 mm at 50 mm right, 20 mm back, 30 mm down: missed. "

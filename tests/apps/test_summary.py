@@ -12,7 +12,7 @@ from lucency import model as models
 from lucency import record
 from lucency.apps import summary
 from lucency.calibration import Calibration
-from lucency.case import Case, Cohort, Prediction, Skipped, Source, with_folds
+from lucency.case import UNKNOWN_PATIENTS, Case, Cohort, Prediction, Skipped, Source, with_folds
 from lucency.evaluate import Comparison, Evaluation, Part
 from lucency.image import Image
 from lucency.inspect import Inspection
@@ -105,8 +105,11 @@ def test_reading_previews_what_was_recognised(run):
 
 
 def test_unknown_patients_are_said_to_be_unknown(run, cohort):
-    record.write(run / "cohort.json", replace(cohort, patient_key=""))
-    assert "patients unknown; intervals optimistic" in summary.lines(run, "read", "en")
+    notes = (UNKNOWN_PATIENTS, "The moon was full.")
+    record.write(run / "cohort.json", replace(cohort, patient_key="", notes=notes))
+    said = summary.lines(run, "read", "en")
+    assert [line for line in said if "atients unknown" in line] == ["patients unknown; intervals optimistic"]
+    assert "- The moon was full." in said
 
 
 def test_inspection_tells_its_warnings_or_that_there_are_none(run):
@@ -147,6 +150,7 @@ def test_too_few_patients_for_an_interval_is_said(run):
 def test_every_closing_word_has_its_chinese(run, room):
     said = summary.lines(run, room, "zh")
     assert all(CHINESE.search(line) for line in said if "moon" not in line and "Because" not in line)
+    assert not any(re.search(r"[\u4e00-\u9fff] ?[:(]", line) for line in said)
 
 
 def test_machine_readable_result_grows_with_the_rooms(run):
@@ -163,7 +167,8 @@ def test_prediction_names_the_table_and_the_folder_of_the_masks(tmp_path):
     mask = Image(np.zeros((1, 1, 2, 2), np.uint8), np.eye(4), "labels", "label")
     masks = [Prediction("a", "m", mask=mask)]
     table = str(tmp_path / "predictions.csv")
-    assert table in summary.predicted(classes, tmp_path, "en")[0]
+    assert summary.predicted(classes, tmp_path, "en")[0] == f"Predicted 1 image. The results are in {table}"
+    assert summary.predicted(classes * 6, tmp_path, "en")[0].startswith("Predicted 6 images. ")
     assert "Masks" not in summary.predicted(classes, tmp_path, "en")[0]
     assert f"Masks are in {tmp_path}" in summary.predicted(masks, tmp_path, "en")[0]
 

@@ -83,6 +83,7 @@ def test_the_same_in_chinese():
     assert len(lines) == len(told())
     assert all(CHINESE.search(line) for line in lines)
     assert "0.6250" in lines[4]
+    assert not any(re.search(r"[\u4e00-\u9fff] ?[:(]", line) for line in lines)
 
 
 def test_no_escape_codes_reach_a_file():
@@ -104,6 +105,13 @@ def test_room_that_failed_is_not_told_as_done():
 def test_short_memory_is_told():
     story = [event("train", "memory", found="out of memory while training", action="smaller plan, once more")]
     assert told(story=story)[0] == "note: out of memory while training: smaller plan, once more"
+
+
+def test_what_a_room_was_at_is_no_result_of_it():
+    story = [event("evaluate", "baseline", name="decision tree"), event("evaluate", "end", 112.0, seconds=12.0)]
+    assert told(story=story) == ["evaluate: done in 12 s"]
+    found = event("plan", "found", network="unet", steps=200, members=1)
+    assert "U-Net" in told(story=[found, event("plan", "end", seconds=6.0)])[0]
 
 
 def test_remaining_time_is_in_proportion_to_the_work_left():

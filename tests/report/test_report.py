@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from lucency.case import Skipped
+from lucency.case import UNKNOWN_PATIENTS, Skipped
 from lucency.errors import UsageError
-from lucency.evaluate import Comparison, Curve, Evaluation, Part, Scored
+from lucency.evaluate import LEAKED, Comparison, Curve, Evaluation, Part, Scored
 from lucency.report import Facts, Picture, card, cases_to_show, write_report
 from lucency.report.page import render
 from lucency.report.stored import metrics_json
@@ -158,6 +158,21 @@ def test_headings_of_a_chinese_report_hold_no_english(facts):
     assert len(heads) > 40
     left = {w for head in heads for w in re.findall(r"[A-Za-z]{2,}\d*", head)} - LATIN - own
     assert left == {"plan", "json"} | ({"skipped", "csv"} if facts.skipped else set())
+
+
+def test_chinese_report_and_card_set_no_half_width_colon_or_bracket_after_chinese(facts):
+    # Numbers in tables keep theirs: 0.95 (0.92–0.98).
+    half_width = re.compile(r"[\u4e00-\u9fff\uff09] ?[:(;].{0,20}|[(][\u4e00-\u9fff].{0,20}")
+    assert half_width.findall(" ".join(outline(render(facts, "zh")).text)) == []
+    assert half_width.findall(card(facts, "zh")) == []
+
+
+def test_what_was_told_of_unknown_patients_and_leaks_is_told_once(segmentation):
+    told = (UNKNOWN_PATIENTS, LEAKED, "The moon was full.")
+    changed = replace(segmentation, evaluation=replace(segmentation.evaluation, notes=told))
+    lines = beware(changed, "en")
+    assert "The moon was full." in lines
+    assert not {UNKNOWN_PATIENTS, LEAKED} & set(lines)
 
 
 def test_metrics_json_holds_the_locked_part_and_nothing_else_on_top(classification, tmp_path):

@@ -22,7 +22,7 @@ def demo(tmp_path_factory):
 
 
 def test_layout_is_one_series_folder_and_one_mask_of_the_same_name_per_patient(demo):
-    assert sorted(p.name for p in demo.iterdir()) == ["README.txt", "images", "labels"]
+    assert sorted(p.name for p in demo.iterdir()) == ["README.txt", "images", "labels", "labels.json"]
     assert sorted(p.name for p in (demo / "images").iterdir()) == ["chest-01", "chest-02"]
     assert sorted(p.name for p in (demo / "labels").iterdir()) == ["chest-01.nii.gz", "chest-02.nii.gz"]
     assert "patients who never lived" in (demo / "README.txt").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from lucency.fit import Settings, fit
 from lucency.image import Image
 from lucency.phantom import Phantom, patient
 from lucency.read import load, read_inputs
-from lucency.text import t
+from lucency.text import counted, t
 from lucency.write.demo import write_demo
 from lucency.write.dicom_series import Identity, write_series
 
@@ -153,7 +153,10 @@ def compared(truth: list[Spot], found: list[Spot], lang: str) -> tuple[str, list
     """Return one paragraph on what was found against what is there, and the pairs behind it."""
     pairs = matched(truth, found)
     partner = dict(pairs)
-    said = [t("demo.unseen", lang, n_true=len(truth), n_hit=len(pairs), n_false=len(found) - len(pairs))]
+    said = [
+        counted("demo.unseen", len(truth), lang),
+        counted("demo.marked", len(found) - len(pairs), lang, n_hit=len(pairs), n_true=len(truth)),
+    ]
     for number, spot in enumerate(truth):
         words = {"number": number + 1, "true": f"{spot.diameter_mm:.1f}", "place": place(spot, lang)}
         if number in partner:

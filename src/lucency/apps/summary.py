@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lucency import record
-from lucency.case import Cohort, Prediction
+from lucency.case import UNKNOWN_PATIENTS, Cohort, Prediction
 from lucency.evaluate import Evaluation, Part
 from lucency.inspect import Inspection
 from lucency.model import weights_digest
 from lucency.plan import DECISIONS, Plan
-from lucency.report.numbers import digits, headline, interval, metric_name, number, part_name
+from lucency.report.numbers import bracketed, digits, headline, interval, metric_name, number, paired, part_name
 from lucency.report.verdict import baselines
-from lucency.text import known, name, sentence, t
+from lucency.text import counted, known, name, sentence, t
 
 #: The file that each room leaves (architecture, section 2).
 FILES = {
@@ -77,9 +77,9 @@ def facts(run: Path, room: str) -> dict[str, Any]:
 
 def predicted(found: Sequence[Prediction], out: Path, lang: str) -> list[str]:
     """Return the closing words of a prediction."""
-    key = "cli.predicted_masks" if any(p.mask is not None for p in found) else "cli.predicted"
-    said = t(key, lang, n=len(found), table=short(out / "predictions.csv"), folder=short(out))
-    return [said, t("report.banner", lang)]
+    place = "cli.in_masks" if any(p.mask is not None for p in found) else "cli.in_table"
+    where = t(place, lang, table=short(out / "predictions.csv"), folder=short(out))
+    return [counted("cli.predicted", len(found), lang, where=where), t("report.banner", lang)]
 
 
 def _read(cohort: Cohort, lang: str) -> list[str]:
@@ -91,7 +91,7 @@ def _read(cohort: Cohort, lang: str) -> list[str]:
     labelled = [c for c in cohort.cases if c.target is not None]
     if cohort.classes:
         counts = {k: sum(c.target == k for c in labelled) for k in cohort.classes}
-        said.append(t("cli.classes", lang, list=_list([f"{k} ({n})" for k, n in counts.items()], lang)))
+        said.append(t("cli.classes", lang, list=_list([bracketed(k, str(n), lang) for k, n in counts.items()], lang)))
     elif cohort.labels:
         named = [f"{v} = {n}" for v, n in sorted(cohort.labels.items())]
         said.append(t("cli.labels", lang, list=_list(named, lang)))
@@ -99,14 +99,14 @@ def _read(cohort: Cohort, lang: str) -> list[str]:
         said.append(t("cli.patients", lang, key=sentence(cohort.patient_key, lang)))
     else:
         said.append(t("report.first_line", lang))
-    said += [f"- {sentence(note, lang)}" for note in cohort.notes]
+    said += [f"- {sentence(note, lang)}" for note in cohort.notes if note != UNKNOWN_PATIENTS]
     if cohort.skipped:
         said.append(t("cli.skipped", lang, n=len(cohort.skipped), first=cohort.skipped[0].path))
     return said
 
 
 def _plan(plan: Plan, lang: str) -> list[str]:
-    said = [f"- {_decision(key, lang)}: {sentence(plan.reasons[key], lang)}" for key in DECISIONS]
+    said = ["- " + paired(_decision(key, lang), sentence(plan.reasons[key], lang), lang) for key in DECISIONS]
     seconds = sum(plan.forecast.seconds.values())
     said.append(t("cli.forecast", lang, minutes=f"{seconds / 60:.1f}", memory=f"{plan.forecast.memory_mib:.0f}"))
     return said

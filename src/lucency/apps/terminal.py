@@ -12,6 +12,9 @@ from lucency.text import name, sentence, t
 #: Events after which a room has nothing more to do.
 LAST = ("end", "kept")
 
+#: Events whose remark tells what a room found, and those that tell what it is at.
+LASTING, PASSING = ("found", "kept"), ("epoch", "resumed", "baseline")
+
 
 @dataclass
 class Room:
@@ -24,6 +27,7 @@ class Room:
         total: All work, or 0 while unknown.
         deadline: Seconds since the epoch when the room itself expects to be done, or None.
         note: Latest remark.
+        lasting: The remark still holds when the room has ended.
         ended: Seconds the room took, or None while it runs.
     """
 
@@ -33,6 +37,7 @@ class Room:
     total: float = 0.0
     deadline: float | None = None
     note: str = ""
+    lasting: bool = False
     ended: float | None = None
 
     def count(self, done: float, total: float, now: float) -> None:
@@ -75,7 +80,10 @@ class Rooms:
         if event.get("seconds_left") is not None:
             room.deadline = now + float(event["seconds_left"])
         room.note = self._note(event) or room.note
+        room.lasting = kind in LASTING or (room.lasting and kind not in PASSING)
         if kind in LAST and room.ended is None:
+            # What the room was at is no result of it.
+            room.note = room.note if room.lasting else ""
             room.ended = float(event.get("seconds", now - room.begun))
         return room
 
@@ -83,7 +91,7 @@ class Rooms:
         """Return sentences that are worth a line of their own: warnings, and what was done about short memory."""
         if event["kind"] == "memory":
             found, action = (sentence(str(event.get(k, "")), self.lang) for k in ("found", "action"))
-            return [t("cli.aside", self.lang, text=f"{found}: {action}")]
+            return [t("cli.aside", self.lang, text=t("report.pair", self.lang, head=found, text=action))]
         return [t("cli.aside", self.lang, text=sentence(str(w), self.lang)) for w in event.get("warnings") or ()]
 
     def _note(self, event: dict[str, Any]) -> str:
@@ -185,7 +193,7 @@ class Lines(Display):
         if event["kind"] in ("epoch", "resumed"):
             left = room.remaining(float(event["time"])) if event["kind"] == "epoch" else None
             tail = t("cli.tail", self.lang, left=spoken(left, self.lang)) if left is not None else ""
-            self._say(f"{name('room', title, self.lang)}: {room.note}{tail}")
+            self._say(t("report.pair", self.lang, head=name("room", title, self.lang), text=f"{room.note}{tail}"))
             # The last epoch is no news when the room ends.
             room.note = ""
         elif room.ended is not None and (before is not room or event["kind"] in LAST):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from lucency.case import Case, Cohort, Skipped, Source, pseudonym, with_folds
+from lucency.case import UNKNOWN_PATIENTS, Case, Cohort, Skipped, Source, pseudonym, with_folds
 from lucency.errors import DataError, LeakageError
 from lucency.read import files, masks, targets
 from lucency.read.formats import complete_all, key
@@ -111,7 +111,7 @@ def cohort_of(gathered: Gathering, chosen: Candidate, tree: Tree, options: ReadO
         items, classes, more = _with_classes(items, draft)
         notes += more
     if not patient_key:
-        notes.insert(0, "Patients unknown: every image counts as its own patient, and intervals are optimistic.")
+        notes.insert(0, UNKNOWN_PATIENTS)
     cases = tuple(_case(i, options.salt) for i in items)
     cohort = Cohort(
         cases,

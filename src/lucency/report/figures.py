@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 
 from lucency.evaluate import Curve, Part
-from lucency.report.numbers import estimate, headline, metric_name, number
+from lucency.report.numbers import bracketed, estimate, headline, metric_name, number
 from lucency.statistics import Metric
 from lucency.text import name, t
 
@@ -141,7 +141,10 @@ def comparison(part: Part, wanted: str, lang: str) -> str:
     rows = [(t("report.model", lang), model)]
     rows += [(name("baseline", b, lang), c.metrics[key]) for b, c in part.baselines.items() if key in c.metrics]
     alt = t(
-        "alt.comparison", lang, metric=metric_name(key, lang), rows="; ".join(f"{n} {number(m.value)}" for n, m in rows)
+        "alt.comparison",
+        lang,
+        metric=metric_name(key, lang),
+        rows=t("report.semicolon", lang).join(f"{n} {number(m.value)}" for n, m in rows),
     )
     return _forest(rows, key, "comparison", alt, lang)
 
@@ -153,12 +156,15 @@ def subgroups(part: Part, wanted: str, lang: str) -> str:
     if found is None or not part.subgroups:
         return ""
     key, whole = found
-    rows = [(f"{t('report.all', lang)}  (n = {part.n_patients})", whole)]
+    rows = [(bracketed(t("report.all", lang), f"n = {part.n_patients}", lang), whole)]
     for group, metrics in part.subgroups.items():
         if key in metrics:
-            rows.append((f"{subgroup_name(group, lang)}  (n = {metrics[key].n})", metrics[key]))
+            rows.append((bracketed(subgroup_name(group, lang), f"n = {metrics[key].n}", lang), metrics[key]))
     alt = t(
-        "alt.subgroups", lang, metric=metric_name(key, lang), rows="; ".join(f"{n} {number(m.value)}" for n, m in rows)
+        "alt.subgroups",
+        lang,
+        metric=metric_name(key, lang),
+        rows=t("report.semicolon", lang).join(f"{n} {number(m.value)}" for n, m in rows),
     )
     return _forest(rows, key, "subgroups", alt, lang)
 
@@ -302,12 +308,12 @@ def distribution(groups: Mapping[str, Sequence[float]], axis: str, lang: str) ->
         dots = values if values.size <= MOST_DOTS else values[:25]
         marker = MARKERS[at % len(MARKERS)]
         axes.plot(dots, at + _spread(len(dots)), marker, color=colour, ms=3.6, mew=0, alpha=0.75, clip_on=False)
-    axes.set_yticks(range(len(clean)), [_label(f"{g}  (n = {v.size})") for g, v in clean.items()])
+    axes.set_yticks(range(len(clean)), [_label(bracketed(g, f"n = {v.size}", lang)) for g, v in clean.items()])
     axes.set_ylim(len(clean) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(axis)
-    rows = "; ".join(f"{g}: {number(float(np.median(v)))}" for g, v in clean.items())
+    rows = t("report.semicolon", lang).join(f"{g} {number(float(np.median(v)))}" for g, v in clean.items())
     return sheet.svg("distribution", t("alt.distribution", lang, what=axis, rows=rows))
 
 

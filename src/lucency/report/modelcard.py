@@ -3,7 +3,18 @@
 from collections import Counter
 
 from lucency.report.facts import Facts
-from lucency.report.numbers import DASH, digits, estimate, headline, metric_name, number, p_value, part_name
+from lucency.report.numbers import (
+    DASH,
+    bracketed,
+    digits,
+    estimate,
+    headline,
+    metric_name,
+    number,
+    p_value,
+    paired,
+    part_name,
+)
 from lucency.report.tables import plan_value
 from lucency.report.verdict import beware, limits, verdict
 from lucency.text import name, sentence, t
@@ -35,8 +46,8 @@ def card(facts: Facts, lang: str = "en") -> str:
     lines += [f"## {t('section.model', lang)}", "", *_model(facts, lang), ""]
     lines += [f"## {t('section.limits', lang)}", "", *(f"- {line}" for line in limits(facts, lang)), ""]
     lines += [f"## {t('card.verify', lang)}", "", t("card.how", lang), ""]
-    lines += [f"- {t('card.digest', lang)}: `{facts.model_digest}`"] if facts.model_digest else []
-    lines += [f"- {t('count.digest', lang)}: `{facts.cohort.digest}`", f"- Lucency {facts.version}"]
+    lines += ["- " + paired(t("card.digest", lang), f"`{facts.model_digest}`", lang)] if facts.model_digest else []
+    lines += ["- " + paired(t("count.digest", lang), f"`{facts.cohort.digest}`", lang), f"- Lucency {facts.version}"]
     text = "\n".join(lines)
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
@@ -57,21 +68,23 @@ def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
 
 def _data(facts: Facts, lang: str) -> list[str]:
     cohort = facts.cohort
-    key = sentence(cohort.patient_key, lang)
-    lines = [
-        f"- {t('count.cases', lang)}: {len(cohort.cases)}",
-        f"- {t('count.patients', lang)}: {len({c.patient for c in cohort.cases})}",
-        f"- {t('count.patient_key', lang)}: {_cell(key) or t('report.unknown_patients', lang)}",
-        f"- {t('count.layout', lang)}: {name('layout', cohort.layout, lang) or DASH}",
-        f"- {t('count.trainable', lang)}: {len(cohort.trainable)}",
-        f"- {t('count.locked', lang)}: {len(cohort.locked)}",
-        f"- {t('count.left_out', lang)}: {len(cohort.left_out)}",
-        f"- {t('count.skipped', lang)}: {len(facts.skipped)}",
-        f"- {t('count.looks', lang)}: {facts.evaluation.looks}",
+    patient_key = sentence(cohort.patient_key, lang)
+    counted = [
+        ("count.cases", len(cohort.cases)),
+        ("count.patients", len({c.patient for c in cohort.cases})),
+        ("count.patient_key", _cell(patient_key) or t("report.unknown_patients", lang)),
+        ("count.layout", name("layout", cohort.layout, lang) or DASH),
+        ("count.trainable", len(cohort.trainable)),
+        ("count.locked", len(cohort.locked)),
+        ("count.left_out", len(cohort.left_out)),
+        ("count.skipped", len(facts.skipped)),
+        ("count.looks", facts.evaluation.looks),
     ]
     by_class = Counter(c.target for c in cohort.cases if isinstance(c.target, str))
-    lines += [f"- {t('table.class', lang)} {_cell(c)}: {by_class[c]}" for c in cohort.classes]
-    return lines
+    lines = [f"- {paired(t(key, lang), str(value), lang)}" for key, value in counted]
+    return lines + [
+        "- " + paired(f"{t('table.class', lang)} {_cell(c)}", str(by_class[c]), lang) for c in cohort.classes
+    ]
 
 
 def _metrics(facts: Facts, lang: str) -> list[str]:
@@ -81,7 +94,7 @@ def _metrics(facts: Facts, lang: str) -> list[str]:
         [_cell(metric_name(k, lang)), *(estimate(k, p.metrics[k], lang) if k in p.metrics else DASH for p in parts)]
         for k in keys
     ]
-    heads = [t("table.metric", lang), *(f"{part_name(p.name, lang)} (n = {p.n_patients})" for p in parts)]
+    heads = [t("table.metric", lang), *(bracketed(part_name(p.name, lang), f"n = {p.n_patients}", lang) for p in parts)]
     return _table(heads, rows)
 
 
@@ -108,4 +121,7 @@ def _baselines(facts: Facts, lang: str) -> list[str]:
 def _model(facts: Facts, lang: str) -> list[str]:
     plan = facts.plan
     shown = ("network", "network_options", "dims", "modalities", "grid", "patch", "normalisation", "folds", "precision")
-    return [f"- {name('decision', k, lang)}: {_cell(plan_value(getattr(plan, k), lang, k))}" for k in (*shown, "seed")]
+    return [
+        "- " + paired(name("decision", k, lang), _cell(plan_value(getattr(plan, k), lang, k)), lang)
+        for k in (*shown, "seed")
+    ]

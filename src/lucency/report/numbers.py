@@ -56,6 +56,16 @@ def estimate(key: str, metric: Metric, lang: str, *, sign: bool = False) -> str:
     return f"{value} ({span})" if span else value
 
 
+def bracketed(text: str, inside: str, lang: str) -> str:
+    """Return ``"text (inside)"`` with the brackets of the language; the text alone where nothing stands inside."""
+    return t("report.bracketed", lang, text=text, inside=inside) if inside else text
+
+
+def paired(head: str, text: str, lang: str) -> str:
+    """Return ``"head: text"`` with the colon of the language."""
+    return t("report.pair", lang, head=head, text=text)
+
+
 def p_value(p: float | None) -> str:
     """Return a p value as journals print it."""
     if p is None or not math.isfinite(p):

@@ -14,7 +14,7 @@ from lucency.evaluate import Part, Scored
 from lucency.report import figures, tables, verdict
 from lucency.report.facts import Facts, cases_to_show
 from lucency.report.modelcard import card
-from lucency.report.numbers import DASH, headline, metric_name, number, part_name, split
+from lucency.report.numbers import DASH, headline, metric_name, number, paired, part_name, split
 from lucency.report.pictures import draw, largest_side
 from lucency.report.stored import metrics_json
 from lucency.report.tables import Table
@@ -202,7 +202,7 @@ def _results(pages: Pages, facts: Facts, lang: str) -> None:
     registered = {k: b.description for k, b in IMAGE_BASELINES.items()}
     registered |= {k: b.description for k, b in MASK_BASELINES.items()}
     described = [b for b in part.baselines if b in registered]
-    pages.bullets(tuple(f"{name('baseline', b, lang)}: {sentence(registered[b], lang)}" for b in described))
+    pages.bullets(tuple(paired(name("baseline", b, lang), sentence(registered[b], lang), lang) for b in described))
 
 
 def _cases(pages: Pages, facts: Facts, lang: str) -> None:

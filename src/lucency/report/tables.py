@@ -12,6 +12,7 @@ from lucency.report.facts import Facts
 from lucency.report.figures import subgroup_name
 from lucency.report.numbers import (
     DASH,
+    bracketed,
     digits,
     duration,
     estimate,
@@ -73,7 +74,7 @@ def metrics(facts: Facts, lang: str) -> Table:
         "n",
         t("table.method", lang),
     ]
-    heads += [f"{part_name(p.name, lang)} (n = {p.n_patients})" for p in others]
+    heads += [bracketed(part_name(p.name, lang), f"n = {p.n_patients}", lang) for p in others]
     caption = t("table.metrics_caption", lang, n=part.n_patients, cases=part.n_cases)
     return Table(caption, tuple(heads), tuple(rows), frozenset({1, 2, 3, *range(5, 5 + len(others))}))
 
@@ -155,7 +156,7 @@ def counts(facts: Facts, lang: str) -> Table:
         ("layout", name("layout", cohort.layout, lang) or DASH),
         ("target", cohort.target_name or DASH),
         ("trainable", str(len(cohort.trainable))),
-        ("locked", f"{len(cohort.locked)} ({percent(len(cohort.locked), len(cohort.cases))})"),
+        ("locked", bracketed(str(len(cohort.locked)), percent(len(cohort.locked), len(cohort.cases)), lang)),
         ("looks", str(facts.evaluation.looks)),
         ("unlabelled", str(sum(c.target is None for c in cohort.cases))),
         ("left_out", str(len(cohort.left_out))),
@@ -184,8 +185,8 @@ def splits(facts: Facts, lang: str) -> Table:
     columns = list(cohort.classes)
     parts: list[tuple[str, tuple[Case, ...]]] = [(part_name("locked", lang), cohort.locked_cases)]
     for fold in sorted(set(cohort.folds.values())):
-        trained = f" ({t('report.held_out', lang)})" if fold in facts.plan.folds else ""
-        parts.append((t("report.fold", lang, number=fold) + trained, cohort.fold(fold)))
+        trained = t("report.held_out", lang) if fold in facts.plan.folds else ""
+        parts.append((bracketed(t("report.fold", lang, number=fold), trained, lang), cohort.fold(fold)))
     rows = []
     for label, cases in parts:
         by_class = Counter(c.target for c in cases if isinstance(c.target, str))

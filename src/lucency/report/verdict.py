@@ -2,9 +2,10 @@
 
 from collections import Counter
 
-from lucency.evaluate import Comparison, Part
+from lucency.case import UNKNOWN_PATIENTS
+from lucency.evaluate import LEAKED, Comparison, Part
 from lucency.report.facts import Facts
-from lucency.report.numbers import digits, estimate, headline, interval, metric_name, number, p_value, part_name
+from lucency.report.numbers import bracketed, digits, headline, interval, metric_name, number, p_value, part_name
 from lucency.statistics import Metric
 from lucency.text import name, sentence, t
 
@@ -58,14 +59,16 @@ def _beside(part: Part, key: str, lang: str) -> list[str]:
     rest = [k for k in BESIDE if k in part.metrics and k != key][:3]
     if not rest:
         return []
-    quoted = t("report.comma", lang).join(f"{metric_name(k, lang)} {estimate(k, part.metrics[k], lang)}" for k in rest)
+    quoted = t("report.comma", lang).join(
+        f"{metric_name(k, lang)} {_bracketed(k, part.metrics[k], lang)}" for k in rest
+    )
     return [t("verdict.beside", lang, list=quoted)]
 
 
 def _out_of_fold(locked: Metric, part: Part, key: str, lang: str) -> str:
     """Compare with the out-of-fold number: a locked part far below it, or above it, is told."""
     other = part.metrics[key]
-    words = {"value": estimate(key, other, lang), "n": part.n_patients, "part": part_name(part.name, lang)}
+    words = {"value": _bracketed(key, other, lang), "n": part.n_patients, "part": part_name(part.name, lang)}
     if locked.lower is None or locked.upper is None:
         return t("verdict.oof", lang, **words)
     inside = locked.lower <= other.value <= locked.upper
@@ -102,7 +105,7 @@ def baselines(part: Part, key: str, lang: str) -> str:
         "baseline": name("baseline", baseline, lang),
         "metric": metric_name(key, lang),
         "value": number(against.metrics[key].value, digits(key)),
-        "difference": _bracketed(key, against.difference, p, lang, sign=True),
+        "difference": _bracketed(key, against.difference, lang, p, sign=True),
         "n": len(part.baselines),
     }
     if worst == "no different" and _higher(against.metrics[key], part.metrics[key]):
@@ -116,15 +119,15 @@ def _higher(theirs: Metric, ours: Metric) -> bool:
     return abs(theirs.best - theirs.value) < abs(ours.best - ours.value)
 
 
-def _bracketed(key: str, metric: Metric, remark: str, lang: str, *, sign: bool = False) -> str:
-    """Return ``"+0.020 (−0.010 to +0.050; REMARK)"``."""
+def _bracketed(key: str, metric: Metric, lang: str, remark: str = "", *, sign: bool = False) -> str:
+    """Return ``"+0.020 (−0.010 to +0.050; REMARK)"``; for sentences, where tables have :func:`estimate`."""
     span = interval(metric, lang, digits(key), sign=sign)
     inside = t("report.semicolon", lang).join(w for w in (span, remark) if w)
-    return f"{number(metric.value, digits(key), sign=sign)} ({inside})"
+    return bracketed(number(metric.value, digits(key), sign=sign), inside, lang)
 
 
 def _slope(slope: Metric, lang: str) -> str:
-    return _bracketed("calibration_slope", slope, t("verdict.ideal", lang), lang)
+    return _bracketed("calibration_slope", slope, lang, t("verdict.ideal", lang))
 
 
 def _p(p: float) -> str:
@@ -141,13 +144,13 @@ def calibration(part: Part, lang: str) -> str:
     if part.n_cases < ECE_CASES and brier is not None:
         slope = part.metrics.get("calibration_slope")
         extra = t("verdict.slope", lang, value=_slope(slope, lang)) if slope else ""
-        return t("verdict.brier", lang, value=estimate("brier", brier, lang), slope=extra, n=part.n_cases)
+        return t("verdict.brier", lang, value=_bracketed("brier", brier, lang), slope=extra, n=part.n_cases)
     if ece is None:
         return ""
     level = "good" if ece.value <= GOOD_ECE else "fair" if ece.value <= FAIR_ECE else "poor"
     raw = part.metrics.get("ece_before")
     before = t("verdict.ece_before", lang, value=number(raw.value)) if raw else ""
-    return t(f"verdict.ece_{level}", lang, value=estimate("ece", ece, lang), before=before)
+    return t(f"verdict.ece_{level}", lang, value=_bracketed("ece", ece, lang), before=before)
 
 
 def beware(facts: Facts, lang: str, *, notes: bool = True) -> tuple[str, ...]:
@@ -173,14 +176,16 @@ def beware(facts: Facts, lang: str, *, notes: bool = True) -> tuple[str, ...]:
         lines.append(t("beware.few", lang, n=part.n_patients))
     lines += _rare(part, lang)
     if notes:
-        lines += [sentence(note, lang) for note in facts.evaluation.notes]
+        # Said above in the report's own words, and at greater length.
+        told = {LEAKED, UNKNOWN_PATIENTS}
+        lines += [sentence(note, lang) for note in facts.evaluation.notes if note not in told]
     return tuple(dict.fromkeys(lines))
 
 
 def _rare(part: Part, lang: str) -> list[str]:
     """Name the classes with too few cases in the locked part."""
     truths = Counter(c.truth for c in part.cases if c.truth)
-    rare = [f"{label} ({n})" for label, n in sorted(truths.items()) if n < FEW_IN_CLASS]
+    rare = [bracketed(label, str(n), lang) for label, n in sorted(truths.items()) if n < FEW_IN_CLASS]
     return [t("beware.rare", lang, list=t("report.comma", lang).join(rare))] if rare else []
 
 

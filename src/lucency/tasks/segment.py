@@ -86,7 +86,7 @@ class Segment:
             dense=True,
             options={"supervised": SUPERVISED, "priors": _priors(profile)},
             reasons={
-                "task": f"masks with {labels} label(s) beside the images",
+                "task": f"masks with {labels} label{'' if labels == 1 else 's'} beside the images",
                 "network": "U-Net: the encoder–decoder that ten years of segmentation challenges left standing",
             },
         )
