@@ -11,6 +11,8 @@ from lucency.text import name, sentence, t
 
 #: Below this many patients in the locked part an interval is so wide that the report says so.
 FEW_PATIENTS = 50
+#: Below this many patients no interval is given, and no test has the power to call two models alike.
+FEW_FOR_A_TEST = 20
 #: A class with fewer cases than this in the locked part is named.
 FEW_IN_CLASS = 10
 #: ECE up to which probabilities may be read as frequencies (the project's own acceptance level), and twice that.
@@ -110,6 +112,8 @@ def baselines(part: Part, key: str, lang: str) -> str:
     }
     if worst == "no different" and _higher(against.metrics[key], part.metrics[key]):
         return t("verdict.simple_higher", lang, **words)
+    if worst == "no different" and part.n_patients < FEW_FOR_A_TEST:
+        return t("verdict.untested", lang, n_patients=part.n_patients, **words)
     one = "_one" if worst == "better" and len(part.baselines) == 1 else ""
     return t(f"verdict.{worst.replace(' ', '_')}{one}", lang, **words)
 
