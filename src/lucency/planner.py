@@ -259,9 +259,12 @@ def _shape(
         cost = _train_flops(frame, options, dims) / machine.gflops / 1e9
         if cost * profile.n_cases * epochs <= train_s or side == sides[-1]:
             break
+    fit = "fit" if cost * profile.n_cases * epochs <= train_s else "do not fit"
     reasons["grid"] = (
         f"images scaled into {'×'.join(str(frame[a]) for a in axes)}: median {'×'.join(str(size[a]) for a in axes)}, "
-        f"{epochs} passes over {profile.n_cases} of that size fit into {train_s:.0f} s at {machine.gflops:.0f} GFLOP/s"
+        f"{epochs} passes over {profile.n_cases} of that size {fit} into {train_s:.0f} s at "
+        f"{machine.gflops:.0f} GFLOP/s"
+        + ("" if fit == "fit" else "; no smaller size is tried, small structures would be gone")
     )
     voxels = math.prod(frame)
     if needs.dense:
