@@ -225,7 +225,7 @@ EVALUATION_MIB = 120.0
 
 def _baseline_seconds(profile: Profile, *, dense: bool) -> float:
     """Return what the simple baselines take, from their measured cost per case (benchmarks/baselines.py)."""
-    return 5 + (0.25 if dense else 0.004) * min(profile.n_cases, 60 if dense else 10_000)
+    return 3 + (0.1 if dense else 0.004) * min(profile.n_cases, 60 if dense else 10_000)
 
 
 def _patches(draft: Plan, profile: Profile) -> int:
