@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -478,8 +478,3 @@ def label_source(case: Case) -> Source:
     if not isinstance(case.target, Source):
         raise DataError("The target is not a mask", where=case.id, remedy="choose another --task or --target")
     return case.target
-
-
-def facts_of(entries: Mapping[str, Entry]) -> tuple[int, int]:
-    """Return how many cases and voxels a store holds."""
-    return len(entries), sum(int(np.prod(e.shape)) for e in entries.values())
