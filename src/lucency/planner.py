@@ -225,7 +225,7 @@ EVALUATION_MIB = 120.0
 
 
 def _baseline_seconds(profile: Profile, *, dense: bool) -> float:
-    """Return what the simple baselines take, with room to spare over what two fits took; ``benchmarks/baselines.py`` measures it."""
+    """Return what the simple baselines take, with room to spare; ``benchmarks/baselines.py`` measures it."""
     return 3 + (0.1 if dense else 0.004) * min(profile.n_cases, 60 if dense else 10_000)
 
 
