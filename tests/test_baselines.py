@@ -57,14 +57,14 @@ def test_features_of_a_ramp_are_what_arithmetic_says():
     assert directions[:, 1:] == pytest.approx(0)
 
 
-def test_features_of_a_small_image_take_under_three_milliseconds():
+def test_features_of_a_small_image_take_milliseconds():
     image = np.random.default_rng(2).normal(size=(1, 1, 64, 64)).astype(np.float32)
     times = []
     for _ in range(20):
         before = time.perf_counter()
         baselines.features(image)
         times.append(time.perf_counter() - before)
-    assert min(times) < 3e-3
+    assert min(times) < 50e-3  # about 1 ms alone; the bound only catches a loop over pixels
 
 
 @pytest.mark.parametrize("name", baselines.IMAGE_BASELINES)

@@ -1,3 +1,4 @@
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -129,21 +130,29 @@ def test_a_dicom_set_is_drawn_alike_whatever_the_salt_of_the_run():
     assert under(b"salt") == under(b"pepper")
 
 
-def test_draw_of_many_cases_takes_time_in_proportion():
-    import time
-
-    def seconds(n):
+def test_work_of_the_draw_grows_in_proportion_to_the_cases():
+    def lines(n):
+        """Lines of Python run, which no other work on the machine changes."""
         parts = ("train", "val", "test")
         cases = tuple(case(f"{i:05d}", target="ab"[i % 2], part=parts[i % 3]) for i in range(n))
         cohort = Cohort(cases, {}, frozenset())
-        begin = time.process_time()
-        with_folds(cohort)
-        return time.process_time() - begin
+        count = 0
 
-    seconds(500)
-    small = min(seconds(2000) for _ in range(3))
-    # Eight times the cases: a quadratic draw takes 64 times as long.
-    assert seconds(16_000) < 25 * small
+        def step(frame, event, _):
+            nonlocal count
+            count += event == "line"
+            return step
+
+        before = sys.gettrace()
+        sys.settrace(step)
+        try:
+            with_folds(cohort)
+        finally:
+            sys.settrace(before)
+        return count
+
+    # Four times the cases: a quadratic draw takes 16 times the work.
+    assert lines(2000) < 6 * lines(500)
 
 
 def test_a_leak_that_was_allowed_stays_as_supplied():

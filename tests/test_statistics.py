@@ -271,7 +271,7 @@ def test_ten_metrics_of_700_cases_take_about_a_second():
         statistics.bootstrap_metric(statistics.auc_of(truth, score), ids(700), rng, truth=truth)
         statistics.bootstrap_metric(statistics.mean_of(truth), ids(700), rng, truth=truth)
     # About 1 s on a slow core; the bound only catches a fall back to one resample at a time (30 s).
-    assert time.process_time() - before < 8
+    assert time.process_time() - before < 20
 
 
 def test_by_cases_serves_a_statistic_from_elsewhere():

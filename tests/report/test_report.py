@@ -406,7 +406,7 @@ def test_many_classes_and_cases_stay_small_and_quick(classification):
     )
     began = time.process_time()
     page = render(big, "zh")
-    assert time.process_time() - began < 10  # about 1.5 s alone; other work shares the machine
+    assert time.process_time() - began < 30  # about 1.5 s alone; other work shares the machine
     assert len(page.encode()) < 5_000_000
 
 
