@@ -20,7 +20,19 @@ BARS = [
     ["events"],
     ["case"],
     ["read"],
-    ["filters", "text", "phantom", "mirror", "metrics", "calibration", "statistics", "losses", "networks", "augment"],
+    [
+        "filters",
+        "burned_in",
+        "text",
+        "phantom",
+        "mirror",
+        "metrics",
+        "calibration",
+        "statistics",
+        "losses",
+        "networks",
+        "augment",
+    ],
     ["inspect", "profile", "write", "deidentify"],
     ["plan"],
     ["planner"],
@@ -43,13 +55,15 @@ NEIGHBOURS = {("events", "record")}
 FACES = {"__init__", "__main__"}
 
 APPS = {"apps"}
+READ = {"read"}
 DOORS = {"read", "write", "deidentify", "apps/pacs"}
 LEARNERS = {"losses", "networks", "augment", *(r for r, n in PLACE.items() if n >= PLACE["prepare"])}
 #: Third-party package to the rooms that may import it.
 ONLY = {
     **dict.fromkeys(("pydicom", "highdicom", "nibabel", "PIL", "tifffile"), DOORS),
     **dict.fromkeys(("torch", "monai", "lightning_fabric", "safetensors"), LEARNERS),
-    **dict.fromkeys(("fastapi", "typer", "rich"), APPS),
+    **dict.fromkeys(("fastapi", "typer", "rich", "pynetdicom", "dicomweb_client", "requests"), APPS),
+    **dict.fromkeys(("gdcm", "pylibjpeg", "openjpeg", "jpeg_ls"), READ),
     "sklearn": {"baselines"},
 }
 TASKS = {"classify", "regress", "segment", "detect", "prognose", "retrieve", "generate", "translate"}
