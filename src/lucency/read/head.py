@@ -1,0 +1,432 @@
+"""What a DICOM header says, without the pixels, as plain JSON types: the one form in which other modules see it."""
+
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lucency.read import csa, suv
+
+#: Keyed by DICOM keyword. Values are str, int, float, lists and dicts of these. See :func:`head_of`.
+Head = dict[str, Any]
+
+#: Raised when what :func:`head_of` gives changes; a stored head of another version is read anew.
+HEAD_VERSION = 1
+
+#: Words, taken as they are.
+WORDS = (
+    "BodyPartExamined",
+    "BurnedInAnnotation",
+    "ContentLabel",
+    "ConversionType",
+    "ConvolutionKernel",
+    "DecayCorrection",
+    "DiffusionDirectionality",
+    "ImageLaterality",
+    "ImageType",
+    "Laterality",
+    "LossyImageCompression",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "Modality",
+    "ModalityLUTType",
+    "PatientAge",
+    "PatientSex",
+    "PhotometricInterpretation",
+    "PixelPresentation",
+    "PresentationLUTShape",
+    "RescaleType",
+    "SegmentationFractionalType",
+    "SegmentationType",
+    "SegmentsOverlap",
+    "Units",
+    "ViewPosition",
+    "VOILUTFunction",
+    "VolumetricProperties",
+)
+
+#: Numbers, single or in a list.
+NUMBERS = (
+    "AcquisitionNumber",
+    "BitsAllocated",
+    "BitsStored",
+    "CineRate",
+    "Columns",
+    "DiffusionBValue",
+    "DiffusionGradientOrientation",
+    "EchoNumbers",
+    "EchoTime",
+    "FlipAngle",
+    "FrameTime",
+    "FrameTimeVector",
+    "GantryDetectorTilt",
+    "HighBit",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "ImagerPixelSpacing",
+    "InstanceNumber",
+    "InversionTime",
+    "MaximumFractionalValue",
+    "NominalPercentageOfCardiacPhase",
+    "NominalScannedPixelSpacing",
+    "NumberOfFrames",
+    "NumberOfTemporalPositions",
+    "PixelPaddingValue",
+    "PixelRepresentation",
+    "PixelSpacing",
+    "PlanarConfiguration",
+    "RecommendedDisplayFrameRate",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "Rows",
+    "SamplesPerPixel",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
+    "TriggerTime",
+    "WindowCenter",
+    "WindowWidth",
+)
+
+#: Times of day, given in seconds since midnight; no date is kept of an image.
+TIMES = ("AcquisitionTime", "ContentTime", "AcquisitionDateTime")
+
+#: Identifiers; whoever stores a head replaces the values under these keys (a word or a list of words) by pseudonyms.
+IDENTIFYING = (
+    "ConcatenationUID",
+    "FrameOfReferenceUID",
+    "PatientID",
+    "ReferencedInstanceUIDs",
+    "ReferencedSeriesUIDs",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+)
+
+#: Identifiers read as they are; the two lists above are collected from sequences.
+UIDS = tuple(k for k in IDENTIFYING if not k.startswith("Referenced") and k != "PatientID")
+
+#: Functional group macro to what is taken from it (PS3.3, C.7.6.16.2 and the macros of each modality).
+MACROS = {
+    "CardiacSynchronizationSequence": ("NominalPercentageOfCardiacPhase", "NominalCardiacTriggerDelayTime"),
+    "FrameContentSequence": (
+        "StackID",
+        "InStackPositionNumber",
+        "TemporalPositionIndex",
+        "DimensionIndexValues",
+        "FrameAcquisitionNumber",
+    ),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
+    "MRDiffusionSequence": ("DiffusionBValue", "DiffusionDirectionality"),
+    "MREchoSequence": ("EffectiveEchoTime",),
+    "PixelMeasuresSequence": ("PixelSpacing", "SliceThickness", "SpacingBetweenSlices"),
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept", "RescaleType"),
+    "PlaneOrientationSequence": ("ImageOrientationPatient",),
+    "PlanePositionSequence": ("ImagePositionPatient",),
+    "RespiratorySynchronizationSequence": ("NominalPercentageOfRespiratoryPhase",),
+    "SegmentIdentificationSequence": ("ReferencedSegmentNumber",),
+    "TemporalPositionSequence": ("TemporalPositionTimeOffset",),
+    "CTImageFrameTypeSequence": ("FrameType",),
+    "MRImageFrameTypeSequence": ("FrameType",),
+    "PETFrameTypeSequence": ("FrameType",),
+}
+
+#: Sequences looked into, and those of which only the presence counts.
+SEQUENCES = (
+    "DimensionIndexSequence",
+    "PerFrameFunctionalGroupsSequence",
+    "SharedFunctionalGroupsSequence",
+    "SegmentSequence",
+    "SequenceOfUltrasoundRegions",
+    "StructureSetROISequence",
+    "RadiopharmaceuticalInformationSequence",
+    "ReferencedFrameOfReferenceSequence",
+    "ReferencedSeriesSequence",
+    "CurrentRequestedProcedureEvidenceSequence",
+)
+PRESENT = ("ModalityLUTSequence", "VOILUTSequence", "PixelPaddingRangeLimit", "RedPaletteColorLookupTableDescriptor")
+
+#: b-values of three makers: private creator, element that names it, element of the value.
+B_VALUES = (
+    ("SIEMENS MR HEADER", 0x00190010, 0x0019100C),
+    ("GEMS_PARM_01", 0x00430010, 0x00431039),
+    ("Philips Imaging DD 001", 0x20010010, 0x20011003),
+)
+
+#: Rows of each of the 16 overlay planes (PS3.3, C.9.2).
+OVERLAYS = tuple(0x60000010 + (n << 17) for n in range(16))
+
+#: What ``pydicom.dcmread(specific_tags=…)`` must be given, so that :func:`head_of` finds everything.
+TAGS: list[str | int] = [
+    "SpecificCharacterSet",
+    "SOPClassUID",
+    "PatientID",
+    "ContentDate",
+    *UIDS,
+    *WORDS,
+    *NUMBERS,
+    *TIMES,
+    *SEQUENCES,
+    *PRESENT,
+    *suv.TAGS,
+    *csa.TAGS,
+    *(tag for _, creator, value in B_VALUES for tag in (creator, value)),
+    *OVERLAYS,
+]
+
+#: Only one thread at a time may change Python's filter of warnings, which is one for the whole process.
+SILENCE = threading.Lock()
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keep pydicom's remarks on odd values quiet; they may quote the values."""
+    with SILENCE, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def head_of(dataset: Any) -> Head:
+    """Return what grouping, geometry, labels and writing back need to know of one file.
+
+    A value that cannot be read counts as absent; whoever needs it then refuses the file in words. Of several frames,
+    what is the same for all stands at the top, what changes stands in ``PerFrame``: keyword to one value for each
+    frame, None where a frame has none.
+
+    Beside DICOM keywords there are: ``PerFrame``; ``Overlays`` (number of planes); ``MosaicImages`` and
+    ``SliceNormalVector`` (Siemens); ``SUV`` (``{"factor": …}`` or ``{"reason": …}``); ``ReferencedSeriesUIDs`` and
+    ``ReferencedInstanceUIDs``; ``DimensionIndexPointers`` (keywords); ``TransferSyntaxUID``. The keywords in
+    :data:`PRESENT` only say whether the attribute is there.
+
+    Args:
+        dataset: From ``pydicom.dcmread``, ``stop_before_pixels`` or not; call within :func:`silent`.
+
+    Returns:
+        JSON-able; lengths in mm, times of day in seconds, everything else in DICOM's units.
+    """
+    head: Head = {}
+    meta = getattr(dataset, "file_meta", {})
+    head["TransferSyntaxUID"] = str(meta.get("TransferSyntaxUID", ""))
+    # A DICOMDIR and some private objects name their class in the file header only (PS3.10, 7.1).
+    head["SOPClassUID"] = str(_value(dataset, "SOPClassUID") or meta.get("MediaStorageSOPClassUID", "") or "")
+    head["PatientID"] = patient_id(dataset)
+    _take(head, dataset, UIDS, _word)
+    _take(head, dataset, WORDS, _word)
+    _take(head, dataset, NUMBERS, _number)
+    _take(head, dataset, TIMES, _seconds)
+    head |= {k: True for k in PRESENT if k in dataset}
+    overlays = sum(tag in dataset for tag in OVERLAYS)
+    if overlays:
+        head["Overlays"] = overlays
+    if "DiffusionBValue" not in head:
+        _private_b_value(head, dataset)
+    head |= csa.mosaic_of(dataset)
+    if head.get("Modality") == "PT":
+        head["SUV"] = suv.suv_of(dataset)
+    _frames(head, dataset)
+    _regions(head, dataset)
+    _labels(head, dataset)
+    return head
+
+
+def patient_id(dataset: Any) -> str:
+    """Return the Patient ID, the same word whatever character set it was written in.
+
+    Bytes that its character set does not hold are kept one by one: two patients must never become one because both
+    names turned into question marks.
+
+    Source:
+        DICOM PS3.5, 6.1 Support of Character Repertoires.
+    """
+    try:
+        raw = dataset.get_item("PatientID")
+    except Exception:
+        return ""
+    content = getattr(raw, "value", None)
+    if isinstance(content, bytes):
+        # The text is decoded from a copy of the element; the raw bytes stay at hand.
+        word = _word(_value(dataset, "PatientID"))
+        return content.decode("latin-1").strip(" \0") if "\ufffd" in word else word
+    return _word(content)
+
+
+def _take(head: Head, dataset: Any, keywords: tuple[str, ...], plain: Callable[[Any], Any]) -> None:
+    for keyword in keywords:
+        if keyword in dataset:
+            value = plain(_value(dataset, keyword))
+            if value not in (None, "", []):
+                head[keyword] = value
+
+
+def _value(dataset: Any, keyword: str | int) -> Any:
+    """Return a value as pydicom reads it, None where it cannot."""
+    try:
+        if isinstance(keyword, str):
+            return dataset.get(keyword)
+        return dataset[keyword].value if keyword in dataset else None
+    except Exception:
+        return None
+
+
+def _word(value: Any) -> Any:
+    """Return text without padding, or a list of it."""
+    if value is None:
+        return ""
+    if isinstance(value, str | int | float):
+        return str(value).strip(" \0")
+    try:
+        return [str(v).strip(" \0") for v in value]
+    except TypeError:
+        return ""
+
+
+def _number(value: Any) -> Any:
+    """Return an int, a float or a list of one kind; None for what is no finite number."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, int):
+        return int(value)
+    try:
+        if isinstance(value, float | str):
+            return _finite(float(value))
+        numbers = [int(v) if isinstance(v, int) else _finite(float(v)) for v in value]
+    except (TypeError, ValueError):
+        return None
+    return None if None in numbers else numbers
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None
+
+
+def _seconds(value: Any) -> float | None:
+    """Return a DICOM time (HHMMSS.f) or the time of a date and time, in seconds since midnight."""
+    return suv.seconds_of_day(str(value))
+
+
+def _private_b_value(head: Head, dataset: Any) -> None:
+    for name, creator, tag in B_VALUES:
+        if tag in dataset and _word(_value(dataset, creator)) == name:
+            value = _number(_value(dataset, tag))
+            first = value[0] if isinstance(value, list) and value else value
+            if isinstance(first, int | float):
+                # GE adds 1e9 to b-values above 100 in some versions.
+                head["DiffusionBValue"] = float(first) % 1e9
+
+
+def _frames(head: Head, dataset: Any) -> None:
+    """Add what functional groups say: to the top what all frames share, the rest frame by frame."""
+    shared = _value(dataset, "SharedFunctionalGroupsSequence")
+    each = _value(dataset, "PerFrameFunctionalGroupsSequence")
+    if shared:
+        head |= _macros(shared[0])
+    if each:
+        found = [_macros(group) for group in each]
+        varying: dict[str, list[Any]] = {}
+        for keyword in sorted({k for f in found for k in f}):
+            values = [f.get(keyword) for f in found]
+            if all(v == values[0] for v in values):
+                head[keyword] = values[0]
+            else:
+                varying[keyword] = values
+        head["PerFrame"] = varying
+    index = _value(dataset, "DimensionIndexSequence")
+    if index:
+        from pydicom.datadict import keyword_for_tag  # noqa: PLC0415 - slow to import
+
+        pointers = [_value(item, "DimensionIndexPointer") for item in index]
+        head["DimensionIndexPointers"] = [keyword_for_tag(p) if p else "" for p in pointers]
+
+
+def _macros(group: Any) -> Head:
+    """Return the values of one functional group, by keyword."""
+    found: Head = {}
+    for macro, keywords in MACROS.items():
+        items = _value(group, macro)
+        if not items:
+            continue
+        for keyword in keywords:
+            value = _value(items[0], keyword)
+            if value is None:
+                continue
+            word = keyword in ("StackID", "VOILUTFunction", "DiffusionDirectionality", "FrameType", "RescaleType")
+            plain = _word(value) if word else _number(value)
+            if plain not in (None, "", []):
+                found[keyword] = plain
+        if macro == "MRDiffusionSequence":
+            direction = _value(items[0], "DiffusionGradientDirectionSequence")
+            if direction:
+                _take(found, direction[0], ("DiffusionGradientOrientation",), _number)
+    return found
+
+
+def _regions(head: Head, dataset: Any) -> None:
+    """Add the calibrated regions of an ultrasound image (PS3.3, C.8.5.5)."""
+    keywords = (
+        "RegionSpatialFormat",
+        "RegionDataType",
+        "RegionLocationMinX0",
+        "RegionLocationMinY0",
+        "RegionLocationMaxX1",
+        "RegionLocationMaxY1",
+        "PhysicalUnitsXDirection",
+        "PhysicalUnitsYDirection",
+        "PhysicalDeltaX",
+        "PhysicalDeltaY",
+    )
+    regions = []
+    for item in _value(dataset, "SequenceOfUltrasoundRegions") or ():
+        region: Head = {}
+        _take(region, item, keywords, _number)
+        regions.append(region)
+    if regions:
+        head["SequenceOfUltrasoundRegions"] = regions
+
+
+def _labels(head: Head, dataset: Any) -> None:
+    """Add what an object drawn on images says of them: segments, regions of interest, what it refers to."""
+    segments = []
+    for item in _value(dataset, "SegmentSequence") or ():
+        segment: Head = {}
+        _take(segment, item, ("SegmentLabel", "SegmentAlgorithmType", "TrackingID"), _word)
+        _take(segment, item, ("SegmentNumber",), _number)
+        for name in ("SegmentedPropertyCategoryCodeSequence", "SegmentedPropertyTypeCodeSequence"):
+            codes = _value(item, name)
+            if codes:
+                segment[name] = {}
+                _take(segment[name], codes[0], ("CodeValue", "CodingSchemeDesignator", "CodeMeaning"), _word)
+        segments.append(segment)
+    if segments:
+        head["SegmentSequence"] = segments
+    regions = []
+    for item in _value(dataset, "StructureSetROISequence") or ():
+        region: Head = {}
+        _take(region, item, ("ROIName",), _word)
+        _take(region, item, ("ROINumber",), _number)
+        regions.append(region)
+    if regions:
+        head["StructureSetROISequence"] = regions
+    series: dict[str, None] = {}
+    instances: dict[str, None] = {}
+    for name in SEQUENCES[-3:]:
+        for item in _value(dataset, name) or ():
+            _referred(item, series, instances)
+    if series or instances:
+        head["ReferencedSeriesUIDs"], head["ReferencedInstanceUIDs"] = list(series), list(instances)
+        # Which of two label objects is newer is asked of nothing else.
+        _take(head, dataset, ("ContentDate",), _word)
+
+
+def _referred(item: Any, series: dict[str, None], instances: dict[str, None], depth: int = 0) -> None:
+    """Collect the series and instances that a reference names, however deep."""
+    for keyword, found in (("SeriesInstanceUID", series), ("ReferencedSOPInstanceUID", instances)):
+        value = _value(item, keyword)
+        if value:
+            found[str(value)] = None
+    if depth < 6:
+        for element in item:
+            if element.VR == "SQ":
+                for inner in element.value or ():
+                    _referred(inner, series, instances, depth + 1)
