@@ -23,6 +23,7 @@ def test_an_entry_reads_like_the_file_it_was(tmp_path, compression, size):
     box = packed(tmp_path / "Study.ZIP", {"a/b": content, "c": b"other"}, compression)
     with archive.opened(box / "a" / "b") as file:
         assert file.read() == content
+        assert file.name == "Study.ZIP/a/b"
         assert file.seek(-min(7, size), io.SEEK_END) == max(0, size - 7)
         assert file.read() == content[-7:]
         # Backwards and forwards, as pydicom goes.

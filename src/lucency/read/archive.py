@@ -205,7 +205,8 @@ class _Inflated(io.RawIOBase):
     def __init__(self, archive: Path, entry: Entry, name: str) -> None:
         self._file = archive.open("rb")
         self._entry, self._place, self._got, self._left = entry, 0, bytearray(), entry.packed
-        self._where = f"{archive.name}/{name}"
+        # Readers of formats ask an open file for its name.
+        self.name = self._where = f"{archive.name}/{name}"
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         self._file.seek(entry.offset)
         head = self._file.read(30)

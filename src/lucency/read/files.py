@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from lucency.read import archive
+
 #: Suffix to the format that reads it, longest first; a case's name loses one of these.
 SUFFIXES: dict[str, str] = {
     ".nii.gz": "nifti",
@@ -144,14 +146,22 @@ def tokens(stem: str) -> list[str]:
 
 
 def digest_of(paths: Sequence[Path]) -> str:
-    """Return the SHA-256 of the bytes of the files, one after the other.
+    """Return the SHA-256 of one file's bytes; of several files, the SHA-256 over theirs (see :func:`joint_digest`).
 
     Raises:
         OSError: A file cannot be read.
+        ReadError: An entry of an archive cannot.
     """
-    state = hashlib.sha256()
+    found = []
     for path in paths:
-        with path.open("rb") as file:
+        state = hashlib.sha256()
+        with archive.opened(path) as file:
             while block := file.read(1 << 20):
                 state.update(block)
-    return state.hexdigest()
+        found.append(state.hexdigest())
+    return joint_digest(found)
+
+
+def joint_digest(digests: Sequence[str]) -> str:
+    """Return one digest for several files in order, made of their own, so that unchanged files are not read again."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
