@@ -1,0 +1,133 @@
+"""The spellings in which a name, a number or a date may turn up in free text."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+from itertools import permutations
+
+#: German and Nordic letters that are spelled out where umlauts are not at hand; both spellings are searched.
+SPELLED_OUT = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa", "æ": "ae"}
+#: Separators between the parts of a name or number.
+GAP = r"[\s^,;._\-=/\\]*"
+#: Not within a longer word. Digits may adjoin a name ("smith2"); an underscore separates.
+LEFT, RIGHT = r"(?<![^\W\d_])", r"(?![^\W\d_])"
+#: Shorter parts of a name (Li, Wu, Ng) are looked for only together with another part.
+SHORTEST_PART = 3
+#: Shorter numbers cannot be told from measurements.
+SHORTEST_NUMBER = 4
+MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+LONG_MONTHS = "january february march april may june july august september october november december".split()
+#: Titles and fillers in name fields that name nobody.
+NOBODY = frozenset(
+    "anonymous anonymized anonymised anon unknown none null na n/a patient test dr prof mr mrs ms md phd jr sr ii iii "
+    "removed deidentified noname name first last the and von van der den de la le del".split()
+)
+
+
+@cache
+def _one(letter: str) -> str:
+    """Return a letter in lower case without its accent: always one letter, so that places in a text agree."""
+    low = letter.lower()
+    plain = unicodedata.normalize("NFKD", low)
+    first = next((c for c in plain if not unicodedata.combining(c)), low[:1])
+    return first if len(low) == 1 else low[:1]
+
+
+def folded(text: str) -> str:
+    """Return ``text`` in lower case without accents, letter by letter.
+
+    Example:
+        >>> folded("MÜLLER, José")
+        'muller, jose'
+    """
+    return text.lower() if text.isascii() else "".join(map(_one, text))
+
+
+def _spelled_out(part: str) -> str:
+    return "".join(SPELLED_OUT.get(c, c) for c in unicodedata.normalize("NFC", part.lower()))
+
+
+def _letters(part: str) -> str:
+    """Return a pattern for one part of a name: ``mueller`` also finds ``muller``, the folded ``müller``."""
+    return re.sub(r"([aou])e", r"\1e?", re.escape(part)).replace("ss", "(?:ss|ß)")
+
+
+def _wide(part: str) -> bool:
+    """Chinese, Japanese and Korean are written without blanks: no word ends to look for."""
+    return any(unicodedata.east_asian_width(c) in "WF" for c in part)
+
+
+def name_patterns(name: str) -> Iterator[str]:
+    """Yield patterns over folded text for one person name with its component groups.
+
+    Args:
+        name: PN value, ``Family^Given^Middle^Prefix^Suffix=ideographic=phonetic``.
+    """
+    for group in name.split("="):
+        parts = [p for p in re.split(r"[\^\s,]+", group.strip(" \0*")) if p]
+        parts = [p for p in parts if p.lower().strip(".") not in NOBODY and any(c.isalpha() for c in p)]
+        variants = {tuple(map(folded, parts)), tuple(folded(_spelled_out(p)) for p in parts)}
+        for variant in sorted(variants):
+            yield from _of_parts(variant)
+
+
+def _of_parts(parts: tuple[str, ...]) -> Iterator[str]:
+    from lucency.deidentify.vocabulary import is_ordinary  # noqa: PLC0415 - the list is read when first needed
+
+    wide = [p for p in parts if _wide(p)]
+    if wide:
+        yield from (re.escape(p) for p in wide if len(p) >= 2)
+        if len(wide) > 1:
+            yield GAP.join(map(re.escape, wide[:2]))
+            yield GAP.join(map(re.escape, wide[1::-1]))
+        return
+    # A part that is also an ordinary word of radiology (Head, Foot, Long) says nothing by itself.
+    yield from (LEFT + _letters(p) + RIGHT for p in parts if len(p) >= SHORTEST_PART and not is_ordinary(p))
+    long = [p.strip(".") for p in parts if len(p.strip(".")) > 1]
+    for first, second in permutations(long[:4], 2):
+        yield LEFT + _letters(first) + GAP + _letters(second) + RIGHT
+    for family, given in permutations(long[:3], 2):
+        # jsmith, smithj, j.smith: the forms of user names and signatures
+        if len(family) >= SHORTEST_PART:
+            yield LEFT + re.escape(given[0]) + r"[._\-]?" + _letters(family) + RIGHT
+
+
+def identifier_pattern(number: str) -> Iterator[str]:
+    """Yield patterns over folded text for a number such as a Patient ID, with and without its separators."""
+    plain = folded(number.strip(" \0"))
+    pieces = [p for p in re.split(r"[^0-9a-z\u0080-\uffff]+", plain) if p]
+    whole = "".join(pieces)
+    if len(whole) < SHORTEST_NUMBER or whole in NOBODY or set(whole) <= {"0"}:
+        return
+    edges = (r"(?<![^\W_])", r"(?![^\W_])")
+    yield edges[0] + GAP.join(map(re.escape, pieces)) + edges[1]
+    short = whole.lstrip("0")
+    if whole.isdigit() and len(short) >= 5 and short != whole:
+        yield edges[0] + "0*" + short + edges[1]
+
+
+def birth_spellings(date: str) -> Iterator[str]:
+    """Yield patterns over folded text for the spellings of one date.
+
+    Args:
+        date: ``YYYYMMDD``; anything else yields nothing.
+    """
+    if not re.fullmatch(r"[12]\d{3}(0[1-9]|1[0-2])([0-2][1-9]|[123]0|31)", date):
+        return
+    year, month, day = date[:4], date[4:6], date[6:]
+    m, d = f"0?{int(month)}", f"0?{int(day)}"
+    named = f"(?:{MONTHS[int(month) - 1]}|{LONG_MONTHS[int(month) - 1]})[.,]?"
+    short_year = f"(?:{year}|{year[2:]})"
+    forms = [
+        year + month + day,
+        day + month + year,
+        month + day + year,
+        rf"{year}[\s./\-]{m}[\s./\-]{d}",
+        rf"{d}[\s./\-]{m}[\s./\-]{year}",
+        rf"{m}[\s./\-]{d}[\s./\-]{year}",
+        rf"{d}(?:st|nd|rd|th)?[\s.\-]*{named}[\s.\-]*{short_year}",
+        rf"{named}\s*{d}(?:st|nd|rd|th)?,?\s*{year}",
+        rf"{year}年\s*{m}月\s*{d}日",
+    ]
+    yield from (rf"(?<!\d){form}(?!\d)" for form in forms)
