@@ -210,8 +210,8 @@ class Identities:
         """Return the strings of all of them, for files that belong to no one patient."""
         groups: list[set[str]] = [set(), set(), set(), set(), set()]
         for one in several:
-            for group, more in zip(groups, (one.names, one.numbers, one.births, one.dates, one.phrases), strict=True):
-                group |= more
+            for i, more in enumerate((one.names, one.numbers, one.births, one.dates, one.phrases)):
+                groups[i] |= more
         return cls(*(frozenset(g) for g in groups))
 
     @cached_property
@@ -259,6 +259,6 @@ class Identities:
         """Yield the longer strings as they would stand in bytes: for a search in pixel data and private values."""
         for name in sorted(self.names):
             for group in name.split("="):
-                yield from (p for p in re.split(r"[\^\s,]+", group) if len(p) >= 5 or not p.isascii() and len(p) >= 2)
+                yield from (p for p in re.split(r"[\^\s,]+", group) if len(p) >= 5 or (not p.isascii() and len(p) >= 2))
         yield from (n.strip() for n in sorted(self.numbers) if len(n.strip()) >= 6)
         yield from (d for d in sorted(self.births) if len(d) == 8)

@@ -16,12 +16,63 @@ LEFT, RIGHT = r"(?<![^\W\d_])", r"(?![^\W\d_])"
 SHORTEST_PART = 3
 #: Shorter numbers cannot be told from measurements.
 SHORTEST_NUMBER = 4
-MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
-LONG_MONTHS = "january february march april may june july august september october november december".split()
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+LONG_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
 #: Titles and fillers in name fields that name nobody.
 NOBODY = frozenset(
-    "anonymous anonymized anonymised anon unknown none null na n/a patient test dr prof mr mrs ms md phd jr sr ii iii "
-    "removed deidentified noname name first last the and von van der den de la le del".split()
+    [
+        "anonymous",
+        "anonymized",
+        "anonymised",
+        "anon",
+        "unknown",
+        "none",
+        "null",
+        "na",
+        "n/a",
+        "patient",
+        "test",
+        "dr",
+        "prof",
+        "mr",
+        "mrs",
+        "ms",
+        "md",
+        "phd",
+        "jr",
+        "sr",
+        "ii",
+        "iii",
+        "removed",
+        "deidentified",
+        "noname",
+        "name",
+        "first",
+        "last",
+        "the",
+        "and",
+        "von",
+        "van",
+        "der",
+        "den",
+        "de",
+        "la",
+        "le",
+        "del",
+    ]
 )
 
 

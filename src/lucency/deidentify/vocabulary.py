@@ -59,7 +59,7 @@ def described(text: str) -> str:
     """Return the words of ``text`` that are known to be harmless, in order, with single blanks.
 
     Example:
-        >>> described("CT CHEST w/o contrast 5.0 B30f, Mrs. Brown, room 4711")
+        >>> described("CT CHEST w/o contrast 5.0 B30f, Dr. Brown, room 4711")
         'CT CHEST w/o contrast 5.0 B30f'
         >>> described("头颅平扫+增强 王小明")
         '头颅平扫+增强'
