@@ -251,6 +251,7 @@ class Walk:
             salt=bytes.fromhex(self.passport.salt),
             allow_leak=s.allow_leak,
             nan=s.nan,
+            cache=self.folder / "headers.sqlite",
         )
         cohort = read(self.data, options)
         record.write(self.folder / "cohort.json", cohort)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lucency.errors import ReadError
-from lucency.read import archive
+from lucency.read import archive, load, read_inputs
 
 
 def packed(place: Path, entries: dict[str, bytes], compression=zipfile.ZIP_DEFLATED) -> Path:
@@ -133,3 +133,36 @@ def test_a_cut_or_changed_entry_is_named_and_shows_no_absolute_path(tmp_path):
     with pytest.raises(ReadError, match=r"s\.zip/in/x") as caught, archive.opened(box / "in" / "x") as file:
         file.read()
     assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_zipped_study_is_a_folder_like_any_other(folder):
+    stored = folder.slices("study/CT")
+    (loose,) = read_inputs(folder.root, salt=b"p")
+    with zipfile.ZipFile(folder.root / "study.zip", "w", zipfile.ZIP_DEFLATED) as box:
+        for file in sorted((folder.root / "study/CT").iterdir()):
+            # Without suffix, so that the bytes have to tell.
+            box.write(file, f"CT/{file.stem}")
+            file.unlink()
+        box.writestr("report.pdf", b"%PDF")
+        box.writestr("../out.dcm", b"x")
+        box.writestr("__MACOSX/._CT", b"x")
+    for place in (folder.root, folder.root / "study.zip"):
+        inputs = read_inputs(place, salt=b"p")
+        (case,) = inputs
+        assert case.id == loose.id
+        assert case.patient == loose.patient
+        assert all(p.startswith("study.zip/CT/") for p in case.sources[0].paths)
+        assert [s.path for s in inputs.skipped] == ["study.zip/../out.dcm"]
+        assert any("1 files in study.zip are not DICOM" in n for n in inputs.notes)
+    image = load(case.sources[0])
+    assert [int(a.sum()) for a in image.array[0]] == [int(a.astype(int).sum()) - 1024 * a.size for a in stored.values()]
+    assert sorted(p.name for p in folder.root.iterdir()) == ["study", "study.zip"]
+
+
+def test_an_archive_that_cannot_be_read_is_skipped_and_named(folder):
+    folder.slices("s")
+    folder.place("bad.zip").write_bytes(b"no zip")
+    inputs = read_inputs(folder.root)
+    assert len(inputs) == 1
+    assert [s.path for s in inputs.skipped] == ["bad.zip"]
+    assert "zip archive" in inputs.skipped[0].reason

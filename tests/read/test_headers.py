@@ -8,7 +8,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from lucency.case import pseudonym
-from lucency.read import files, headers
+from lucency.read import ReadOptions, files, headers, read
 from lucency.read.headers import digests, heads, looks_headerless
 
 SALT = b"pepper"
@@ -275,3 +275,14 @@ def test_an_implicit_file_without_suffix_needs_a_class(folder):
     data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     pydicom.dcmwrite(folder.place("y"), _bare(data), implicit_vr=True, little_endian=True)
     assert list(all_of(folder).found) == ["y"]
+
+
+def test_reading_a_folder_twice_opens_no_file_twice(folder, tmp_path, monkeypatch):
+    folder.slices("s")
+    folder.slices("t")
+    options = ReadOptions(salt=SALT, cache=tmp_path / "headers.sqlite")
+    first = read(folder.root, options)
+    monkeypatch.setattr(headers, "read_head", lambda *a: pytest.fail("a header was read again"))
+    monkeypatch.setattr(files, "digest_of", lambda paths: pytest.fail("a file was summed again"))
+    second = read(folder.root, options)
+    assert second == first

@@ -55,7 +55,7 @@ def read(data: Path, options: ReadOptions | None = None) -> Cohort:
         LeakageError: Supplied parts share a patient.
     """
     options = options or ReadOptions()
-    tree, further = tree_of(data), None
+    tree, further = tree_of(data, salt=options.salt, cache=options.cache), None
     if options.test is not None:
         tree, further = test_tree(tree, options.test)
     chosen = _chosen(tree, options)
@@ -85,7 +85,8 @@ def preview(data: Path, options: ReadOptions | None = None) -> tuple[Candidate, 
         UsageError: No such path.
         DataError: Empty folder.
     """
-    return _candidates(tree_of(data), options or ReadOptions())
+    options = options or ReadOptions()
+    return _candidates(tree_of(data, salt=options.salt, cache=options.cache), options)
 
 
 def read_inputs(src: Path, *, salt: bytes = b"") -> Inputs:

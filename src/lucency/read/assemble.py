@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from lucency.case import UNKNOWN_PATIENTS, Case, Cohort, Skipped, Source, pseudonym, with_folds
 from lucency.errors import DataError, LeakageError
-from lucency.read import files, masks, targets
+from lucency.read import files, headers, masks, targets
 from lucency.read.formats import complete_all, key
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, case_id_of
 
@@ -48,12 +49,38 @@ def joined(main: Sequence[Item], test: Sequence[Item], test_name: str) -> list[I
     return kept + apart
 
 
-def complete(items: Sequence[Item]) -> tuple[list[Item], list[Skipped]]:
-    """Return the items whose files can be opened, with header and checksum, and the files that cannot."""
-    sources = [s for i in items for s in _sources(i)]
+def complete(items: Sequence[Item], options: ReadOptions) -> tuple[list[Item], list[Skipped]]:
+    """Return the items whose files can be opened, with header and checksum, and the files that cannot.
+
+    Args:
+        items: With ids.
+        options: Its salt and cache: DICOM files that did not change are not read again for their checksums.
+    """
+    sources = _summed([s for i in items for s in _sources(i)], options)
     done, skipped = complete_all(sources)
     whole = [_completed(i, done) for i in items if all(key(s) in done for s in _sources(i))]
     return whole, skipped
+
+
+def _summed(sources: Sequence[Source], options: ReadOptions) -> list[Source]:
+    """Return the sources, those from DICOM with their checksum where the cache knows or can keep it."""
+    if options.cache is None:
+        return list(sources)
+    paths: dict[str, list[str]] = {}
+    for source in sources:
+        if source.reader == "dicom":
+            paths.setdefault(source.root, []).extend(source.paths)
+    sums = {
+        (root, p): d
+        for root, mine in paths.items()
+        for p, d in headers.digests(Path(root), mine, salt=options.salt, cache=options.cache).items()
+    }
+    summed = []
+    for source in sources:
+        own = [sums.get((source.root, p), "") for p in source.paths]
+        whole = source.reader == "dicom" and all(own)
+        summed.append(replace(source, checksum=files.joint_digest(own)) if whole else source)
+    return summed
 
 
 def _sources(item: Item) -> list[Source]:
@@ -95,7 +122,7 @@ def cohort_of(gathered: Gathering, chosen: Candidate, tree: Tree, options: ReadO
         DataError: Too many unreadable files, one class only, or no image at all.
         LeakageError: Supplied parts share a patient, unless ``options.allow_leak``.
     """
-    items, broken = complete(gathered.items)
+    items, broken = complete(gathered.items, options)
     skipped = [*gathered.skipped, *broken]
     refuse_many_skipped(skipped, len(items))
     draft = chosen.draft
@@ -188,9 +215,17 @@ def _cut(item: Item) -> Item:
 
 
 def _case(item: Item, salt: bytes) -> Case:
-    patient = pseudonym(salt, item.patient or f"case:{item.id}")
+    patient = patient_of(item, salt)
     images = {m: (u.source,) for m, u in item.units.items()}
     return Case(item.id, patient, images, item.target, item.part, dict(item.facts))
+
+
+def patient_of(item: Item, salt: bytes) -> str:
+    """Return the pseudonym of an item's patient; of the item itself where the patient is unknown."""
+    if item.patient and item.patient == item.unit.patient:
+        # From a DICOM header, where it is one already.
+        return item.patient
+    return pseudonym(salt, item.patient or f"case:{item.id}")
 
 
 def _same_bytes(cases: Sequence[Case]) -> list[list[str]]:

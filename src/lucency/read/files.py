@@ -32,6 +32,9 @@ SUFFIXES: dict[str, str] = {
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 
+#: Files that lie beside images and are not opened to see whether they are DICOM.
+NEVER_DICOM = (".json", ".txt", ".md", ".xml", ".yaml", ".yml", ".toml", ".py", ".html", ".pdf", ".xlsx", ".gz")
+
 #: Files that operating systems and archivers leave behind.
 CLUTTER = {"__macosx", "thumbs.db", "desktop.ini"}
 
@@ -100,17 +103,13 @@ def listing(root: Path) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def visible(path: str) -> bool:
+    """Tell whether no part of a relative posix path is hidden or left behind by an archiver."""
+    return all(_visible(part) for part in path.split("/"))
+
+
 def _visible(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in CLUTTER
-
-
-def has_dicom_preamble(path: Path) -> bool:
-    """Tell whether ``DICM`` stands after 128 bytes (DICOM PS3.10, 7.1)."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def case_ids(paths: Sequence[str]) -> list[str]:

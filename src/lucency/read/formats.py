@@ -133,7 +133,7 @@ def unchecked(array: np.ndarray, affine: np.ndarray, *, unit: str = "1", k_axis:
 
 
 def completed(source: Source) -> Source:
-    """Return the source with its header and checksum; what its header already says stays.
+    """Return the source with its header and checksum; what is already known of it stays.
 
     Raises:
         ReadError: As in :func:`load`, as far as the header shows it.
@@ -143,7 +143,7 @@ def completed(source: Source) -> Source:
         header: Header = {**module.header(source), **source.header}
         if source.kind == "labels":
             header["channels"] = 1
-        return replace(source, header=header, checksum=module.digest(source))
+        return replace(source, header=header, checksum=source.checksum or module.digest(source))
     except LucencyError:
         raise
     except FileNotFoundError:

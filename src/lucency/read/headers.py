@@ -21,7 +21,7 @@ import psutil
 
 from lucency.case import pseudonym
 from lucency.errors import LucencyError, ReadError
-from lucency.read import archive, files
+from lucency.read import archive, directory, files
 from lucency.read.cache import Cache, Key, Row
 from lucency.read.formats import reason
 from lucency.read.head import TAGS, Head, head_of, silent
@@ -47,6 +47,9 @@ STANDARD = "1.2.840.10008."
 UID = re.compile(r"[0-2](\.(0|[1-9]\d*)){3,}")
 #: Kept as they are, whoever defined them.
 CLASSES = ("ClassUID", "SyntaxUID")
+
+#: What this module takes from a file beyond what :func:`lucency.read.head.head_of` does.
+ADDED = ("DirectoryRecordSequence",)
 
 #: Value representations (PS3.5, 6.2), as bytes in an explicit header.
 VRS = set(
@@ -169,7 +172,10 @@ def read_head(file: Path, where: str, salt: bytes) -> Head | None:
         raw.seek(0)
         try:
             with silent():
-                head = head_of(dataset_of(raw, start))
+                dataset = dataset_of(raw, start)
+                head = head_of(dataset)
+                if head["SOPClassUID"] == directory.DIRECTORY:
+                    head["Files"] = directory.files_named(dataset)
         except LucencyError as error:
             raise ReadError(error.found, expected=error.expected, where=where, remedy=error.remedy) from None
         except Exception as error:
@@ -201,7 +207,7 @@ def dataset_of(raw: BinaryIO, start: bytes) -> Any:
 
     deflated = start[128:132] == b"DICM" and DEFLATED in start
     source: IO[bytes] = io.BytesIO(_inflated(raw.read())) if deflated else raw
-    data = pydicom.dcmread(_Measured(source), stop_before_pixels=True, force=True, specific_tags=TAGS)
+    data = pydicom.dcmread(_Measured(source), stop_before_pixels=True, force=True, specific_tags=[*TAGS, *ADDED])
     if deflated:
         data.file_meta.TransferSyntaxUID = DEFLATED.decode()
     return data

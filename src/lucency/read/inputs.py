@@ -45,8 +45,8 @@ def read_inputs(src: Path, *, salt: bytes = b"") -> Inputs:
         UsageError: No such path.
         DataError: No image, or none that can be read.
     """
-    tree = tree_of(src)
-    items, broken = assemble.complete(assemble.with_ids(_items(tree), salt))
+    tree = tree_of(src, salt=salt)
+    items, broken = assemble.complete(assemble.with_ids(_items(tree), salt), ReadOptions(salt=salt))
     skipped = (*tree.skipped, *broken)
     if not items:
         found = f"None of {len(skipped)} files can be read ({skipped[0].reason})" if skipped else "No image"
@@ -54,7 +54,7 @@ def read_inputs(src: Path, *, salt: bytes = b"") -> Inputs:
     cases = [
         Case(
             i.id,
-            pseudonym(salt, i.unit.patient or f"case:{i.id}"),
+            i.unit.patient or pseudonym(salt, f"case:{i.id}"),
             {m: (u.source,) for m, u in i.units.items()},
             part="",
             facts=dict(i.unit.facts),

@@ -1,6 +1,6 @@
 """What every layout is given and what it answers: a tree of files, a draft of the cohort, the evidence for it."""
 
-import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from lucency.case import Skipped, Source, Target, pseudonym
 from lucency.errors import DataError, LucencyError, UsageError
-from lucency.read import dicom, files, npz
+from lucency.read import archive, dicom, directory, files, headers, npz
+from lucency.read.formats import reason
 from lucency.read.table import Table, read_table
 
 #: Names that mark the array of an .npz file that is a mask.
@@ -29,6 +30,7 @@ class ReadOptions:
         salt: Secret of the run; patients and DICOM series are named by salted digests.
         allow_leak: Go on when supplied parts share a patient.
         nan: As in :func:`lucency.read.load`; used when masks are looked at.
+        cache: SQLite file in which the headers of DICOM files are kept for the next time; None keeps none.
     """
 
     layout: str | None = None
@@ -38,6 +40,7 @@ class ReadOptions:
     salt: bytes = b""
     allow_leak: bool = False
     nan: float | None = None
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,10 @@ class Unit:
         path: Relative path that stands for it: the file, or the folder of the series with its first file.
         source: Without header and checksum, except for DICOM.
         names: What a table may call it.
-        patient: DICOM Patient ID, or ``""``.
+        patient: Pseudonym of the DICOM Patient ID, or ``""``.
         facts: From DICOM.
-        uid: For DICOM, what its case id is made from.
+        uid: For DICOM, the pseudonym of the series; with a slash and more behind it where the series holds several
+            images.
         mask: Array of the same .npz file that is a mask, or ``""``.
     """
 
@@ -170,11 +174,17 @@ class Tree:
         root: Absolute folder.
         paths: Relative posix paths, sorted.
         only_table: Use this table alone; it may lie outside the folder.
+        salt: Secret of the run, for the pseudonyms of DICOM identifiers.
+        cache: As in :class:`ReadOptions`.
+        fill: Fill in missing DICOM slices between others.
     """
 
     root: Path
     paths: tuple[str, ...]
     only_table: Path | None = None
+    salt: bytes = b""
+    cache: Path | None = None
+    fill: bool = False
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
@@ -188,7 +198,7 @@ class Tree:
         broken = [
             Skipped(p, "Not readable as npz (a zip archive of arrays)") for p in self.paths if self._broken_npz(p)
         ]
-        return (*broken, *self._series[1])
+        return (*broken, *self._packed[1], *self._series[1])
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
@@ -248,27 +258,66 @@ class Tree:
         return Unit(path, Source((path,), str(self.root), "npz", image, header=facts), names_of(path), mask=mask)
 
     @cached_property
-    def _series(self) -> tuple[tuple[Unit, ...], tuple[Skipped, ...], tuple[str, ...]]:
-        found = [p for p in self.paths if self._maybe_dicom(p)]
-        if not found:
-            return (), (), ()
-        images, skipped, left_out = dicom.grouped(self.root, found)
-        units = tuple(self._series_unit(s) for s in images)
-        notes = tuple(f"{n} DICOM files left out: {why}." for why, n in sorted(left_out.items()))
-        return units, tuple(skipped), notes
+    def heads(self) -> headers.Heads:
+        """The headers of all DICOM files, those in zip archives included."""
+        # Whatever no other format claims by its name may be DICOM; its first bytes tell.
+        plain = [p for p in self.paths if self._maybe_dicom(p)]
+        return headers.heads(self.root, [*plain, *self._packed[0]], salt=self.salt, cache=self.cache)
 
     def _maybe_dicom(self, path: str) -> bool:
         suffix = files.suffix_of(path)
         if suffix:
             return files.SUFFIXES[suffix] == "dicom"
-        name = PurePosixPath(path).name
-        plain = "." not in name or re.fullmatch(r"[\d.]+", name) is not None
-        return plain and name.upper() != "DICOMDIR" and files.has_dicom_preamble(self.root / path)
+        return not is_table(path) and not path.lower().endswith((archive.SUFFIX, *files.NEVER_DICOM))
+
+    @cached_property
+    def _packed(self) -> tuple[tuple[str, ...], tuple[Skipped, ...], tuple[str, ...]]:
+        """Virtual paths of what may be DICOM inside zip archives, what of them is not read, and notes."""
+        inside: list[str] = []
+        skipped: list[Skipped] = []
+        notes: list[str] = []
+        for path in (p for p in self.paths if p.lower().endswith(archive.SUFFIX)):
+            try:
+                found = archive.contents(self.root / path)
+            except LucencyError as error:
+                skipped.append(Skipped(path, reason(error)))
+                continue
+            except OSError as error:
+                skipped.append(Skipped(path, f"The file cannot be opened ({type(error).__name__})."))
+                continue
+            names = [n for n in found.entries if files.visible(n)]
+            maybe = [n for n in names if self._maybe_dicom(n)]
+            inside.extend(f"{path}/{n}" for n in maybe)
+            skipped.extend(Skipped(f"{path}/{n}", why) for n, why in found.refused.items())
+            if len(maybe) < len(names):
+                notes.append(
+                    f"{len(names) - len(maybe)} files in {path} are not DICOM; archives are read for DICOM only."
+                )
+        return tuple(inside), tuple(skipped), tuple(notes)
+
+    @cached_property
+    def _series(self) -> tuple[tuple[Unit, ...], tuple[Skipped, ...], tuple[str, ...]]:
+        heads = self.heads
+        if not heads.found and not heads.broken:
+            return (), (), (*self._packed[2], *heads.notes)
+        listed = directory.notes(heads.found, {*self.paths, *self._packed[0]})
+        lists = set(directory.directories(heads.found))
+        found = {p: h for p, h in heads.found.items() if p not in lists}
+        made = dicom.grouped(self.root, found, heads.broken, fill=self.fill)
+        units = tuple(self._series_unit(s) for s in made.images)
+        counts = Counter(made.left_out.values())
+        notes = [f"{n} DICOM files left out: {why}." for why, n in sorted(counts.items())]
+        return units, made.skipped, (*notes, *made.notes, *listed, *self._packed[2], *heads.notes)
 
     def _series_unit(self, series: dicom.Series) -> Unit:
         source = Source(series.paths, str(self.root), "dicom", header=series.header)
         parents = {str(PurePosixPath(p).parent.name) for p in series.paths}
-        names = {series.uid, series.patient, *series.paths, *(parents if len(parents) == 1 else ())} - {""}
+        names = {
+            series.uid.partition("/")[0],
+            series.patient,
+            *series.paths,
+            *(parents if len(parents) == 1 else ()),
+        } - {""}
         if len(series.paths) == 1:
             names |= names_of(series.paths[0])
         first = min(series.paths)
@@ -289,8 +338,13 @@ def names_of(path: str) -> frozenset[str]:
     return frozenset({path, place.name, stem, (place.parent / stem).as_posix()})
 
 
-def tree_of(data: Path) -> Tree:
+def tree_of(data: Path, *, salt: bytes = b"", cache: Path | None = None) -> Tree:
     """Return the tree of a data folder, of one image file, or of the folder of one table.
+
+    Args:
+        data: Folder or file.
+        salt: Secret of the run.
+        cache: As in :class:`ReadOptions`.
 
     Raises:
         UsageError: No such path.
@@ -301,14 +355,14 @@ def tree_of(data: Path) -> Tree:
     data = data.absolute()
     if data.is_file():
         if is_table(data.name):
-            return Tree(data.parent, files.listing(data.parent), only_table=data)
-        return Tree(data.parent, (data.name,))
+            return Tree(data.parent, files.listing(data.parent), only_table=data, salt=salt, cache=cache)
+        return Tree(data.parent, (data.name,), salt=salt, cache=cache)
     paths = files.listing(data)
     if not paths:
         raise DataError(
             "The folder is empty", expected="images", where=data.name, remedy="choose the folder that holds the images"
         )
-    return Tree(data, paths)
+    return Tree(data, paths, salt=salt, cache=cache)
 
 
 def test_tree(tree: Tree, test: Path) -> tuple[Tree, Tree]:
@@ -322,11 +376,11 @@ def test_tree(tree: Tree, test: Path) -> tuple[Tree, Tree]:
         UsageError: No such path.
         DataError: An empty folder.
     """
-    own = tree_of(test)
+    own = tree_of(test, salt=tree.salt, cache=tree.cache)
     place = test.absolute()
     rest = tuple(p for p in tree.paths if not (tree.root / p).is_relative_to(place))
     if is_table(test.name) and not own.units:
-        own = Tree(tree.root, rest, only_table=place)
+        own = Tree(tree.root, rest, place, tree.salt, tree.cache)
     return replace(tree, paths=rest), own
 
 
@@ -336,8 +390,8 @@ def is_table(path: str) -> bool:
 
 
 def case_id_of(unit: Unit, salt: bytes) -> str:
-    """Return the pseudonym of a DICOM series; other images are named by their file."""
-    return pseudonym(salt, unit.uid) if unit.uid else ""
+    """Return the pseudonym of a DICOM series, or of one image of it; other images are named by their file."""
+    return pseudonym(salt, unit.uid) if "/" in unit.uid else unit.uid
 
 
 def _voxels(shape: tuple[int, ...]) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from lucency.case import pseudonym
 from lucency.read.files import part_of, stem_of, suffix_of
 from lucency.read.layout import Tree, Unit
 from lucency.read.table import Table, is_missing, number
@@ -49,13 +50,21 @@ class Match:
 
 
 class Index:
-    """Finds images by what a table calls them: path, name, stem, folder, DICOM key, or as a number."""
+    """Finds images by what a table calls them: path, name, stem, folder, DICOM key, or as a number.
 
-    def __init__(self, units: Iterable[Unit]) -> None:
+    Args:
+        units: The images.
+        salt: Of the run: DICOM keys are known by their pseudonyms only.
+    """
+
+    def __init__(self, units: Iterable[Unit], salt: bytes = b"") -> None:
+        self._salt = salt
         self._exact: dict[str, list[Unit]] = {}
         self._folder: dict[str, list[Unit]] = {}
         self._number: dict[int, list[Unit]] = {}
+        self._keyed = False
         for unit in units:
+            self._keyed |= bool(unit.uid)
             for name in unit.names:
                 self._exact.setdefault(name, []).append(unit)
             # A series lies in its own folder, often some levels below the one that a table names.
@@ -76,6 +85,9 @@ class Index:
                 found = self._exact.get(name, [])
                 if len(found) == 1 or (found and all(u.uid for u in found)):
                     return tuple(found)
+        disguised = self._exact.get(pseudonym(self._salt, value), []) if self._keyed else []
+        if disguised:
+            return tuple(disguised)
         if value in self._folder:
             return tuple(self._folder[value])
         whole = re.fullmatch(r"0*(\d+)(?:\.0+)?", value)
@@ -85,7 +97,7 @@ class Index:
 
 def matches(tree: Tree, units: Iterable[Unit]) -> list[Match]:
     """Return every table of the tree that speaks of the images, one row for each, best first."""
-    index = Index(units)
+    index = Index(units, tree.salt)
     found = [m for t in tree.tables if (m := match(t, index)) is not None]
     return sorted(found, key=lambda m: -len(m.by_unit))
 
@@ -116,7 +128,7 @@ def _best_trial(table: Table, index: Index) -> Match | None:
 
 def unused(tree: Tree, units: Iterable[Unit]) -> list[str]:
     """Return for every table that speaks of no image, or not of one a row, why it was not used."""
-    index, notes = Index(units), []
+    index, notes = Index(units, tree.salt), []
     for table in tree.tables:
         if match(table, index) is not None:
             continue
