@@ -4,8 +4,11 @@ import numpy as np
 
 from lucency.errors import GeometryError
 
-#: Largest difference between two gaps of one series (mm); scanners write positions to 1e-3 mm or finer.
+#: How far a slice may lie from its place on an even grid (mm); scanners write positions to 1e-3 mm or finer.
 TOLERANCE_MM = 0.01
+
+#: A series of which more places than this share of its slices would have to be made up is uneven, not incomplete.
+MOST_HOLES = 1.5
 
 #: Largest cosine between two axes of one image; float32 headers keep 1e-6, a gantry tilt starts at 1e-2.
 MAX_COSINE = 1e-3
@@ -21,15 +24,15 @@ def slice_spacing(positions: np.ndarray, normal: np.ndarray, *, tolerance_mm: fl
         positions: (n, 3) float, mm, patient axes (left, posterior, superior).
             Image Position (Patient) of each slice, in any order; n >= 2.
         normal: (3,) float. Slice normal; need not have unit length.
-        tolerance_mm: Largest accepted difference between two gaps.
+        tolerance_mm: How far a slice may lie from its place on an even grid.
 
     Returns:
-        Median gap in mm, > 0.
+        Mean gap in mm, > 0.
 
     Raises:
-        GeometryError: Fewer than two slices, two slices at one place, or gaps
-            that differ by more than ``tolerance_mm``. The message names the
-            first slice at fault, counted along the normal from 0.
+        GeometryError: Fewer than two slices, two slices at one place, or a slice
+            that lies further than ``tolerance_mm`` from an even grid. The message
+            names the first slice at fault, counted along the normal from 0.
 
     Source:
         DICOM PS3.3, C.7.6.2.1.1 Image Position and Image Orientation.
@@ -39,11 +42,29 @@ def slice_spacing(positions: np.ndarray, normal: np.ndarray, *, tolerance_mm: fl
         2.5
     """
     positions = np.asarray(positions, dtype=np.float64)
-    if len(positions) < 2:
-        raise GeometryError("Fewer than two slices", expected="at least 2 to measure a gap")
     depth = np.sort(positions @ (np.asarray(normal, dtype=np.float64) / np.linalg.norm(normal)))
+    place = even_places(depth, tolerance_mm=tolerance_mm)
+    if place[-1] != len(place) - 1:
+        raise gap_error(depth, "A file may be missing; fetch the series again or resample it on purpose")
+    return float((depth[-1] - depth[0]) / (len(depth) - 1))
+
+
+def even_places(depth: np.ndarray, *, tolerance_mm: float = TOLERANCE_MM) -> np.ndarray:
+    """Return the place of each slice on an even grid: 0, 1, 2 … with holes where slices are missing.
+
+    Args:
+        depth: (n,) float, mm, ascending: distance of each slice along the normal.
+        tolerance_mm: How far a slice may lie from its place.
+
+    Returns:
+        (n,) int, ascending from 0.
+
+    Raises:
+        GeometryError: Fewer than two slices, two at one place, or no even grid that holds them all.
+    """
+    if len(depth) < 2:
+        raise GeometryError("Fewer than two slices", expected="at least 2 to measure a gap")
     gaps = np.diff(depth)
-    typical = float(np.median(gaps))
     same = np.flatnonzero(gaps <= tolerance_mm)
     if same.size:
         first = int(same[0])
@@ -52,14 +73,50 @@ def slice_spacing(positions: np.ndarray, normal: np.ndarray, *, tolerance_mm: fl
             expected="one slice at each place",
             remedy="export the series once, without a second reconstruction or time point in it",
         )
-    # From the smallest to the largest, so that no two gaps differ by more than the tolerance.
-    if gaps.max() - gaps.min() > tolerance_mm:
-        first = int(np.argmax(np.abs(gaps - typical) > tolerance_mm / 2))
-        raise GeometryError(
-            f"Gap after slice {first} is {gaps[first]:.2f} mm, elsewhere {typical:.2f} mm",
-            remedy="A file may be missing; fetch the series again or resample it on purpose",
-        )
-    return typical
+    if _is_even(depth, np.arange(len(depth)), tolerance_mm):
+        return np.arange(len(depth))
+    # The smallest gaps, as far as they differ by rounding only, are gaps between neighbours.
+    step = float(np.median(gaps[gaps <= gaps.min() + 4 * tolerance_mm]))
+    place = np.concatenate([[0], np.cumsum(np.rint(gaps / step).astype(int))])
+    if place[-1] + 1 <= MOST_HOLES * len(depth) and _is_even(depth, place, tolerance_mm):
+        return place
+    raise gap_error(depth, "resample the series to one slice spacing on purpose, or fetch it again")
+
+
+def _is_even(depth: np.ndarray, place: np.ndarray, tolerance_mm: float) -> bool:
+    """Tell whether a straight line through place and depth passes every slice within the tolerance."""
+    centred = place - place.mean()
+    step = float(centred @ depth) / float(centred @ centred)
+    # The width of the strip is convex in its slope. Least squares gives a slope near the best.
+    low, high = step - 4 * tolerance_mm / place[-1], step + 4 * tolerance_mm / place[-1]
+    for _ in range(40):
+        # A billionth more: 0.01 mm written in decimals is not 0.01 in binary.
+        if np.ptp(depth - step * centred) / 2 <= tolerance_mm + 1e-9:
+            return True
+        lower, upper = low + (high - low) / 3, high - (high - low) / 3
+        if np.ptp(depth - lower * centred) < np.ptp(depth - upper * centred):
+            high, step = upper, lower
+        else:
+            low, step = lower, upper
+    return False
+
+
+def gap_error(depth: np.ndarray, remedy: str) -> GeometryError:
+    """Return the refusal that names the first gap unlike the others.
+
+    Args:
+        depth: (n,) float, mm, ascending.
+        remedy: What the user can do.
+    """
+    gaps = np.diff(depth)
+    typical = float(np.median(gaps))
+    away = np.abs(gaps - typical)
+    first = int(np.argmax(away > min(2 * TOLERANCE_MM, float(away.max()) / 2)))
+    return GeometryError(
+        f"Gap after slice {first} is {gaps[first]:.2f} mm, elsewhere {typical:.2f} mm",
+        expected="slices at even distances",
+        remedy=remedy,
+    )
 
 
 def lps_from_ras(affine: np.ndarray) -> np.ndarray:

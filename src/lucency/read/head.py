@@ -77,6 +77,7 @@ NUMBERS = (
     "PixelSpacing",
     "PlanarConfiguration",
     "RecommendedDisplayFrameRate",
+    "RedPaletteColorLookupTableDescriptor",
     "RescaleIntercept",
     "RescaleSlope",
     "Rows",
@@ -146,7 +147,7 @@ SEQUENCES = (
     "ReferencedSeriesSequence",
     "CurrentRequestedProcedureEvidenceSequence",
 )
-PRESENT = ("ModalityLUTSequence", "VOILUTSequence", "PixelPaddingRangeLimit", "RedPaletteColorLookupTableDescriptor")
+PRESENT = ("ModalityLUTSequence", "VOILUTSequence")
 
 #: b-values of three makers: private creator, element that names it, element of the value.
 B_VALUES = (
@@ -247,9 +248,9 @@ def patient_id(dataset: Any) -> str:
     content = getattr(raw, "value", None)
     if isinstance(content, bytes):
         # The text is decoded from a copy of the element; the raw bytes stay at hand.
-        word = _word(_value(dataset, "PatientID"))
+        word = str(_word(_value(dataset, "PatientID")))
         return content.decode("latin-1").strip(" \0") if "\ufffd" in word else word
-    return _word(content)
+    return str(_word(content))
 
 
 def _take(head: Head, dataset: Any, keywords: tuple[str, ...], plain: Callable[[Any], Any]) -> None:
