@@ -1,7 +1,8 @@
 """Fit and predict: from a folder of images to a run folder with model and report, resumable at every door."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from lucency.events import Events, Listener, read_events
 from lucency.plan import Plan
 from lucency.read import read_inputs
 from lucency.walk import ROOMS, Passport, Settings, Walk, locked
+from lucency.write.dicom_object import Origin
+from lucency.write.dicom_result import encoded
 from lucency.write.outputs import Names, write_outputs
 
 if TYPE_CHECKING:
@@ -150,11 +153,12 @@ class Run:
         out: str | Path | None = None,
         *,
         format: str = "auto",
+        encoding: Mapping[str, str] | None = None,
         nan: float | None = None,
         listeners: Sequence[Listener] = (),
     ) -> list[Prediction]:
         """Predict every image in ``src``; see :func:`predict_folder`."""
-        return predict_folder(self.folder, src, out, format=format, nan=nan, listeners=listeners)
+        return predict_folder(self.folder, src, out, format=format, encoding=encoding, nan=nan, listeners=listeners)
 
     def _repr_html_(self) -> str:
         try:
@@ -204,6 +208,7 @@ def predict_folder(
     out: str | Path | None = None,
     *,
     format: str = "auto",
+    encoding: Mapping[str, str] | None = None,
     nan: float | None = None,
     listeners: Sequence[Listener] = (),
 ) -> list[Prediction]:
@@ -213,7 +218,8 @@ def predict_folder(
         run: Run folder or model folder.
         src: Image, folder, DICOM tree or npz container.
         out: Folder for ``predictions.csv`` and masks; None writes nothing.
-        format: ``"auto"``, ``"nifti"``, ``"png"`` or ``"csv"``.
+        format: ``"auto"``, ``"nifti"``, ``"png"``, ``"dicom-seg"``, ``"dicom-sr"``, ``"dicom-sc"`` or ``"csv"``.
+        encoding: Of DICOM results: ``{"seg": "labelmap"}``, ``{"sr": "enhanced"}``.
         nan: Value for NaN voxels; None refuses them.
         listeners: Called with progress events.
 
@@ -245,7 +251,9 @@ def predict_folder(
     if out is None:
         return list(counted())
     names = Names(model.plan.classes, model.plan.labels, flat=model.plan.dims == 2)
-    return write_outputs(counted(), cases, names, Path(out).expanduser(), format)
+    made = Origin(model.digest, datetime.now(), f"Lucency {model.plan.task} {model.plan.network}"[:64])
+    dicom = encoded(made, model.plan.labels, encoding or {})
+    return write_outputs(counted(), cases, names, Path(out).expanduser(), format, dicom)
 
 
 def events_of(run: str | Path) -> list[dict[str, Any]]:

@@ -1,6 +1,9 @@
 """The contract of a writer: whole or not at all, the same bytes for the same input, an error in plain words."""
 
+import tempfile
 from collections.abc import Callable
+from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +13,16 @@ import lucency.write
 from lucency.case import Case, Prediction, Source
 from lucency.errors import OutputError
 from lucency.image import Image, diagonal_affine
+from lucency.write.capture import write_capture
+from lucency.write.dicom_object import Origin
+from lucency.write.dicom_result import Dicom, write_result
+from lucency.write.dicom_seg import write_seg
 from lucency.write.dicom_series import Identity, write_series
+from lucency.write.dicom_source import Measured, measured
+from lucency.write.dicom_sr import write_classes
 from lucency.write.nifti import write_nifti
 from lucency.write.outputs import Names, write_outputs
+from lucency.write.parametric import write_parametric
 from lucency.write.raster import write_raster
 from lucency.write.table import write_predictions, write_table
 
@@ -28,6 +38,31 @@ def _outputs(path: Path) -> None:
     write_outputs([found], [CASE], Names(labels={1: "ball"}), path)
 
 
+#: Where the source of the DICOM results lies while the tests run.
+SERIES = tempfile.TemporaryDirectory()
+FOUND = Image((CT.array > 5).astype(np.uint8), CT.affine, kind="labels", unit="label")
+HEAT = Image(np.linspace(0, 1, CT.array.size, dtype=np.float32).reshape(CT.array.shape), CT.affine)
+BY = Origin("0" * 64, datetime(2026, 3, 4))
+LABELS = {1: "ball"}
+
+
+@cache
+def _source() -> Source:
+    """The CT as a series."""
+    series = Path(SERIES.name, "s")
+    write_series(series, CT, Identity(3, 1))
+    return Source(tuple(sorted(p.name for p in series.iterdir())), str(series), "dicom")
+
+
+def _seen() -> Measured:
+    return measured(_source(), CT)
+
+
+def _result(path: Path) -> None:
+    case = Case("c1", "p", {"image": (_source(),)}, None)
+    write_result(Prediction("c1", "0", mask=FOUND), case, "dicom-sr", Dicom(BY, LABELS), path)
+
+
 #: One use of every public function of the room that writes, by its name; each is given the path to write to.
 WRITERS: dict[str, Callable[[Path], object]] = {
     "nifti": lambda path: write_nifti(path, MASK),
@@ -36,14 +71,23 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "predictions": lambda path: write_predictions(path, [SAID], classes=("a", "b")),
     "dicom_series": lambda path: write_series(path, CT, Identity(3, 1)),
     "outputs": _outputs,
+    "dicom_seg": lambda path: write_seg(path, FOUND, LABELS, _seen(), BY),
+    "dicom_sr": lambda path: write_classes(path, SAID, _seen(), BY),
+    "parametric": lambda path: write_parametric(path, HEAT, _seen(), BY),
+    "capture": lambda path: write_capture(path, CT, FOUND, _seen(), BY),
+    "dicom_result": _result,
 }
-SUFFIX = {"nifti": ".nii.gz", "raster": ".png", "table": ".csv", "predictions": ".csv"}
+SUFFIX = {"nifti": ".nii.gz", "raster": ".png", "table": ".csv", "predictions": ".csv"} | dict.fromkeys(
+    ("dicom_seg", "dicom_sr", "parametric"), ".dcm"
+)
 
 
 def test_every_file_of_the_room_is_tried_here() -> None:
     folder = Path(str(lucency.write.__file__)).parent
-    # The demo writes whole data sets with these writers; its own test stands beside it.
-    files = {p.stem for p in folder.glob("*.py")} - {"__init__", "demo"}
+    # The demo writes whole data sets with these writers; its own test stands beside it. The others write nothing: what
+    # DICOM results are made of.
+    parts = {"dicom_source", "dicom_object", "dicom_frames", "vocabulary"}
+    files = {p.stem for p in folder.glob("*.py")} - {"__init__", "demo"} - parts
     assert files <= set(WRITERS)
 
 

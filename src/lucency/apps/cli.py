@@ -61,9 +61,6 @@ ROOMS = (
     ),
 )
 
-#: Formats that section 7 of the architecture names and that cannot be written yet.
-LATER_FORMATS = ("dicom-seg", "dicom-sr")
-
 app = typer.Typer(
     name="lucency",
     help="Point it at a folder of medical images; get back an honest, calibrated, documented model, or a clear "
@@ -210,17 +207,32 @@ def run_folder(data: Path, out: Path | None) -> Path:
 
 @app.command(
     short_help="Predict new images with a trained model, on their own grid.",
-    epilog=_examples("predict RUN NEW_IMAGES --out predictions", "predict RUN scan.nii.gz --out predictions --json"),
+    epilog=_examples(
+        "predict RUN NEW_IMAGES --out predictions",
+        "predict RUN scan.nii.gz --out predictions --json",
+        "predict RUN STUDY --out results --format dicom-sr",
+    ),
 )
 def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the interface
     run: RunFolder,
     src: Annotated[Path, typer.Argument(metavar="SRC", help="Image, folder, DICOM tree or npz file.")],
     out: Annotated[Path, typer.Option(metavar="OUT", help="Folder for predictions.csv and masks.")],
     form: Annotated[
-        str, typer.Option("--format", metavar="auto|nifti|png|csv", help="Files to write; auto suits the source.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="auto|nifti|png|dicom-seg|dicom-sr|dicom-sc|csv",
+            help="Files to write; auto suits the source. DICOM results need DICOM sources.",
+        ),
     ] = "auto",
     values: Annotated[
-        list[str] | None, typer.Option("--set", metavar="nan=VALUE", help="Fill NaN and infinite voxels.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="nan=VALUE fills NaN and infinite voxels; seg=binary|labelmap and sr=comprehensive-3d|enhanced say "
+            "how DICOM results are encoded.",
+        ),
     ] = None,
     lang: Lang = None,
     as_json: Json = False,
@@ -228,7 +240,9 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
     debug: Debug = False,
 ) -> None:
     """Predict new images with a trained model, on their own grid, in the patient's own coordinates."""
-    nan = _nan(settings_of(values or []))
+    given = settings_of(values or [])
+    encoding: dict[str, str] = {key: given.pop(key) for key in ("seg", "sr") if key in given}
+    nan = _nan(given)
     manner = Manner(lang or "en", as_json, quiet, debug)
     with boundary(manner, out):
         _must_exist(run, src)
@@ -236,9 +250,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
         from lucency.write.outputs import FORMATS  # noqa: PLC0415
 
         if form not in FORMATS:
-            later = " cannot be written by this version" if form in LATER_FORMATS else ""
-            remedy = "write nifti, which DICOM tools convert" if later else ""
-            raise UsageError(f"Format {form!r}{later}", expected=", ".join(FORMATS), where="--format", remedy=remedy)
+            raise UsageError(f"No format {form!r}", expected=", ".join(FORMATS), where="--format")
         from lucency.apps import summary  # noqa: PLC0415
         from lucency.apps.terminal import display  # noqa: PLC0415
         from lucency.events import Events  # noqa: PLC0415
@@ -246,16 +258,18 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
 
         with display(manner.lang, quiet=quiet) as shown:
             Events(None, shown).emit("predict", "begin")
-            found = predict_folder(run, src, out, format=form, nan=nan, listeners=[shown])
+            found = predict_folder(run, src, out, format=form, encoding=encoding, nan=nan, listeners=[shown])
         manner.say(*summary.predicted(found, out, manner.lang))
         manner.result({"out": str(out), "table": str(out / "predictions.csv"), "n_cases": len(found)})
 
 
 def _nan(values: dict[str, str]) -> float | None:
-    """Return the value for NaN voxels, the only setting of a prediction."""
+    """Return the value for NaN voxels, the only setting of a prediction that is not about DICOM."""
     for key in values:
         if key != "nan":
-            raise typer.BadParameter(f"{key!r} is no setting of a prediction; only nan=VALUE is", param_hint="'--set'")
+            raise typer.BadParameter(
+                f"{key!r} is no setting of a prediction; nan, seg and sr are", param_hint="'--set'"
+            )
     try:
         return float(values["nan"]) if "nan" in values else None
     except ValueError:

@@ -9,6 +9,7 @@ import numpy as np
 from lucency.case import Case, Prediction
 from lucency.errors import OutputError, UsageError
 from lucency.record import write_text
+from lucency.write.dicom_result import DICOM_FORMATS, Dicom, refuse, write_result
 from lucency.write.nifti import write_nifti
 from lucency.write.raster import write_raster
 from lucency.write.table import write_predictions, write_table
@@ -19,8 +20,8 @@ NOTICE = """Research use only, not a medical device.
 Made by lucency. predictions.csv has one row per image; masks lie on the grid of their source image.
 """
 
-#: Formats by name; DICOM objects are another room's work.
-FORMATS = ("auto", "nifti", "png", "csv")
+#: Formats by name.
+FORMATS = ("auto", "nifti", "png", *DICOM_FORMATS, "csv")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,12 @@ class Names:
 
 
 def write_outputs(
-    predictions: Iterable[Prediction], cases: Iterable[Case], names: Names, folder: Path, form: str = "auto"
+    predictions: Iterable[Prediction],
+    cases: Iterable[Case],
+    names: Names,
+    folder: Path,
+    form: str = "auto",
+    dicom: Dicom | None = None,
 ) -> list[Prediction]:
     """Write predictions as they come; masks leave memory as soon as they are on the disk.
 
@@ -49,26 +55,34 @@ def write_outputs(
         names: Of the model.
         folder: Made if absent.
         form: One of :data:`FORMATS`. ``"csv"`` writes the table alone.
+        dicom: How results become DICOM; needed for the formats that are.
 
     Returns:
         The predictions; their masks are cut to a single background voxel.
 
     Raises:
-        UsageError: An unknown format, or PNG for volumes.
+        UsageError: An unknown format, PNG for volumes, or DICOM where the sources are not.
         OutputError: The disk is full or the folder cannot be written.
     """
     if form not in FORMATS:
         raise UsageError(f"No format {form!r}", expected=", ".join(FORMATS), where="--format")
-    readers = {c.id: c.sources[0].reader for c in cases}
+    by_id = {c.id: c for c in cases}
+    if form in DICOM_FORMATS:
+        if dicom is None:
+            raise UsageError("DICOM results without their origin", where="--format", remedy="report this as a bug")
+        refuse(form, by_id.values(), names.labels, names.classes)
     kept: list[Prediction] = []
     rows: list[list[str | float | int | None]] = []
     values = sorted(names.labels)
     for prediction in predictions:
+        if dicom is not None and form in DICOM_FORMATS:
+            write_result(prediction, by_id[prediction.case], form, dicom, folder)
         if prediction.mask is None:
             kept.append(prediction)
             continue
-        if form != "csv":
-            _write_mask(prediction, folder, _suffix(form, readers.get(prediction.case, ""), prediction))
+        if form != "csv" and form not in DICOM_FORMATS:
+            reader = by_id[prediction.case].sources[0].reader if prediction.case in by_id else ""
+            _write_mask(prediction, folder, _suffix(form, reader, prediction))
         counts = [int((prediction.mask.array == v).sum()) for v in values]
         ml = abs(float(np.linalg.det(prediction.mask.affine[:3, :3]))) / 1000
         rows.append([prediction.case, *counts, *([] if names.flat else [n * ml for n in counts])])
