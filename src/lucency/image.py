@@ -49,8 +49,8 @@ class Image:
             raise GeometryError("Affine is not a finite, invertible 4 × 4 matrix", remedy="export the image again")
         if self.kind == "labels" and array.dtype.kind not in "biu":
             raise GeometryError(f"Labels of type {array.dtype}", expected="integers")
-        if self.kind == "intensity" and array.dtype.kind == "f" and not np.isfinite(array).all():
-            bad = int(array.size - np.isfinite(array).sum())
+        bad = _not_finite(array) if self.kind == "intensity" and array.dtype.kind == "f" else 0
+        if bad:
             raise GeometryError(
                 f"{bad} of {array.size} voxels are NaN or infinite",
                 expected="finite numbers",
@@ -86,6 +86,11 @@ class Image:
     def with_array(self, array: np.ndarray, *, kind: Kind | None = None, unit: str | None = None) -> "Image":
         """Return this geometry with other numbers."""
         return replace(self, array=array, kind=kind or self.kind, unit=unit or self.unit)
+
+
+def _not_finite(array: np.ndarray) -> int:
+    """Return how many voxels are NaN or infinite, a slice at a time: a large volume gets no second array beside it."""
+    return sum(plane.size - int(np.isfinite(plane).sum()) for channel in array for plane in channel)
 
 
 def same_place(a: np.ndarray, b: np.ndarray, size: Sequence[int], tolerance_mm: float = SAME_PLACE_MM) -> bool:

@@ -83,7 +83,7 @@ class Learning:
             spent_s=self.walk.clock.elapsed(),
             dense=task.dense,
         )
-        final = planner.overridden(final, {k: v for k, v in self.walk.settings.values.items() if k != "nan"})
+        final = planner.overridden(final, self.walk.settings.planned)
         self.walk.state["plan"]["prepare_s"] = round(prepare_s, 2)
         record.write(self.walk.folder / "machine.json", measured)
         record.write(self.walk.folder / "plan.json", final)
@@ -103,9 +103,7 @@ class Learning:
         draft = planner.plan(self.walk.cohort, found, task.needs(found), measured, budget)
         if self.walk.settings.nan is not None:
             draft = replace(draft, task_options={**draft.task_options, "nan": self.walk.settings.nan})
-        early = {
-            k: v for k, v in self.walk.settings.values.items() if k != "nan" and not k.startswith(("schedule", "folds"))
-        }
+        early = {k: v for k, v in self.walk.settings.planned.items() if not k.startswith(("schedule", "folds"))}
         return planner.overridden(draft, early)
 
     def _prepared(self, task: Task, draft: Plan) -> tuple[Store, float]:

@@ -23,6 +23,9 @@ from lucency.write.table import write_table
 #: The rooms in order; each leaves a file in the run folder.
 ROOMS = ("read", "inspect", "profile", "plan", "prepare", "train", "evaluate", "report")
 
+#: Keys of ``--set`` that say how data are read and not how a model is made.
+OF_THE_DOORS = ("nan", "missing_slices")
+
 #: Working time is written down this often, so that a crash forgets no more of it.
 CLOCK_S = 5.0
 
@@ -41,7 +44,7 @@ class Settings:
         test: A further folder, file or table whose cases become the locked part.
         lang: ``"en"`` or ``"zh"``, of the report.
         allow_leak: Go on although parts share patients or images; the report says so.
-        values: ``--set``: keys of the plan to values, and ``nan``.
+        values: ``--set``: keys of the plan to values, and those of the doors (:data:`OF_THE_DOORS`).
     """
 
     task: str | None = None
@@ -64,6 +67,11 @@ class Settings:
             raise UsageError(f"Seed {self.seed}", expected="0 to 2147483647", where="--seed")
         if self.lang not in ("en", "zh"):
             raise UsageError(f"Language {self.lang!r}", expected="en or zh", where="--lang")
+
+    @property
+    def planned(self) -> dict[str, str]:
+        """The values that are the plan's."""
+        return {k: v for k, v in self.values.items() if k not in OF_THE_DOORS}
 
     @property
     def nan(self) -> float | None:
@@ -237,7 +245,8 @@ class Walk:
 
     def read_depends(self) -> object:
         """What the room depends on beyond the rooms before it."""
-        said = replace(self.settings, minutes=1.0, seed=0, lang="en", values={}, task=None)
+        how = {k: v for k, v in self.settings.values.items() if k == "missing_slices"}
+        said = replace(self.settings, minutes=1.0, seed=0, lang="en", values=how, task=None)
         return [record.to_json(said), _listing(self.data), _listing(Path(said.test)) if said.test else ""]
 
     def read(self) -> None:
@@ -251,6 +260,7 @@ class Walk:
             salt=bytes.fromhex(self.passport.salt),
             allow_leak=s.allow_leak,
             nan=s.nan,
+            missing_slices=s.values.get("missing_slices", "refuse"),
             cache=self.folder / "headers.sqlite",
         )
         cohort = read(self.data, options)

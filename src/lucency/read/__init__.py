@@ -55,7 +55,7 @@ def read(data: Path, options: ReadOptions | None = None) -> Cohort:
         LeakageError: Supplied parts share a patient.
     """
     options = options or ReadOptions()
-    tree, further = tree_of(data, salt=options.salt, cache=options.cache), None
+    tree, further = tree_of(data, salt=options.salt, cache=options.cache, fill=options.fill), None
     if options.test is not None:
         tree, further = test_tree(tree, options.test)
     chosen = _chosen(tree, options)
@@ -86,12 +86,12 @@ def preview(data: Path, options: ReadOptions | None = None) -> tuple[Candidate, 
         DataError: Empty folder.
     """
     options = options or ReadOptions()
-    return _candidates(tree_of(data, salt=options.salt, cache=options.cache), options)
+    return _candidates(tree_of(data, salt=options.salt, cache=options.cache, fill=options.fill), options)
 
 
-def read_inputs(src: Path, *, salt: bytes = b"") -> Inputs:
+def read_inputs(src: Path, *, salt: bytes = b"", missing_slices: str = "refuse") -> Inputs:
     """Return the images to predict on; see :func:`lucency.read.inputs.read_inputs`."""
-    return inputs.read_inputs(src, salt=salt)
+    return inputs.read_inputs(src, salt=salt, missing_slices=missing_slices)
 
 
 def _candidates(tree: Tree, options: ReadOptions) -> tuple[Candidate, ...]:

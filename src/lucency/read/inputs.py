@@ -31,7 +31,7 @@ class Inputs(tuple[Case, ...]):
         return made
 
 
-def read_inputs(src: Path, *, salt: bytes = b"") -> Inputs:
+def read_inputs(src: Path, *, salt: bytes = b"", missing_slices: str = "refuse") -> Inputs:
     """Return every image below ``src`` as a Case without a target.
 
     Where ``src`` is a labelled set (images beside masks, dataset.json, nnU-Net raw) only its images are taken; of an
@@ -40,12 +40,14 @@ def read_inputs(src: Path, *, salt: bytes = b"") -> Inputs:
     Args:
         src: File or folder.
         salt: Secret for the pseudonyms of DICOM series and patients.
+        missing_slices: As in :class:`lucency.read.ReadOptions`.
 
     Raises:
         UsageError: No such path.
         DataError: No image, or none that can be read.
     """
-    tree = tree_of(src, salt=salt)
+    options = ReadOptions(salt=salt, missing_slices=missing_slices)
+    tree = tree_of(src, salt=salt, fill=options.fill)
     items, broken = assemble.complete(assemble.with_ids(_items(tree), salt), ReadOptions(salt=salt))
     skipped = (*tree.skipped, *broken)
     if not items:

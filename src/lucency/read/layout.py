@@ -31,6 +31,10 @@ class ReadOptions:
         allow_leak: Go on when supplied parts share a patient.
         nan: As in :func:`lucency.read.load`; used when masks are looked at.
         cache: SQLite file in which the headers of DICOM files are kept for the next time; None keeps none.
+        missing_slices: ``"refuse"`` leaves a DICOM series with a hole out, ``"interpolate"`` fills it in and says so.
+
+    Raises:
+        UsageError: Another word for ``missing_slices``.
     """
 
     layout: str | None = None
@@ -41,6 +45,21 @@ class ReadOptions:
     allow_leak: bool = False
     nan: float | None = None
     cache: Path | None = None
+    missing_slices: str = "refuse"
+
+    def __post_init__(self) -> None:
+        if self.missing_slices not in ("refuse", "interpolate"):
+            raise UsageError(
+                f"missing_slices = {self.missing_slices!r}",
+                expected="refuse or interpolate",
+                where="--set missing_slices",
+                remedy="write --set missing_slices=interpolate to have missing slices filled in",
+            )
+
+    @property
+    def fill(self) -> bool:
+        """Whether missing slices are filled in."""
+        return self.missing_slices == "interpolate"
 
 
 @dataclass(frozen=True)
@@ -338,13 +357,14 @@ def names_of(path: str) -> frozenset[str]:
     return frozenset({path, place.name, stem, (place.parent / stem).as_posix()})
 
 
-def tree_of(data: Path, *, salt: bytes = b"", cache: Path | None = None) -> Tree:
+def tree_of(data: Path, *, salt: bytes = b"", cache: Path | None = None, fill: bool = False) -> Tree:
     """Return the tree of a data folder, of one image file, or of the folder of one table.
 
     Args:
         data: Folder or file.
         salt: Secret of the run.
         cache: As in :class:`ReadOptions`.
+        fill: Fill in missing DICOM slices between others.
 
     Raises:
         UsageError: No such path.
@@ -355,14 +375,14 @@ def tree_of(data: Path, *, salt: bytes = b"", cache: Path | None = None) -> Tree
     data = data.absolute()
     if data.is_file():
         if is_table(data.name):
-            return Tree(data.parent, files.listing(data.parent), only_table=data, salt=salt, cache=cache)
-        return Tree(data.parent, (data.name,), salt=salt, cache=cache)
+            return Tree(data.parent, files.listing(data.parent), only_table=data, salt=salt, cache=cache, fill=fill)
+        return Tree(data.parent, (data.name,), salt=salt, cache=cache, fill=fill)
     paths = files.listing(data)
     if not paths:
         raise DataError(
             "The folder is empty", expected="images", where=data.name, remedy="choose the folder that holds the images"
         )
-    return Tree(data, paths, salt=salt, cache=cache)
+    return Tree(data, paths, salt=salt, cache=cache, fill=fill)
 
 
 def test_tree(tree: Tree, test: Path) -> tuple[Tree, Tree]:
@@ -376,11 +396,11 @@ def test_tree(tree: Tree, test: Path) -> tuple[Tree, Tree]:
         UsageError: No such path.
         DataError: An empty folder.
     """
-    own = tree_of(test, salt=tree.salt, cache=tree.cache)
+    own = tree_of(test, salt=tree.salt, cache=tree.cache, fill=tree.fill)
     place = test.absolute()
     rest = tuple(p for p in tree.paths if not (tree.root / p).is_relative_to(place))
     if is_table(test.name) and not own.units:
-        own = Tree(tree.root, rest, place, tree.salt, tree.cache)
+        own = Tree(tree.root, rest, place, tree.salt, tree.cache, tree.fill)
     return replace(tree, paths=rest), own
 
 
