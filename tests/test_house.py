@@ -22,6 +22,7 @@ BARS = [
     ["read"],
     [
         "filters",
+        "radiomics",
         "burned_in",
         "text",
         "phantom",
