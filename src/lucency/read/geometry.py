@@ -7,8 +7,8 @@ from lucency.errors import GeometryError
 #: How far a slice may lie from its place on an even grid (mm); scanners write positions to 1e-3 mm or finer.
 TOLERANCE_MM = 0.01
 
-#: A series of which more places than this share of its slices would have to be made up is uneven, not incomplete.
-MOST_HOLES = 1.5
+#: A series with fewer slices than half the places is uneven, not incomplete.
+MOST_HOLES = 2.0
 
 #: Largest cosine between two axes of one image; float32 headers keep 1e-6, a gantry tilt starts at 1e-2.
 MAX_COSINE = 1e-3

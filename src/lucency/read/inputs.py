@@ -48,7 +48,7 @@ def read_inputs(src: Path, *, salt: bytes = b"", missing_slices: str = "refuse")
     """
     options = ReadOptions(salt=salt, missing_slices=missing_slices)
     tree = tree_of(src, salt=salt, fill=options.fill)
-    items, broken = assemble.complete(assemble.with_ids(_items(tree), salt), ReadOptions(salt=salt))
+    items, broken = assemble.complete(assemble.with_ids(_items(tree), salt), options)
     skipped = (*tree.skipped, *broken)
     if not items:
         found = f"None of {len(skipped)} files can be read ({skipped[0].reason})" if skipped else "No image"
