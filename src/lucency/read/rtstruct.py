@@ -1,0 +1,107 @@
+"""Radiotherapy structure sets: closed planar contours become a mask on the grid of the image they were drawn on."""
+
+from typing import Any
+
+import numpy as np
+
+from lucency.case import Source
+from lucency.errors import ReadError
+from lucency.image import Image
+from lucency.read import archive
+from lucency.read.head import silent
+from lucency.read.labelgrid import Structure, composed, digest, entries_of, grid_of, header, n_label_files
+from lucency.read.polygons import drawn
+
+__all__ = ["digest", "header", "pixels"]
+
+#: Contours that enclose something (PS3.3, C.8.8.6.2); points and open lines do not.
+CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+
+
+def pixels(source: Source) -> Image:
+    """Return the regions of interest that the source's header names, as labels on the image's grid.
+
+    Args:
+        source: Its first paths are structure sets, the others the image's files.
+
+    Raises:
+        ReadError: Damaged contours, contours that are not flat, or regions that overlap.
+
+    Source:
+        DICOM PS3.3, C.8.8.6 ROI Contour Module.
+    """
+    structures: list[Structure] = []
+    for n in range(n_label_files(source)):
+        structures += _structures(source, n)
+    return composed(structures, source)
+
+
+def _structures(source: Source, n: int) -> list[Structure]:
+    import pydicom  # noqa: PLC0415 - slow to import
+
+    where, grid, values = source.paths[n], grid_of(source), entries_of(source, n)
+    with archive.opened(source.files[n]) as file, silent():
+        dataset = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+        by_number = {int(r.get("ReferencedROINumber") or 0): r for r in dataset.get("ROIContourSequence") or ()}
+        found: list[Structure] = []
+        for number, value in values.items():
+            contours = [_points(c, where) for c in _closed(by_number.get(number))]
+            drawing, bent = drawn(contours, grid)
+            if bent:
+                raise ReadError(
+                    f"{bent} contours of region {number} do not lie in a plane",
+                    expected="planar contours",
+                    where=where,
+                    remedy="export the structure set again, or choose other regions with --target NAME",
+                )
+            found.append(drawing.done(value, number))
+    return found
+
+
+def _closed(region: Any) -> list[Any]:
+    """Return the contours of a region that enclose something."""
+    every = (region.get("ContourSequence") or ()) if region is not None else ()
+    return [c for c in every if str(c.get("ContourGeometricType", "")) in CLOSED]
+
+
+def _points(contour: Any, where: str) -> np.ndarray:
+    """Return (n, 3) float, mm, LPS."""
+    values = np.array([float(v) for v in contour.get("ContourData") or ()])
+    if values.size < 9 or values.size % 3 or not np.isfinite(values).all():
+        raise ReadError(
+            f"A closed contour of {values.size} numbers",
+            expected="three for each of at least three points",
+            where=where,
+            remedy="export the structure set again",
+        )
+    return values.reshape(-1, 3)
+
+
+def outline(dataset: Any) -> list[dict[str, Any]]:
+    """Return what a structure set's regions hold, for its head: number, name, closed and other contours.
+
+    Args:
+        dataset: A structure set.
+    """
+    names = {
+        int(r.get("ROINumber") or 0): str(r.get("ROIName") or "") for r in dataset.get("StructureSetROISequence") or ()
+    }
+    places = {
+        int(r.get("ROINumber") or 0): str(r.get("ReferencedFrameOfReferenceUID") or "")
+        for r in dataset.get("StructureSetROISequence") or ()
+    }
+    found = []
+    for region in dataset.get("ROIContourSequence") or ():
+        number = int(region.get("ReferencedROINumber") or 0)
+        closed = len(_closed(region))
+        every = len(region.get("ContourSequence") or ())
+        found.append(
+            {
+                "Number": number,
+                "Name": names.get(number, "").strip(),
+                "FrameOfReferenceUID": places.get(number, ""),
+                "Closed": closed,
+                "Other": every - closed,
+            }
+        )
+    return found
