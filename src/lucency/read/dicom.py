@@ -11,7 +11,7 @@ import numpy as np
 from lucency.case import Skipped, Source
 from lucency.errors import GeometryError, LucencyError
 from lucency.image import Image
-from lucency.read.facts import channels_of, clip_of, facts_of, header_of
+from lucency.read.facts import clip_of, facts_of, header_of
 from lucency.read.formats import Header, digest_of_files, reason
 from lucency.read.frames import frame_times, slices_of
 from lucency.read.head import Head
@@ -146,9 +146,13 @@ class _OneSeries:
         single = [p for p in self.heads if p not in set(several)]
         # What comes out of every file is known before the first is yielded: a refusal is one of the whole series.
         made = self._of_single([s for p in single for s in slices_of(p, self.heads[p])])
+        several.sort(
+            key=lambda p: (_order(self.heads[p], "AcquisitionNumber"), _order(self.heads[p], "InstanceNumber"), p)
+        )
         for number, path in enumerate(several, start=1):
-            name = f"file{number}" if len(several) > 1 or single else ""
-            made += self._of_file(path, name)
+            made += self._of_file(path, f"file{number}" if len(several) > 1 or single else "")
+        if len(several) > 1:
+            self.remarks.add("split", several[0], by="the file they lie in")
         yield from made
 
     def _drop_copies(self) -> None:
@@ -185,7 +189,7 @@ class _OneSeries:
         if placed:
             parts = parts_of(placed, self._same_slices, fill=self.fill)
             made += [self._series(p, "") for p in self._told(parts)]
-        bare.sort(key=lambda s: (int(s.get("InstanceNumber") or 0), s.path))
+        bare.sort(key=lambda s: (_order(s.head, "InstanceNumber"), s.path))
         for one in bare:
             name = f"/{one.head.get('SOPInstanceUID') or one.path}" if len(slices) > 1 else ""
             made.append(self._made(Part(stack_of([one])), name, header_of(Part(stack_of([one])), self.modality)))
@@ -260,6 +264,11 @@ class _OneSeries:
         return np.asarray(stored * scale[0] + scale[1])
 
 
+def _order(head: Head, keyword: str) -> float:
+    value = head.get(keyword)
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
 def _has_frames(head: Head) -> bool:
     return "MosaicImages" in head or "PerFrame" in head or int(head.get("NumberOfFrames") or 1) > 1
 
@@ -304,6 +313,3 @@ def pixels(source: Source) -> Image:
     from lucency.read.volume import volume_of  # noqa: PLC0415 - decoders are slow to import
 
     return volume_of(source, {**header(source), **source.header})
-
-
-__all__ = ["Grouped", "Series", "channels_of", "digest", "grouped", "header", "pixels"]
