@@ -163,6 +163,11 @@ class Keys:
         digest = hmac.new(self._shift_key, patient.encode(), hashlib.sha256).digest()
         return -1 - int.from_bytes(digest[:8], "big") % LONGEST_SHIFT_DAYS
 
+    def shift_minutes(self, patient: str) -> int:
+        """Return by how many minutes the clock of a patient moves back: 1 to 59."""
+        digest = hmac.new(self._shift_key, b"minutes" + patient.encode(), hashlib.sha256).digest()
+        return 1 + int.from_bytes(digest[:8], "big") % 59
+
     def token(self, text: str, n_digits: int = 16) -> str:
         """Return a name for any other text: hex digits, the same for the same text."""
         return hmac.new(self._token_key, text.encode(), hashlib.sha256).hexdigest()[:n_digits]

@@ -16,64 +16,14 @@ LEFT, RIGHT = r"(?<![^\W\d_])", r"(?![^\W\d_])"
 SHORTEST_PART = 3
 #: Shorter numbers cannot be told from measurements.
 SHORTEST_NUMBER = 4
-MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-LONG_MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+#: Full names of the months after their first three letters.
+LONG_MONTHS = ("uary", "ruary", "ch", "il", "", "e", "y", "ust", "tember", "ober", "ember", "ember")
 #: Titles and fillers in name fields that name nobody.
-NOBODY = frozenset(
-    [
-        "anonymous",
-        "anonymized",
-        "anonymised",
-        "anon",
-        "unknown",
-        "none",
-        "null",
-        "na",
-        "n/a",
-        "patient",
-        "test",
-        "dr",
-        "prof",
-        "mr",
-        "mrs",
-        "ms",
-        "md",
-        "phd",
-        "jr",
-        "sr",
-        "ii",
-        "iii",
-        "removed",
-        "deidentified",
-        "noname",
-        "name",
-        "first",
-        "last",
-        "the",
-        "and",
-        "von",
-        "van",
-        "der",
-        "den",
-        "de",
-        "la",
-        "le",
-        "del",
-    ]
-)
+_TITLES = ("dr", "prof", "mr", "mrs", "ms", "md", "phd", "jr", "sr", "ii", "iii", "the", "and", "first", "last")
+_PARTICLES = ("von", "van", "der", "den", "de", "la", "le", "del")
+_FILLERS = ("anonymous", "anonymized", "anonymised", "anon", "unknown", "none", "null", "na", "n/a", "patient", "test")
+NOBODY = frozenset((*_TITLES, *_PARTICLES, *_FILLERS, "removed", "deidentified", "noname", "name"))
 
 
 @cache
@@ -168,7 +118,7 @@ def birth_spellings(date: str) -> Iterator[str]:
         return
     year, month, day = date[:4], date[4:6], date[6:]
     m, d = f"0?{int(month)}", f"0?{int(day)}"
-    named = f"(?:{MONTHS[int(month) - 1]}|{LONG_MONTHS[int(month) - 1]})[.,]?"
+    named = f"{MONTHS[int(month) - 1]}(?:{LONG_MONTHS[int(month) - 1]})?[.,]?"
     short_year = f"(?:{year}|{year[2:]})"
     forms = [
         year + month + day,

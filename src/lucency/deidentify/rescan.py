@@ -1,0 +1,221 @@
+"""The output looked through again, by rules of its own: whatever the engine decided, nothing of a patient may be there.
+
+It shares the standard's table and the list of known strings with the engine, and none of its decisions: it reads every
+value of every element at every depth, the bytes between them, the preamble, the file meta information and the names of
+files and folders.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.datadict import dictionary_has_tag, keyword_for_tag
+from pydicom.dataset import Dataset
+
+from lucency.deidentify import table
+from lucency.deidentify.keys import STANDARD_ROOT, Identities
+from lucency.deidentify.private import is_safe
+from lucency.deidentify.table import Options
+from lucency.read.head import silent
+
+#: Elements of the file meta information that a cleaned file may have (PS3.10, 7.1).
+META = frozenset({0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010, 0x00020012, 0x00020013})
+UID = re.compile(rb"(?<![0-9.])[0-2](?:\.[0-9]{1,40}){3,20}(?![0-9.])")
+TEXT = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+#: Values that stand for nothing, as a person would judge them: fillers, zeros, the first day of 1900, pseudonyms.
+EMPTY = re.compile(
+    r"|REMOVED|ANONYMOUS|COERCE|urn:removed|0{1,14}|000Y|\+0000|1900010100*|P[0-9A-F]{15}|ID[0-9A-F]{12}|Removed"
+    r"|2\.25\.\d+|(0|0\.0|b'(\\x00)*')",
+    re.IGNORECASE,
+)
+#: Bytes of text in a file that is not DICOM in which names are searched as text; longer ones as bytes only.
+LONGEST_TEXT = 8 << 20
+ENCODINGS = ("utf-8", "latin-1", "gb18030", "utf-16-le", "utf-16-be")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What must not be found.
+
+    Args:
+        people: Pseudonym to the strings by which that patient is known.
+        uids: UIDs of the source.
+        everybody: Strings of all patients, for files that belong to none.
+    """
+
+    people: Mapping[str, Identities]
+    uids: frozenset[str]
+    everybody: Identities = field(default_factory=Identities)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was left.
+
+    Args:
+        output: File, relative to the output folder.
+        kind: What it is: ``"name or number"``, ``"old UID"``, ``"listed attribute"`` …
+        where: Keyword or tag, or the part of the file. Never the value.
+    """
+
+    output: str
+    kind: str
+    where: str
+
+
+def left_in(dst: Path, output: str, known: Known, options: Options) -> list[Finding]:
+    """Return what is left in one file of the output.
+
+    Args:
+        dst: Output folder.
+        output: File relative to it.
+        known: What must not be found.
+        options: What was asked for.
+    """
+    content = (dst / output).read_bytes()
+    identities = known.people.get(output.split("/", maxsplit=1)[0], known.everybody)
+    found = [("name or number", "file name")] if identities.found_in(output.replace("/", " ")) else []
+    if content[128:132] == b"DICM":
+        found += _in_dicom(content, dst / output, identities, known, options)
+    else:
+        found += _in_bytes(content, identities, known, whole=True)
+        if len(content) < LONGEST_TEXT and known.everybody.found_in(content.decode("utf-8", "replace")):
+            found.append(("name or number", "file"))
+    return [Finding(output, *f) for f in dict.fromkeys(found)]
+
+
+def strangers(dst: Path, written: set[str]) -> list[Finding]:
+    """Return the files in the output folder that no session wrote."""
+    there = (p.relative_to(dst).as_posix() for p in sorted(dst.rglob("*")) if p.is_file())
+    return [Finding("", "file that was not written here", "output folder") for t in there if t not in written]
+
+
+def _in_dicom(
+    content: bytes, file: Path, identities: Identities, known: Known, options: Options
+) -> list[tuple[str, str]]:
+    found = [("preamble", "first 128 bytes")] if any(content[:128]) else []
+    with silent():
+        dataset = pydicom.dcmread(file, force=False)
+        found += [("file meta information", str(e.tag)) for e in dataset.file_meta if e.tag not in META]
+        for element in dataset.file_meta:
+            if element.VR == "UI":
+                found += _of_uid(str(element.value), element.keyword, known, options)
+        if dataset.get("PatientIdentityRemoved") != "YES":
+            found.append(("not marked as de-identified", "PatientIdentityRemoved"))
+        found += _in_dataset(dataset, identities, known, options)
+        pixels = dataset.get_item("PixelData") if "PixelData" in dataset else None
+    n_pixels = len(pixels.value or b"") if pixels is not None else 0
+    return found + _in_bytes(content, identities, known, whole=n_pixels == 0, tail=n_pixels)
+
+
+def _in_bytes(
+    content: bytes, identities: Identities, known: Known, *, whole: bool, tail: int = 0
+) -> list[tuple[str, str]]:
+    """Search bytes for the longer strings in several encodings, and for UIDs of the source before the pixels."""
+    found = []
+    for needle in identities.needles():
+        for form in {needle, needle.upper(), needle.lower(), needle.title()}:
+            if any(form.encode(e, "ignore") in content for e in ENCODINGS if form.encode(e, "ignore")):
+                found.append(("name or number", "bytes of the file"))
+                break
+    front = content if whole else content[: len(content) - tail]
+    if known.uids and any(u.decode() in known.uids for u in UID.findall(front)):
+        found.append(("old UID", "bytes of the file"))
+    return found
+
+
+def _in_dataset(dataset: Dataset, identities: Identities, known: Known, options: Options) -> Iterator[tuple[str, str]]:
+    for tag in sorted(dataset.keys()):
+        name = keyword_for_tag(tag) or str(tag)
+        if tag.group & 1:
+            yield from _of_private(dataset, tag, identities, options)
+            continue
+        element = dataset[tag]
+        if tag.group >> 8 in {0x50, 0x60} or tag.element == 0:
+            yield "curve, overlay or group length", str(tag)
+        elif not dictionary_has_tag(tag):
+            yield "unknown attribute", str(tag)
+        else:
+            yield from _of_listed(element, options, name)
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _in_dataset(item, identities, known, options)
+        else:
+            yield from _of_value(element, identities, known, options, name)
+
+
+def _of_value(
+    element: Any, identities: Identities, known: Known, options: Options, name: str
+) -> Iterator[tuple[str, str]]:
+    """Judge a value by its representation."""
+    value = element.value
+    if element.VR == "UI":
+        for uid in value if isinstance(value, list | pydicom.multival.MultiValue) else [value]:
+            yield from _of_uid(str(uid or ""), name, known, options)
+    elif element.VR in TEXT:
+        if value and identities.found_in(_as_text(value)):
+            yield "name or number", name
+    elif element.VR in {"IS", "DS"}:
+        if _is_number_of(value, identities):
+            yield "name or number", name
+    elif isinstance(value, bytes) and element.tag != 0x7FE00010 and identities.found_in(value.decode("latin-1")):
+        yield "name or number", name
+
+
+def _of_private(dataset: Dataset, tag: Any, identities: Identities, options: Options) -> Iterator[tuple[str, str]]:
+    if "safe-private" not in options.keep:
+        yield "private attribute", str(tag)
+        return
+    element = dataset[tag]
+    if 0x10 <= tag.element <= 0xFF:
+        return
+    creator = str(dataset.get((tag.group, tag.element >> 8)).value) if (tag.group, tag.element >> 8) in dataset else ""
+    value = element.value if isinstance(element.value, bytes) else str(element.value).encode()
+    if not is_safe(creator, tag, element.VR, value) or identities.found_in(value.decode("latin-1")):
+        yield "private attribute", str(tag)
+
+
+def _of_listed(element: Any, options: Options, name: str) -> Iterator[tuple[str, str]]:
+    """Judge an attribute of the table by its row: what should be gone may only be there with nothing in it."""
+    row = table.row_of(element.tag)
+    if row is None:
+        return
+    kept = {table.KEEP[k][0] for k in options.keep} | {table.CLEAN[c][0] for c in options.clean}
+    kept |= {"shift": {"retain_longitudinal_modified_dates"}, "keep": {"retain_longitudinal_full_dates"}}.get(
+        options.dates, set()
+    )
+    if kept & set(row.options) or "U" in row.basic or element.VR == "SQ":
+        return
+    values = element.value if isinstance(element.value, list | pydicom.multival.MultiValue) else [element.value]
+    for value in values:
+        if value is not None and not EMPTY.fullmatch(_as_text(value).strip(" \0")):
+            yield "listed attribute", name
+            return
+
+
+def _of_uid(value: str, name: str, known: Known, options: Options) -> Iterator[tuple[str, str]]:
+    if value in known.uids:
+        yield "old UID", name
+    elif (
+        "uids" not in options.keep
+        and value
+        and not value.startswith(("2.25.", STANDARD_ROOT))
+        and not re.search(r"(ClassUID|SyntaxUID|CodingSchemeUID|MappingResourceUID|ContextUID)(InFile)?$", name)
+    ):
+        yield "foreign UID", name
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return "" if not any(value) else value.decode("latin-1")
+    return "\\".join(map(str, value)) if isinstance(value, list | pydicom.multival.MultiValue) else str(value)
+
+
+def _is_number_of(value: Any, identities: Identities) -> bool:
+    """Tell whether a number is, as a whole, one by which the patient is known."""
+    values = value if isinstance(value, list | pydicom.multival.MultiValue) else [value]
+    numbers = {n.strip().lstrip("0") for n in identities.numbers | identities.births if len(n.strip()) >= 6}
+    return any(str(getattr(v, "original_string", v)).strip().lstrip("0") in numbers for v in values if v is not None)

@@ -1,0 +1,245 @@
+"""What lies in the source folder: which files are DICOM, whose they are, and by which strings a patient is known."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pydicom
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
+
+from lucency.deidentify.dates import DATE
+from lucency.deidentify.keys import STANDARD_ROOT, Identities
+from lucency.errors import LucencyError, ReadError
+from lucency.read import archive
+from lucency.read.head import silent
+from lucency.read.headers import looks_headerless
+from lucency.read.opening import inflated
+
+SUFFIXES = (".dcm", ".dicom", ".ima")
+DIRECTORY = "1.2.840.10008.1.3.10"
+DEFLATED, EXPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1"
+#: Sequences of many items that hold geometry only (functional groups); the search for names skips them.
+GEOMETRY = frozenset({0x52009229, 0x52009230, 0x00081140, 0x00082112, 0x30060039, 0x00201115})
+#: Numbers by which a hospital knows a patient or an examination.
+NUMBERS = (
+    "PatientID",
+    "OtherPatientIDs",
+    "AccessionNumber",
+    "AdmissionID",
+    "MedicalRecordLocator",
+    "PatientTelephoneNumbers",
+    "RequestedProcedureID",
+    "PlacerOrderNumberImagingServiceRequest",
+    "FillerOrderNumberImagingServiceRequest",
+    "ServiceEpisodeID",
+    "InsurancePlanIdentification",
+)
+PHRASES = ("InstitutionName", "InstitutionAddress", "PatientAddress")
+#: A Study ID shorter than this is a running number.
+STUDY_ID = 6
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of the source folder.
+
+    Args:
+        path: Relative to the source folder, with ``/``; entries of a zip archive lie below it.
+        kind: ``"dicom"``, ``"directory"`` (DICOMDIR), ``"other"`` or ``"broken"``.
+        size: Bytes.
+        changed: Modification time in ns, or the CRC of an archive's entry.
+        reason: Why it is broken.
+        sop_class: SOP Class UID.
+        uid: SOP Instance UID.
+        series: Series Instance UID.
+        study: Study Instance UID.
+        patient: Issuer and ID of the patient.
+        identities: Strings by which the patient is known.
+        uids: UIDs of the file that must not come out again.
+    """
+
+    path: str
+    kind: str
+    size: int = 0
+    changed: int = 0
+    reason: str = ""
+    sop_class: str = ""
+    uid: str = ""
+    series: str = ""
+    study: str = ""
+    patient: tuple[str, str] = ("", "")
+    identities: Identities = field(default_factory=Identities)
+    uids: frozenset[str] = frozenset()
+
+
+def listed(root: Path) -> Iterator[str]:
+    """Yield every file below a folder, sorted, entries of zip archives in place of the archive.
+
+    Links are not followed: they may lead out of the folder or round in a circle.
+    """
+    for folder, folders, names in os.walk(root):
+        folders.sort()
+        for name in sorted(names):
+            file = Path(folder) / name
+            path = file.relative_to(root).as_posix()
+            if not name.lower().endswith(archive.SUFFIX):
+                yield path
+                continue
+            try:
+                inside = archive.contents(file)
+            except (ReadError, OSError):
+                yield path
+                continue
+            yield from (f"{path}/{n}" for n in sorted({*inside.entries, *inside.refused}))
+
+
+def load(file: Path, where: str, *, pixels: bool) -> Dataset | None:
+    """Return the dataset of a file, or None when it is not DICOM at all.
+
+    Args:
+        file: Real or virtual path.
+        where: The same relative to the source folder.
+        pixels: Whether to read the pixel data as well.
+
+    Raises:
+        ReadError: It should be DICOM and cannot be read, or is cut off.
+    """
+    named = where.lower().endswith(SUFFIXES)
+    with archive.opened(file) as raw:
+        start = raw.read(4096)
+        sure = start[128:132] == b"DICM"
+        if not named and not sure and not looks_headerless(start):
+            return None
+        raw.seek(0)
+        deflated = sure and DEFLATED.encode() in start
+        stream = inflated(raw, where) if deflated else raw
+        try:
+            with silent():
+                dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels, force=True)
+                sop_class = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
+        except LucencyError:
+            raise
+        except (Exception, RecursionError) as error:
+            if not named and not sure:
+                return None
+            raise ReadError(f"Not readable as DICOM ({type(error).__name__})", remedy="fetch it again") from None
+    if not sop_class:
+        if not named and not sure:
+            return None
+        raise ReadError("Not readable as DICOM (no SOP Class)", remedy="fetch it again")
+    if deflated:
+        dataset.file_meta.TransferSyntaxUID = EXPLICIT
+    if pixels:
+        _must_be_whole(dataset)
+    dataset.buffer = None
+    return dataset
+
+
+def _must_be_whole(dataset: Dataset) -> None:
+    """Refuse a file that ends before its values do."""
+    for element in dataset._dict.values():
+        raw = isinstance(element, RawDataElement) and element.value is not None and element.length != 0xFFFFFFFF
+        if raw and len(element.value) != element.length:
+            raise ReadError("The file is cut off: it ends within a value", remedy="fetch it again")
+
+
+def surveyed(root: Path, path: str) -> Source:
+    """Return what one file is and whose; nothing is raised."""
+    file = root / path
+    try:
+        if file.is_symlink():
+            return Source(path, "broken", reason="A link; only files in the folder itself are read")
+        size, changed = archive.stat_of(file)
+        dataset = load(file, path, pixels=False)
+    except (LucencyError, OSError) as error:
+        reason = error.found if isinstance(error, LucencyError) else f"Cannot be read ({error.strerror})"
+        return Source(path, "broken", reason=reason)
+    if dataset is None:
+        return Source(path, "other", size, changed)
+    try:
+        with silent():
+            return _described(path, size, changed, dataset)
+    except (Exception, RecursionError) as error:
+        return Source(path, "broken", size, changed, f"Its header is damaged ({type(error).__name__})")
+
+
+def _described(path: str, size: int, changed: int, dataset: Dataset) -> Source:
+    sop_class = _one(dataset, "SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    if sop_class == DIRECTORY:
+        return Source(path, "directory", size, changed)
+    uid = _one(dataset, "SOPInstanceUID") or str(dataset.file_meta.get("MediaStorageSOPInstanceUID", ""))
+    series, study = _one(dataset, "SeriesInstanceUID"), _one(dataset, "StudyInstanceUID")
+    frame = _one(dataset, "FrameOfReferenceUID")
+    uids = frozenset(u for u in (uid, series, study, frame) if u and not u.startswith(STANDARD_ROOT))
+    identities = identities_of(dataset)
+    patient = (_one(dataset, "IssuerOfPatientID"), _one(dataset, "PatientID"))
+    if not patient[1]:
+        # Without an ID the name and birth date tell patients apart; without these, each examination is its own.
+        told = "|".join([*sorted(identities.names)[:1], *sorted(identities.births)])
+        patient = ("", f"no id|{told or study or uid}")
+    return Source(path, "dicom", size, changed, "", sop_class, uid, series, study, patient, identities, uids)
+
+
+def identities_of(dataset: Dataset) -> Identities:
+    """Return the strings by which a file's patient is known: names, numbers, dates, at any depth.
+
+    Names of physicians count: they stand in texts, too, and lead to the patient.
+    """
+    names: set[str] = set()
+    births: set[str] = set()
+    dates: set[str] = set()
+    for item in _datasets(dataset):
+        for tag, element in list(item._dict.items()):
+            vr = element.VR or pydicom.datadict.dictionary_VR(tag) if tag in _known(tag) else element.VR
+            if vr == "PN":
+                names.update(_several(item, tag))
+            elif vr == "DA" and tag >> 16 != 0x0010:
+                dates.update(d for d in map(_date, _several(item, tag)) if d)
+            elif tag == 0x00100030:
+                births.update(d for d in map(_date, _several(item, tag)) if d)
+    numbers = {v for item in _datasets(dataset) for k in NUMBERS if k in item for v in _several(item, k)}
+    numbers |= {v for v in _several(dataset, "StudyID") if len(v) >= STUDY_ID}
+    phrases = {v for item in _datasets(dataset) for k in PHRASES if k in item for v in _several(item, k)}
+    return Identities(*(frozenset(filter(None, g)) for g in (names, numbers, births, dates - births, phrases)))
+
+
+def _known(tag: int) -> tuple[int, ...]:
+    return (tag,) if pydicom.datadict.dictionary_has_tag(tag) else ()
+
+
+def _datasets(dataset: Dataset, depth: int = 0) -> Iterator[Dataset]:
+    """Yield a dataset and those within it, functional groups left aside."""
+    yield dataset
+    for tag, element in list(dataset._dict.items()):
+        private = tag >> 16 & 1
+        vr = element.VR or ("SQ" if not private and _is_sequence(tag) else "")
+        if (vr == "SQ" or (vr == "UN" and not private and _is_sequence(tag))) and tag not in GEOMETRY and depth < 16:
+            value = dataset[tag].value
+            for item in value if isinstance(value, Sequence) else ():
+                yield from _datasets(item, depth + 1)
+
+
+def _is_sequence(tag: int) -> bool:
+    return bool(pydicom.datadict.dictionary_has_tag(tag)) and pydicom.datadict.dictionary_VR(tag) == "SQ"
+
+
+def _several(dataset: Dataset, key: str | int) -> list[str]:
+    try:
+        value = dataset[key].value if key in dataset else None
+    except (ValueError, KeyError, TypeError, UnicodeError):
+        return []
+    values = value if isinstance(value, MultiValue | list) else [] if value is None else [value]
+    return [str(v).strip(" \0") for v in values if str(v).strip(" \0")]
+
+
+def _one(dataset: Dataset, keyword: str) -> str:
+    return next(iter(_several(dataset, keyword)), "")
+
+
+def _date(value: str) -> str:
+    found = DATE.fullmatch(value)
+    return "".join(found.groups()) if found else ""

@@ -1,0 +1,263 @@
+"""One file of the source from its bytes to its place in the output, or to the list of those that are left out."""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+
+from lucency.deidentify import actions, faces, sources
+from lucency.deidentify.blanking import blanked
+from lucency.deidentify.engine import Engine, Person
+from lucency.deidentify.keys import Identities, Keys
+from lucency.deidentify.others import clean_other
+from lucency.deidentify.pixels import PixelVerdict, examine
+from lucency.deidentify.table import CLEAN, Options
+from lucency.errors import LucencyError, OutputError, ReadError
+from lucency.read.decode import frames
+from lucency.read.head import silent
+from lucency.record import write_bytes
+
+#: Folder below the records for objects whose pixels a person must look at first.
+QUARANTINE = "quarantine"
+IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
+#: A voice is as good as a name (PS3.3, A.34.9).
+VOICES = frozenset({"1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2"})
+#: Side of a picture in the review list, px.
+PICTURE = 640
+
+
+@dataclass(frozen=True)
+class Task:
+    """One file to be done.
+
+    Args:
+        path: Relative to the source folder.
+        target: Relative to the output folder; for a file that is not DICOM, the folder.
+        person: Whose it is; None for a file that is not DICOM.
+        identities: Strings to look for in a file that is not DICOM.
+        twin: The file has the UID of an earlier one.
+    """
+
+    path: str
+    target: str
+    person: Person | None = None
+    identities: Identities = field(default_factory=Identities)
+    twin: str = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one file.
+
+    Args:
+        path: Relative to the source folder; confidential.
+        action: ``"written"``, ``"duplicate"``, ``"quarantined"`` or ``"left out"``.
+        reason: A sentence without identities.
+        output: Relative to the output folder; empty if nothing was written there.
+        uid: New SOP Instance UID.
+        patient: Pseudonym.
+        counts: Rule to how many elements met it.
+        sha256: Of the file that was written.
+        n_bytes: Its size.
+        regions: Frame to boxes that were found in the pixels, (top, left, bottom, right, score).
+        remarks: What was not removed.
+        picture: A frame for the review list; not kept in the journal.
+    """
+
+    path: str
+    action: str
+    reason: str = ""
+    output: str = ""
+    uid: str = ""
+    patient: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    sha256: str = ""
+    n_bytes: int = 0
+    regions: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    verdict: PixelVerdict | None = None
+    picture: Any = None
+
+
+@dataclass
+class Place:
+    """Where a process works and with what.
+
+    Args:
+        src: Source folder.
+        dst: Output folder.
+        records: Folder for the quarantine.
+        keys: Of the session.
+        options: Likewise.
+    """
+
+    src: Path
+    dst: Path
+    records: Path
+    keys: Keys
+    options: Options
+
+    def __post_init__(self) -> None:
+        self.engine = Engine(self.keys, self.options)
+
+
+def done(task: Task, place: Place) -> Done:
+    """Do one file; whatever is wrong with it costs this file and no other.
+
+    Raises:
+        OutputError: The output cannot be written: that ends the session.
+    """
+    try:
+        with_person = _dicom if task.person is not None else _other
+        return with_person(task, place)
+    except OutputError:
+        raise
+    except LucencyError as error:
+        return Done(task.path, "left out", error.found)
+    except MemoryError:
+        return Done(task.path, "left out", "It needs more memory than there is")
+    except (Exception, RecursionError) as error:
+        return Done(task.path, "left out", f"It cannot be processed ({type(error).__name__})")
+
+
+def _dicom(task: Task, place: Place) -> Done:
+    person = task.person
+    assert person is not None
+    file = place.src / task.path
+    dataset = sources.load(file, task.path, pixels=True)
+    if dataset is None:
+        raise ReadError("No longer DICOM: it was changed while the session ran")
+    with silent():
+        face = faces.face_of(dataset)
+    looked = "pixels" in place.options.clean
+    verdict = (
+        _verdict(dataset, file, task.path) if looked else PixelVerdict("keep", reason="Pixels were not looked at.")
+    )
+    picture = _picture(file, task.path, dataset) if verdict.action != "keep" else None
+    with silent():
+        _complete(dataset)
+        syntax = _syntax(dataset)
+        counts = place.engine.clean(dataset, person)
+        dataset.file_meta = place.engine.meta(dataset, syntax)
+        _pixels(dataset, verdict, file, task.path, looked=looked)
+        content = written(dataset)
+    held = verdict.action == "quarantine"
+    facts: dict[str, Any] = {
+        "uid": str(dataset.SOPInstanceUID),
+        "patient": person.pseudonym,
+        "counts": dict(counts),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "n_bytes": len(content),
+        "remarks": (face.statement,) if face.statement else (),
+        "verdict": verdict if verdict.action != "keep" else None,
+        "picture": picture,
+    }
+    if held:
+        write_bytes(place.records / QUARANTINE / Path(task.target).name, content)
+        return Done(task.path, "quarantined", verdict.reason, "", **facts)
+    if task.twin and _same(content, place.dst / task.twin):
+        return Done(task.path, "duplicate", "The same object as another file", task.twin, **facts)
+    write_bytes(place.dst / task.target, content)
+    return Done(task.path, "written", verdict.reason if verdict.action == "blank" else "", task.target, **facts)
+
+
+def _verdict(dataset: Dataset, file: Path, where: str) -> PixelVerdict:
+    """Return what is to be done with the pixels; those that cannot be decoded wait for a person."""
+    if str(dataset.get("SOPClassUID", "")) in VOICES:
+        return PixelVerdict("quarantine", reason="A recorded voice: whoever knows it knows the patient.")
+    try:
+        return examine(dataset, lambda: _stored(file, where))
+    except (LucencyError, ValueError, AttributeError, TypeError, KeyError) as error:
+        said = error.found if isinstance(error, LucencyError) else type(error).__name__
+        return PixelVerdict("quarantine", reason=f"Its pixels cannot be looked at ({said}).")
+
+
+def _stored(file: Path, where: str) -> np.ndarray:
+    _, array = next(iter(frames([file], [where])))
+    return array
+
+
+def _picture(file: Path, where: str, dataset: Dataset) -> np.ndarray | None:
+    """Return a frame for the review list, at most 640 px wide; None where there is none."""
+    if not dataset.get("Rows"):
+        return None
+    try:
+        array = _stored(file, where)
+    except (LucencyError, ValueError):
+        return None
+    frame = array[len(array) // 2]
+    step = max(1, max(frame.shape[:2]) // PICTURE)
+    frame = frame[::step, ::step]
+    return np.ascontiguousarray(frame if frame.shape[-1] == 3 else frame[..., 0])
+
+
+def _pixels(dataset: Dataset, verdict: PixelVerdict, file: Path, where: str, *, looked: bool) -> None:
+    """Do what the verdict on the pixels asks, and say it."""
+    if verdict.action == "blank":
+        blanked(dataset, verdict.boxes, stored=lambda: _stored(file, where))
+    if not looked or "PixelData" not in dataset or verdict.action == "quarantine":
+        return
+    dataset.BurnedInAnnotation = "NO"
+    codes = list(dataset.DeidentificationMethodCodeSequence)
+    if not any(item.CodeValue == "113101" for item in codes):
+        codes.append(actions.code(CLEAN["pixels"][1], "DCM", CLEAN["pixels"][2]))
+    dataset.DeidentificationMethodCodeSequence = Sequence(sorted(codes, key=lambda item: str(item.CodeValue)))
+
+
+def _complete(dataset: Dataset) -> None:
+    """Take class and instance from the file meta information where the dataset lacks them."""
+    meta = dataset.file_meta
+    for keyword, other in (
+        ("SOPClassUID", "MediaStorageSOPClassUID"),
+        ("SOPInstanceUID", "MediaStorageSOPInstanceUID"),
+    ):
+        if not dataset.get(keyword):
+            value = meta.get(other)
+            if not value:
+                raise ReadError("It has no SOP Instance UID", remedy="fetch it again")
+            setattr(dataset, keyword, value)
+
+
+def _syntax(dataset: Dataset) -> str:
+    """Return the transfer syntax, that of the encoding where the file says none."""
+    syntax = str(dataset.file_meta.get("TransferSyntaxUID", "") or "")
+    if syntax.startswith(IMPLICIT):
+        return syntax
+    implicit, little = dataset.original_encoding
+    return IMPLICIT if implicit else EXPLICIT if little is not False else "1.2.840.10008.1.2.2"
+
+
+def written(dataset: Dataset) -> bytes:
+    """Return the bytes of a DICOM file with a preamble of zeros."""
+    dataset.preamble = bytes(128)
+    stream = io.BytesIO()
+    pydicom.dcmwrite(stream, dataset, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def _same(content: bytes, other: Path) -> bool:
+    try:
+        return other.stat().st_size == len(content) and other.read_bytes() == content
+    except OSError:
+        return False
+
+
+def _other(task: Task, place: Place) -> Done:
+    file = place.src / task.path
+    if not file.is_file():
+        return Done(task.path, "left out", "In an archive, and not DICOM; it was not copied.")
+    found = clean_other(file, place.dst / task.target, place.keys, task.identities)
+    action = {"written": "written", "quarantine": "quarantined"}.get(found.action, "left out")
+    if found.target is None:
+        return Done(task.path, action, found.reason, remarks=found.remarks)
+    content = found.target.read_bytes()
+    output = found.target.relative_to(place.dst).as_posix()
+    facts: dict[str, Any] = {"sha256": hashlib.sha256(content).hexdigest(), "n_bytes": len(content)}
+    return Done(task.path, action, found.reason, output, remarks=found.remarks, **facts)
