@@ -1,5 +1,7 @@
 """NIfTI-1 and -2 files, through nibabel."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,12 @@ from lucency.read.formats import Header, digest_of_files, unchecked
 from lucency.read.geometry import dtype_of, lps_from_ras, refuse_shear, rescaled
 
 digest = digest_of_files
+
+#: Deflate makes nothing more than 1032 times as small (zlib's own account of its limit).
+MAX_DEFLATE = 1032
+
+#: A larger volume does not fit the memory of most machines twice.
+MAX_BYTES = 32 << 30
 
 #: xyzt_units to mm (nifti1.h); an unset unit is taken as mm, as every viewer does.
 UNIT_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
@@ -49,7 +57,23 @@ def _open(source: Source) -> Any:
     path = source.files[0]
     if path.stat().st_size == 0:
         raise ReadError("The file is empty (0 bytes)", where=source.where, remedy="fetch or export it again")
-    return nibabel.load(path)
+    file = nibabel.load(path)
+    _refuse_promises(file, path, source)
+    return file
+
+
+def _refuse_promises(file: Any, path: Path, source: Source) -> None:
+    """Refuse a header that promises more voxels than the file can hold, before memory is set aside for them."""
+    promised = math.prod(int(n) for n in file.shape) * int(file.get_data_dtype().itemsize)
+    voxels = Path(file.file_map["image"].filename or path)
+    there = voxels.stat().st_size * (MAX_DEFLATE if voxels.suffix in (".gz", ".bz2", ".zst") else 1)
+    if promised > min(there, MAX_BYTES):
+        raise ReadError(
+            f"The header promises {promised:,} bytes of voxels".replace(",", " "),
+            expected="as many as the file holds" if promised > there else f"at most {MAX_BYTES >> 30} GiB",
+            where=source.where,
+            remedy="fetch the file again; it is truncated or damaged",
+        )
 
 
 def _shape(file: Any, source: Source) -> tuple[int, tuple[int, int, int]]:
