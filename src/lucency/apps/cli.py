@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lucency import __version__
+from lucency.apps import deidentify, fetch, send
 from lucency.apps.boundary import Manner, boundary, settings_of, steady_streams
 
 #: Rooms that are commands of their own: name, last room to enter, one sentence, examples.
@@ -338,3 +339,8 @@ def verify(run: RunFolder, lang: Lang = None, as_json: Json = False, debug: Debu
         files, version = manifest["files"], str(manifest.get("lucency", ""))
         manner.say(t("cli.verified", manner.lang, n=len(files), version=version, digest=found.digest))
         manner.result({"digest": found.digest, "lucency": version, "files": files})
+
+
+send.offer(app)
+fetch.offer(app)
+deidentify.offer(app)

@@ -1,0 +1,197 @@
+"""``lucency fetch``: studies from a DICOMweb server into a folder that the other commands read."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lucency.apps.boundary import Manner, boundary, settings_of
+from lucency.apps.send import AskLogin, Certificate, Insecure, Login, close, credentials
+from lucency.errors import DataError, LucencyError, UsageError
+from lucency.text import counted, t
+
+if TYPE_CHECKING:
+    from lucency.apps.dicomweb import Server
+
+#: Objects that are asked for at a time; a server that works hard for one client is no help to the ward.
+AT_ONCE = 4
+STUDY, SERIES, INSTANCE, PATIENT = "0020000D", "0020000E", "00080018", "00100020"
+
+
+def offer(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command(
+        short_help="Fetch studies from a DICOMweb server into a folder.",
+        epilog="\b\nExamples:\n  lucency fetch --from https://pacs.hospital/dicom-web --study 1.2.3 --out DATA\n"
+        "  lucency fetch --from http://127.0.0.1:8042/dicom-web --query ModalitiesInStudy=CT --out DATA",
+    )
+    def fetch(  # noqa: PLR0913, PLR0917 - one parameter for each option of the interface
+        source: Annotated[str, typer.Option("--from", metavar="URL", help="Root of the DICOMweb service.")],
+        out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the files.")],
+        study: Annotated[
+            list[str] | None, typer.Option(metavar="UID", help="Study Instance UID; may be repeated.")
+        ] = None,
+        patient: Annotated[list[str] | None, typer.Option(metavar="ID", help="Patient ID; may be repeated.")] = None,
+        query: Annotated[
+            list[str] | None, typer.Option(metavar="KEY=VALUE", help="Attribute of the studies; may be repeated.")
+        ] = None,
+        modality: Annotated[str | None, typer.Option(metavar="CT|MR|…", help="Series of this modality only.")] = None,
+        most: Annotated[int, typer.Option(metavar="N", help="Refuse a query that matches more studies.")] = 100,
+        login: Login = None,
+        ask: AskLogin = False,
+        ca: Certificate = None,
+        insecure: Insecure = False,
+        lang: Annotated[str | None, typer.Option(metavar="en|zh", help="Language of messages.")] = None,
+        as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No closing words.")] = False,
+        debug: Annotated[bool, typer.Option("--debug", help="Show whole tracebacks.")] = False,
+    ) -> None:
+        """Fetch studies from a DICOMweb server into a folder; what is there already is not fetched again."""
+        manner = Manner(lang or "en", as_json, quiet, debug)
+        with boundary(manner, out):
+            from lucency.apps.dicomweb import Access, Server  # noqa: PLC0415 - not needed for --help
+
+            user, secret = credentials(login, ask=ask)
+            server = Server(source, Access(user, secret, ca, insecure))
+            wanted = queries(study or [], patient or [], settings_of(query or []))
+            studies = [s for one in wanted for s in found(server, one, most)]
+            if not studies:
+                raise DataError("Nothing on the server matches", remedy="check the identifier or the query")
+            show(collect(server, list(dict.fromkeys(studies)), out, modality), out, manner)
+
+
+def queries(studies: list[str], patients: list[str], attributes: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the queries for what a user asked for.
+
+    Raises:
+        UsageError: Nothing was asked for, which would be everything; or something that is no UID.
+    """
+    from lucency.apps.dicomweb import UID  # noqa: PLC0415
+
+    if any(not UID.fullmatch(s) or len(s) > 64 for s in studies):
+        raise UsageError("No UID", expected="digits and dots", where="--study")
+    wanted = [{"StudyInstanceUID": s, **attributes} for s in studies]
+    wanted += [{"PatientID": p, **attributes} for p in patients if p.strip()]
+    if not wanted and attributes:
+        wanted = [dict(attributes)]
+    if not wanted or not all(v.strip(" *") for one in wanted for v in one.values()):
+        raise UsageError("Nothing to look for", expected="--study, --patient or --query with a value")
+    return wanted
+
+
+def found(server: "Server", query: Mapping[str, str], most: int) -> list[str]:
+    """Return the Study Instance UIDs that match.
+
+    A server may pay no heed to an attribute that it does not know; where it returns the attribute, it is compared here.
+
+    Raises:
+        UsageError: More than ``most``.
+        OutputError: No answer.
+    """
+    from lucency.apps.dicomweb import UID, first  # noqa: PLC0415
+
+    tags = {"StudyInstanceUID": STUDY, "PatientID": PATIENT}
+    uids: list[str] = []
+    for row in server.search("studies", query):
+        asked = {tags[k]: v for k, v in query.items() if k in tags}
+        said = {tag: first(row, tag) for tag in asked}
+        if any(v is not None and not matches(str(v).strip(), asked[tag]) for tag, v in said.items()):
+            continue
+        uid = str(first(row, STUDY))
+        if UID.fullmatch(uid) and len(uid) <= 64:
+            uids.append(uid)
+        if len(uids) > most:
+            raise UsageError(
+                f"The query matches more than {most} studies",
+                where="--query",
+                remedy="ask more narrowly, or allow more with --most",
+            )
+    return uids
+
+
+def matches(value: str, asked: str) -> bool:
+    """Tell whether a value is what was asked for, with ``*`` and ``?`` (DICOM PS3.4, C.2.2.2.4).
+
+    Example:
+        >>> matches("MRN1", "MRN?"), matches("MRN12", "MRN?"), matches("a.b", "a*"), matches("axb", "a.b")
+        (True, False, True, False)
+    """
+    pattern = re.escape(asked).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(pattern, value, re.DOTALL) is not None
+
+
+def collect(server: "Server", studies: list[str], out: Path, modality: str | None) -> dict[str, Any]:
+    """Fetch studies into ``out``; names of folders and files are digests of UIDs, never text of the server's.
+
+    Args:
+        server: Where from.
+        studies: Study Instance UIDs.
+        out: Made if absent.
+        modality: Of the series; None for all.
+
+    Returns:
+        ``studies``, ``fetched``, ``known`` (there already), ``bytes``, ``lost``: file to reason.
+
+    Raises:
+        OutputError: No answer, or a disk that cannot be written. What was fetched stays, and is not fetched again.
+    """
+    from lucency.apps.dicomweb import UID, first  # noqa: PLC0415
+
+    places: dict[Path, tuple[str, str, str]] = {}
+    for study in studies:
+        for row in server.search(f"studies/{study}/series", {} if modality is None else {"Modality": modality}):
+            series = str(first(row, SERIES))
+            if not UID.fullmatch(series) or modality not in (None, first(row, "00080060") or modality):
+                continue
+            for inner in server.search(f"studies/{study}/series/{series}/instances", {}):
+                uid = str(first(inner, INSTANCE))
+                if UID.fullmatch(uid):
+                    places[out / _name(study) / _name(series) / f"{_name(uid)}.dcm"] = (study, series, uid)
+    waiting = [path for path in places if not path.exists()]
+    lost: dict[str, str] = {}
+    total = 0
+
+    def one(path: Path) -> int | LucencyError:
+        try:
+            return server.retrieve(*places[path], path)
+        except LucencyError as error:
+            return error
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for path, result in zip(waiting, pool.map(one, waiting), strict=True):
+            if isinstance(result, int):
+                total += result
+            else:
+                lost[path.relative_to(out).as_posix()] = result.found
+    return {
+        "studies": len(studies),
+        "fetched": len(waiting) - len(lost),
+        "known": len(places) - len(waiting),
+        "bytes": total,
+        "lost": lost,
+    }
+
+
+def show(result: dict[str, Any], out: Path, manner: Manner) -> None:
+    """Say what came of it.
+
+    Raises:
+        DataError: The studies hold nothing.
+        typer.Exit: With status 1, something could not be fetched.
+    """
+    if not result["fetched"] and not result["known"] and not result["lost"]:
+        raise DataError("The studies hold no object of that kind", remedy="leave out --modality")
+    manner.say(counted("cli.fetched", result["fetched"], manner.lang, studies=result["studies"]))
+    if result["known"]:
+        manner.say(t("cli.fetched_before", manner.lang, n=result["known"]))
+    close({"out": str(out), **result}, result["lost"], "could not be fetched", manner)
+
+
+def _name(uid: str) -> str:
+    """Return the name that stands for a UID: 96 bits of its digest."""
+    return hashlib.sha256(uid.encode()).hexdigest()[:24]

@@ -1,0 +1,271 @@
+"""DICOM objects on their way to an archive: what is in a folder, and C-STORE."""
+
+import logging
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import urlsplit
+
+from lucency.errors import OutputError, ReadError, UsageError
+from lucency.read.archive import opened
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
+#: What we are called at the other end, unless told otherwise.
+OUR_TITLE = "LUCENCY"
+#: Largest protocol data unit that we accept, bytes; answers to C-STORE have a few hundred.
+LARGEST_PDU = 1 << 17
+#: Seconds to wait for a connection, and for an answer.
+PATIENCE_S = 30.0
+ANSWER_S = 120.0
+#: An association holds at most 128 presentation contexts (PS3.8, 9.3.2.2); two for each kind of object here.
+KINDS_AT_ONCE = 60
+
+EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+#: Uncompressed and little endian: the object may be sent in any other of these.
+NATIVE = (EXPLICIT, IMPLICIT)
+DICOMDIR = "1.2.840.10008.1.3.10"
+
+#: What a status of C-STORE means (PS3.4, B.2.3); others by their first digits.
+MEANING = {0xA7: "out of resources", 0xA9: "the object is not of the kind that was announced", 0xC0: "not understood"}
+REFUSED = {0x0122: "the kind of object is not supported", 0x0124: "not authorised", 0x0117: "invalid object"}
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One DICOM file that can be sent.
+
+    Args:
+        path: Where it lies.
+        shown: How it is named to the user: relative to what was given.
+        sop_class: SOP Class UID.
+        uid: SOP Instance UID.
+        syntax: Transfer Syntax UID.
+        size: Bytes.
+    """
+
+    path: Path
+    shown: str
+    sop_class: str
+    uid: str
+    syntax: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A DICOM node.
+
+    Args:
+        title: Its application entity title.
+        host: Name or address.
+        port: Number.
+        secure: Whether TLS is spoken.
+    """
+
+    title: str
+    host: str
+    port: int
+    secure: bool = False
+
+
+def peer_of(address: str) -> Peer:
+    """Return the node of ``dicom://AET@host:port``, or of ``dicoms://`` with TLS.
+
+    Raises:
+        UsageError: Anything else.
+    """
+    try:
+        parts = urlsplit(address)
+        title, host, port = parts.username or "", parts.hostname or "", parts.port or 0
+    except ValueError:
+        title, host, port, parts = "", "", 0, urlsplit("")
+    # PS3.5, 6.2, VR AE: up to 16 characters, no backslash.
+    plain = title.isascii() and title.isprintable() and "\\" not in title and 0 < len(title) <= 16
+    if parts.scheme not in ("dicom", "dicoms") or not plain or not host or not port or parts.password is not None:
+        raise UsageError("No address of a DICOM node", expected="dicom://AET@host:port", where="--to")
+    return Peer(title, host, port, parts.scheme == "dicoms")
+
+
+def instances(paths: Iterable[Path]) -> tuple[list[Instance], list[tuple[str, str]]]:
+    """Return the DICOM files below ``paths``, each SOP Instance UID once, and what was left out with the reason.
+
+    Args:
+        paths: Files and folders.
+    """
+    found: dict[str, Instance] = {}
+    left_out: list[tuple[str, str]] = []
+    for path, shown in _files(paths):
+        try:
+            one = _instance(path, shown)
+        except ReadError as error:
+            left_out.append((shown, error.found))
+            continue
+        if one.uid in found:
+            left_out.append((shown, f"The same object as {found[one.uid].shown}"))
+        else:
+            found[one.uid] = one
+    return list(found.values()), left_out
+
+
+def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    for path in paths:
+        if path.is_file():
+            yield path, path.name
+        else:
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+            yield from ((p, p.relative_to(path).as_posix()) for p in inside)
+
+
+def _instance(path: Path, shown: str) -> Instance:
+    """Read what the network has to know of a file: its header, never its pixels."""
+    if path.stat().st_size < 132:
+        raise ReadError("Not a DICOM file", where=shown)
+    with opened(path) as stream:
+        sop_class, uid, syntax = identified(stream, shown)
+    return Instance(path, shown, sop_class, uid, syntax, path.stat().st_size)
+
+
+def identified(stream: BinaryIO, shown: str) -> tuple[str, str, str]:
+    """Return (SOP class, SOP instance, transfer syntax) of a DICOM file.
+
+    Raises:
+        ReadError: Not a DICOM file with its header, a directory, or a header that belongs to another object.
+    """
+    import pydicom  # noqa: PLC0415  # slow to import
+    from pydicom.errors import InvalidDicomError  # noqa: PLC0415
+
+    try:
+        data = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+        meta = data.file_meta
+        said = str(meta.get("MediaStorageSOPClassUID", "")), str(meta.get("MediaStorageSOPInstanceUID", ""))
+        own = str(data.get("SOPClassUID", "")), str(data.get("SOPInstanceUID", ""))
+        syntax = str(meta.get("TransferSyntaxUID", ""))
+    except (InvalidDicomError, ValueError, TypeError, AttributeError, OSError, NotImplementedError, EOFError):
+        raise ReadError("Not a DICOM file", where=shown) from None
+    except RecursionError:
+        raise ReadError("Nested too deeply", where=shown) from None
+    if said[0] == DICOMDIR:
+        raise ReadError("A directory of files, which is not sent", where=shown)
+    if said != own or not all(own) or not syntax:
+        raise ReadError("Its header does not say what it holds", where=shown)
+    return own[0], own[1], syntax
+
+
+#: Called with each instance and, when it was refused, the reason; None when it was stored.
+Told = Callable[[Instance, str | None], None]
+
+
+def c_store(
+    peer: Peer, given: Sequence[Instance], told: Told, *, title: str = OUR_TITLE, ca: Path | None = None
+) -> None:
+    """Send instances to a node, every one in the encoding that it has where the node takes that.
+
+    Args:
+        peer: Where to.
+        given: What.
+        told: Called once for each instance.
+        title: Our application entity title.
+        ca: Certificate of the authority that signed the node's, where TLS is spoken; the system's by default.
+
+    Raises:
+        OutputError: No connection, or it broke; what was told as stored is stored.
+
+    Source:
+        DICOM PS3.4, Annex B; PS3.8, 9.3.
+    """
+    kinds = list(dict.fromkeys((i.sop_class, i.syntax) for i in given))
+    for start in range(0, len(kinds), KINDS_AT_ONCE):
+        chosen = kinds[start : start + KINDS_AT_ONCE]
+        association = _associated(peer, chosen, title, ca)
+        try:
+            for one in (i for i in given if (i.sop_class, i.syntax) in chosen):
+                told(one, _sent(association, one))
+        finally:
+            if association.is_established:
+                association.release()
+
+
+def _associated(peer: Peer, kinds: Sequence[tuple[str, str]], title: str, ca: Path | None) -> "Association":
+    from pynetdicom import AE, _config  # noqa: PLC0415  # slow to import
+
+    # Its log would hold file names and identifiers; and a file is sent as it is, without being decoded.
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    _config.LOG_HANDLER_LEVEL = "none"
+    entity = AE(ae_title=title)
+    entity.maximum_pdu_size = LARGEST_PDU
+    entity.acse_timeout = entity.network_timeout = entity.connection_timeout = PATIENCE_S
+    entity.dimse_timeout = ANSWER_S
+    for sop_class, syntax in kinds:
+        entity.add_requested_context(sop_class, syntax)
+        others = [s for s in NATIVE if s != syntax]
+        if syntax in NATIVE:
+            entity.add_requested_context(sop_class, others)
+    secure = None
+    if peer.secure:
+        try:
+            secure = (ssl.create_default_context(cafile=str(ca) if ca else None), peer.host)
+        except OSError:
+            raise UsageError("The certificate cannot be read", where="--ca") from None
+    try:
+        association = entity.associate(peer.host, peer.port, ae_title=peer.title, tls_args=secure)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise _unreachable(type(error).__name__) from None
+    if association.is_established:
+        return association
+    raise _unreachable("refused" if association.is_rejected else "no answer")
+
+
+def _unreachable(why: str) -> OutputError:
+    return OutputError(
+        f"No association with the DICOM node ({why})",
+        where="--to",
+        remedy="check host, port and title, and that the node knows ours; what was not sent is sent next time",
+    )
+
+
+def _sent(association: "Association", one: Instance) -> str | None:
+    """Send one instance; return None when the node says that it stored it, else the reason."""
+    from pynetdicom import _config  # noqa: PLC0415
+
+    if not association.is_established:
+        raise _unreachable("the connection broke")
+    accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in association.accepted_contexts}
+    as_it_is = (one.sop_class, one.syntax) in accepted
+    if not as_it_is and not (one.syntax in NATIVE and any((one.sop_class, s) in accepted for s in NATIVE)):
+        return "the node does not take this kind of object in this encoding"
+    try:
+        _config.STORE_SEND_CHUNKED_DATASET = as_it_is
+        status: Any = association.send_c_store(one.path if as_it_is else _whole(one))
+    except (ValueError, AttributeError, RuntimeError, OSError, TypeError) as error:
+        return f"cannot be sent ({type(error).__name__})"
+    if "Status" not in status:
+        raise _unreachable("no answer")
+    return verdict(int(status.Status))
+
+
+def _whole(one: Instance) -> Any:
+    """Return the dataset, to be written in another uncompressed encoding."""
+    import pydicom  # noqa: PLC0415
+
+    with opened(one.path) as stream:
+        data = pydicom.dcmread(stream)
+        data.decode()
+    return data
+
+
+def verdict(status: int) -> str | None:
+    """Return None when a status of C-STORE means that the object is stored, else the reason in words.
+
+    Example:
+        >>> verdict(0x0000), verdict(0xB000), verdict(0xA700)
+        (None, None, 'out of resources (A700)')
+    """
+    # Warnings B000, B006 and B007: stored, with something changed or odd (PS3.4, Table B.2-1).
+    if status == 0 or status in (0xB000, 0xB006, 0xB007):
+        return None
+    words = REFUSED.get(status) or MEANING.get(status >> 8) or ("not understood" if status >> 12 == 0xC else "refused")
+    return f"{words} ({status:04X})"
