@@ -31,6 +31,9 @@ CLIP = 10.0
 #: Voxels read for an image's own percentiles; more changes them by less than 1 %.
 SAMPLE = 200_000
 
+#: A stack that leans by less than this over its whole height, in pixels, stands upright.
+UPRIGHT = 0.05
+
 
 @dataclass(frozen=True)
 class Place:
@@ -42,6 +45,8 @@ class Place:
         scaled: (K, J, I) after turning and scaling.
         start: (k, j, i) where the scaled image begins in the frame; 0 without a frame.
         frame: (K, J, I) of the prepared array.
+        lean: (j, i) pixels by which each slice of the source is shifted against the one before it (gantry tilt); the
+            source is set upright before it is turned and scaled.
     """
 
     turn: Orientation
@@ -49,6 +54,18 @@ class Place:
     scaled: tuple[int, int, int]
     start: tuple[int, int, int]
     frame: tuple[int, int, int]
+    lean: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def upright_size(self) -> tuple[int, int, int]:
+        """(K, J, I) of the source once it stands upright: as wide as all its slices beside each other."""
+        k, j, i = self.source_size
+        return k, j + _overhang(self.lean[0], k), i + _overhang(self.lean[1], k)
+
+
+def _overhang(lean: float, n_slices: int) -> int:
+    # A hundredth of a pixel is rounding: an image and its mask must come to the same size.
+    return max(0, math.ceil(abs(lean) * (n_slices - 1) - 0.01))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +85,11 @@ class Prepared:
 
 def place_of(image: Image, plan: Plan) -> Place:
     """Decide where the image comes to lie on the plan's grid."""
-    turn = orientation_of(image.affine) if plan.dims == 3 else Orientation((0, 1, 2), (False, False, False))
-    size = [image.size[a] for a in turn.order]
-    spacing = [image.spacing[a] for a in turn.order]
+    affine, lean = upright_of(image)
+    bare = Place(Orientation((0, 1, 2), (False, False, False)), image.size, image.size, (0, 0, 0), image.size, lean)
+    turn = orientation_of(affine) if plan.dims == 3 else bare.turn
+    size = [bare.upright_size[a] for a in turn.order]
+    spacing = [float(np.linalg.norm(affine[:3, a])) for a in turn.order]
     if plan.grid.mode == "spacing":
         target = plan.grid.spacing
         scaled = [_whole(n * s / t) for n, s, t in zip(size, spacing, target, strict=True)]
@@ -83,7 +102,85 @@ def place_of(image: Image, plan: Plan) -> Place:
         step = max(size[a] * spacing[a] / frame[a] for a in axes)
         scaled = [min(frame[a], _whole(size[a] * spacing[a] / step)) if a in axes else 1 for a in range(3)]
         start = [(f - s) // 2 for f, s in zip(frame, scaled, strict=True)]
-    return Place(turn, image.size, _triple(scaled), _triple(start), _triple(frame))
+    return Place(turn, image.size, _triple(scaled), _triple(start), _triple(frame), lean)
+
+
+def upright_of(image: Image) -> tuple[np.ndarray, tuple[float, float]]:
+    """Return the affine of a sheared stack set upright, and by how many pixels each of its slices is shifted.
+
+    Args:
+        image: Its rows and columns are at right angles; slices may be shifted against each other (gantry tilt).
+
+    Returns:
+        (4, 4) mm, LPS, with column k along the slice normal, and (j, i) pixels; the image's own affine and zeros
+        where it stands upright.
+    """
+    normal = np.cross(image.affine[:3, 2], image.affine[:3, 1])
+    normal = normal / np.linalg.norm(normal)
+    gap = float(image.affine[:3, 0] @ normal)
+    # In pixels: where the foot of the next slice lies in the plane of this one.
+    inside = np.linalg.lstsq(image.affine[:3, 1:3], image.affine[:3, 0] - gap * normal, rcond=None)[0]
+    if image.k_axis == "time" or np.abs(inside).max() * (image.size[0] - 1) <= UPRIGHT:
+        return image.affine, (0.0, 0.0)
+    lean = round(float(inside[0]), 6), round(float(inside[1]), 6)
+    affine = image.affine.copy()
+    affine[:3, 0] = gap * normal
+    for axis, shift in ((1, lean[0]), (2, lean[1])):
+        affine[:3, 3] -= affine[:3, axis] * _start(shift, image.size[0])
+    return affine, lean
+
+
+def _start(lean: float, n_slices: int) -> float:
+    """Return where slice 0 begins in the upright grid, in pixels."""
+    return max(0.0, -lean * (n_slices - 1))
+
+
+def set_upright(array: np.ndarray, place: Place) -> np.ndarray:
+    """Shift the slices of a leaning stack beside each other onto a rectangular grid.
+
+    Args:
+        array: (C, K, J, I) of the source. Floats are interpolated and go on beyond their edge; integers are labels,
+            taken from the nearest pixel with background beside them.
+        place: Of the source.
+
+    Returns:
+        (C, K, J, I) with ``place.upright_size``; the array itself where nothing leans.
+    """
+    return _sheared(array, place, place.upright_size, back=False)
+
+
+def lean_back(array: np.ndarray, place: Place) -> np.ndarray:
+    """Undo :func:`set_upright`: every slice is again where the scanner took it, (C, K, J, I) of the source."""
+    return _sheared(array, place, place.source_size, back=True)
+
+
+def _sheared(array: np.ndarray, place: Place, size: tuple[int, int, int], *, back: bool) -> np.ndarray:
+    if place.lean == (0.0, 0.0):
+        return array
+    n_slices = size[0]
+    made = np.zeros((len(array), *size), dtype=array.dtype)
+    for k in range(n_slices):
+        plane = array[:, k]
+        for axis, lean in enumerate(place.lean, start=1):
+            shift = _start(lean, n_slices) + lean * k
+            plane = _shifted(plane, shift if back else -shift, axis, size[axis])
+        made[:, k] = plane
+    return made
+
+
+def _shifted(plane: np.ndarray, by: float, axis: int, size: int) -> np.ndarray:
+    """Return ``size`` rows or columns of (C, J, I), the first of them at ``by`` pixels of the plane."""
+    last = plane.shape[axis] - 1
+    at = np.arange(size) + by
+    if plane.dtype.kind in "iu":
+        nearest = np.floor(at + 0.5).astype(int)
+        inside = (nearest >= 0) & (nearest <= last)
+        taken = plane.take(np.clip(nearest, 0, last), axis)
+        return taken * inside.reshape([-1 if a == axis else 1 for a in range(3)]).astype(plane.dtype)
+    at = np.clip(at, 0, last)
+    below = np.minimum(at.astype(int), max(0, last - 1))
+    part = (at - below).astype(plane.dtype).reshape([-1 if a == axis else 1 for a in range(3)])
+    return plane.take(below, axis) * (1 - part) + plane.take(np.minimum(below + 1, last), axis) * part
 
 
 def _whole(length: float) -> int:
@@ -131,7 +228,7 @@ def prepare_image(images: Sequence[Image], plan: Plan) -> Prepared:
             remedy="give the whole series, or use a model trained on single images",
         )
     place = place_of(first, plan)
-    normal = normalise(array.astype(np.float32), plan)
+    normal = set_upright(normalise(array.astype(np.float32), plan), place)
     scaled = resize(torch.from_numpy(np.ascontiguousarray(place.turn.apply(normal))), place.scaled)
     return Prepared(_framed(scaled, place, edge=True).numpy(), place, first.affine)
 
@@ -148,7 +245,7 @@ def prepare_labels(mask: Image, plan: Plan) -> np.ndarray:
         index[mask.array[0] == value] = number
     if plan.ignore is not None:
         index[mask.array[0] == plan.ignore] = IGNORE
-    turned = np.ascontiguousarray(place.turn.apply(index))
+    turned = np.ascontiguousarray(place.turn.apply(set_upright(index[None], place)[0]))
     if turned.shape == place.scaled:
         scaled = torch.from_numpy(turned)
     elif len(plan.labels) <= 8:
@@ -191,8 +288,9 @@ def restore(array: np.ndarray, place: Place) -> np.ndarray:
     """Bring (L, K, J, I) from the network's grid back to the source's own grid and axis order."""
     window = tuple(slice(a, a + n) for a, n in zip(place.start, place.scaled, strict=True))
     inner = torch.from_numpy(np.ascontiguousarray(array[(slice(None), *window)], dtype=np.float32))
-    turned_size = _triple([place.source_size[a] for a in place.turn.order])
-    return np.ascontiguousarray(place.turn.undo(resize(inner, turned_size).numpy()))
+    turned_size = _triple([place.upright_size[a] for a in place.turn.order])
+    upright = place.turn.undo(resize(inner, turned_size).numpy())
+    return np.ascontiguousarray(lean_back(upright, place))
 
 
 def _framed(array: torch.Tensor, place: Place, *, edge: bool) -> torch.Tensor:

@@ -150,7 +150,7 @@ class Segment:
     ) -> Prediction:
         """Return the mask on the source's own grid, in the training masks' own values."""
         place = prepared.place
-        same_size = place.scaled == place.frame == place.source_size
+        same_size = place.scaled == place.frame == place.source_size == place.upright_size
         if same_size and place.turn.order == (0, 1, 2) and not any(place.turn.flip):
             probabilities = output
         else:
