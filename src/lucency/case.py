@@ -217,6 +217,8 @@ class Prediction:
         value: A number, for regression; with ``lower`` and ``upper``.
         mask: Labels on the source's own grid, in the training masks' own values.
         doubt: 0 (sure) to 1 (no idea).
+        quality: What is thought of the image: ``"accept"``, ``"warn"`` or ``"reject"``; empty where it was not judged.
+        reason: Why not ``"accept"``.
 
     Raises:
         DataError: No payload, or numbers out of range.
@@ -231,6 +233,8 @@ class Prediction:
     upper: float | None = None
     mask: Image | None = None
     doubt: float = 0.0
+    quality: str = ""
+    reason: str = ""
 
     def __post_init__(self) -> None:
         payloads = [self.probabilities is not None, self.value is not None, self.mask is not None]

@@ -230,7 +230,9 @@ class Learning:
             guards += [facts["guard"]] if facts["guard"] else []
             shares.append(facts["augment"])
         calibration = calibrate(work, OutOfFold(self.walk.folder / "out_of_fold"))
-        models.save(self.walk.folder / "model", plan, calibration, weights, _first_card(plan))
+        models.save(
+            self.walk.folder / "model", plan, calibration, weights, _first_card(plan), self.walk.inspection.limits
+        )
         self.walk.state["train"]["augment_share"] = round(sum(shares) / len(shares), 4)
         record.write(self.walk.folder / "training" / "history.json", {"rows": history, "time_guard": "; ".join(guards)})
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors
@@ -14,12 +14,16 @@ from safetensors.torch import save as save_tensors
 from lucency import __version__, record
 from lucency.calibration import Calibration
 from lucency.errors import ModelError, OutputError
+from lucency.inspect import Limits
 from lucency.plan import Plan
 
 MANIFEST = "manifest.json"
 
 #: Files of every model, beside the weights.
 PARTS = ("plan.json", "calibration.json", "card.md")
+
+#: What the training images taught about quality; a model trained before that was learned, or without, has none.
+QUALITY = "quality.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +35,8 @@ class Model:
         plan: What was decided.
         calibration: What was learned after training.
         members: Names of the weight files, one per trained fold.
-        digest: SHA-256 over the digests of plan, calibration and weights.
+        digest: SHA-256 over the digests of plan, calibration, weights and quality.
+        quality: Modality to the limits by which new images are judged; empty where none were learned.
     """
 
     folder: Path
@@ -39,6 +44,7 @@ class Model:
     calibration: Calibration
     members: tuple[str, ...]
     digest: str
+    quality: Mapping[str, Limits] = field(default_factory=dict)
 
     def weights(self, member: str) -> dict[str, torch.Tensor]:
         """Return the tensors of one member; they were verified on load."""
@@ -51,6 +57,7 @@ def save(
     calibration: Calibration,
     weights: Mapping[str, Mapping[str, torch.Tensor]],
     card: str,
+    quality: Mapping[str, Limits] | None = None,
 ) -> Model:
     """Write a model folder, the manifest last.
 
@@ -60,12 +67,13 @@ def save(
         calibration: From out-of-fold predictions.
         weights: Member name (``fold0`` …) to tensors.
         card: Model card, Markdown; no case ids.
+        quality: Modality to what its training images taught; numbers only.
 
     Raises:
         OutputError: The folder cannot be written.
     """
     try:
-        for stale in (folder / MANIFEST, *folder.glob("*.safetensors")):
+        for stale in (folder / MANIFEST, folder / QUALITY, *folder.glob("*.safetensors")):
             stale.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
@@ -76,7 +84,9 @@ def save(
     for member, tensors in weights.items():
         save_weights(folder / f"{member}.safetensors", tensors)
     record.write_text(folder / "card.md", card)
-    names = [*PARTS, *(f"{m}.safetensors" for m in sorted(weights))]
+    if quality:
+        record.write(folder / QUALITY, dict(quality))
+    names = [*PARTS, *([QUALITY] if quality else []), *(f"{m}.safetensors" for m in sorted(weights))]
     files = {name: _sha256(folder / name) for name in names}
     record.write(folder / MANIFEST, {"lucency": __version__, "files": files})
     return load(folder)
@@ -120,7 +130,15 @@ def load(folder: Path) -> Model:
     plan = record.read(Plan, folder / "plan.json")
     calibration = record.read(Calibration, folder / "calibration.json")
     members = tuple(sorted(Path(n).stem for n in files if n.endswith(".safetensors")))
-    return Model(folder, plan, calibration, members, weights_digest(folder))
+    return Model(folder, plan, calibration, members, weights_digest(folder), _quality(folder, files))
+
+
+def _quality(folder: Path, files: Mapping[str, str]) -> dict[str, Limits]:
+    """Return the limits, if the manifest lists them."""
+    if QUALITY not in files:
+        return {}
+    found = record.read_object(folder / QUALITY)
+    return {name: record.from_json(Limits, limits, QUALITY) for name, limits in found.items()}
 
 
 def _files(folder: Path) -> dict[str, str]:

@@ -11,6 +11,8 @@ from torch import nn
 
 from lucency.case import Case, Prediction
 from lucency.errors import DataError, ModelError
+from lucency.image import Image
+from lucency.inspect import Verdict, measured_of, verdict
 from lucency.model import Model
 from lucency.plan import Plan
 from lucency.prepare import Prepared, images_of, prepare_image
@@ -210,20 +212,36 @@ def predict(model: Model, cases: Iterable[Case], *, nan: float | None = None) ->
     nets = networks(model, task)
     stream = iter(cases)
     while group := list(itertools.islice(stream, _images_at_once(model.plan))):
-        prepared = [prepare_case(case, model.plan, nan) for case in group]
-        outputs = ensemble(nets, [p.array for p in prepared], model, task)
-        for case, ready, output in zip(group, prepared, outputs, strict=True):
-            yield replace(task.decode(output, case, ready, model.plan, model.calibration), model=model.digest)
+        prepared = [prepare_case(case, model, nan) for case in group]
+        outputs = ensemble(nets, [p.array for p, _ in prepared], model, task)
+        for case, (ready, judged), output in zip(group, prepared, outputs, strict=True):
+            found = task.decode(output, case, ready, model.plan, model.calibration)
+            quality = judged.quality if model.quality else ""
+            yield replace(found, model=model.digest, quality=quality, reason="; ".join(judged.reasons))
 
 
-def prepare_case(case: Case, plan: Plan, nan: float | None = None) -> Prepared:
-    """Load and prepare one case, with errors that name it."""
+def prepare_case(case: Case, model: Model, nan: float | None = None) -> tuple[Prepared, Verdict]:
+    """Load and prepare one case and judge the quality of its images, with errors that name it."""
+    plan = model.plan
     _check_modality(case, plan)
     try:
-        return prepare_image(images_of(case, plan, nan), plan)
+        images = images_of(case, plan, nan)
+        return prepare_image(images, plan), _judged(case, images, model)
     except DataError as error:
         where = error.where or case.sources[0].where
         raise type(error)(error.found, expected=error.expected, where=where, remedy=error.remedy) from error
+
+
+def _judged(case: Case, images: Sequence[Image], model: Model) -> Verdict:
+    """Return the worst verdict on the images of a case, by what the model's training images taught."""
+    names = model.plan.modalities if len(images) > 1 else tuple(case.images)[:1]
+    worst = Verdict()
+    for name, modality, image in zip(names, model.plan.modalities, images, strict=True):
+        limits = model.quality.get(modality)
+        if limits is not None:
+            found = verdict(measured_of(case.images[name][0], image), limits)
+            worst = max(worst, found, key=lambda v: ("accept", "warn", "reject").index(v.quality))
+    return worst
 
 
 def _check_modality(case: Case, plan: Plan) -> None:

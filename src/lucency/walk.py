@@ -15,7 +15,7 @@ from lucency import machine, record
 from lucency.case import Cohort
 from lucency.errors import LucencyError, UsageError
 from lucency.events import Clock, Events, Listener
-from lucency.inspect import Inspection, inspect, settle
+from lucency.inspect import POLICIES, Inspection, inspect, settle
 from lucency.profile import Profile, profile
 from lucency.read import ReadOptions, read
 from lucency.write.table import write_table
@@ -24,7 +24,7 @@ from lucency.write.table import write_table
 ROOMS = ("read", "inspect", "profile", "plan", "prepare", "train", "evaluate", "report")
 
 #: Keys of ``--set`` that say how data are read and not how a model is made.
-OF_THE_DOORS = ("nan", "missing_slices")
+OF_THE_DOORS = ("nan", "missing_slices", "quality")
 
 #: Working time is written down this often, so that a crash forgets no more of it.
 CLOCK_S = 5.0
@@ -67,6 +67,13 @@ class Settings:
             raise UsageError(f"Seed {self.seed}", expected="0 to 2147483647", where="--seed")
         if self.lang not in ("en", "zh"):
             raise UsageError(f"Language {self.lang!r}", expected="en or zh", where="--lang")
+        if self.quality not in POLICIES:
+            raise UsageError(f"quality = {self.quality!r}", expected=", ".join(POLICIES), where="--set quality")
+
+    @property
+    def quality(self) -> str:
+        """What becomes of images far from their set: ``"off"``, ``"warn"`` or ``"reject"``."""
+        return self.values.get("quality", "reject")
 
     @property
     def planned(self) -> dict[str, str]:
@@ -280,12 +287,18 @@ class Walk:
 
     def inspect_depends(self) -> object:
         """What the room depends on beyond the rooms before it."""
-        return self.settings.values.get("nan")
+        return [self.settings.values.get("nan"), self.settings.quality]
 
     def inspect(self) -> None:
         """Do the room's work."""
         cohort = record.read(Cohort, self.folder / "cohort.json")
-        found = inspect(cohort, nan=self.settings.nan, events=self.events, workers=self.workers)
+        found = inspect(
+            cohort,
+            nan=self.settings.nan,
+            quality=self.settings.quality,
+            events=self.events,
+            workers=self.workers,
+        )
         record.write(self.folder / "inspection.json", found)
         self.events.emit(
             "inspect",

@@ -223,7 +223,7 @@ def test_mask_beside_the_body_is_pointed_out(with_masks):
     pixels = pixels.copy()
     pixels[:, :, :14] = pixels.min() - 1
     shelf.pixels["images/case003.png"] = (pixels, affine)
-    found = look(shelf, labels={1: "organ"})
+    found = inspect(shelf.cohort(labels={1: "organ"}), load=shelf.load, quality="off")
     assert any("empty background: case003" in w for w in found.warnings)
     assert [i.case for i in found.images if i.quality == "warn"] == ["case003"]
 

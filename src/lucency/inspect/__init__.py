@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from lucency.case import Case, Cohort, Skipped, with_folds
 from lucency.errors import UsageError
 from lucency.events import Events
@@ -10,18 +12,37 @@ from lucency.inspect.checks import check_alike, check_problems, check_targets, j
 from lucency.inspect.duplicates import Merged, find_pairs, merge
 from lucency.inspect.inspection import ImageFacts, Inspection, Loader, MaskFacts, Pair
 from lucency.inspect.leakage import check_leaks, conflicting_labels, part_of, training_copies
-from lucency.inspect.scan import Look, Looker, Problem, scan
+from lucency.inspect.quality import POLICIES, Limit, Limits, Verdict, verdict
+from lucency.inspect.quality_set import Judged, judge_set
+from lucency.inspect.scan import Look, Looker, Problem, measured_of, scan
 
-__all__ = ["ImageFacts", "Inspection", "Loader", "MaskFacts", "Pair", "inspect", "settle"]
+__all__ = [
+    "POLICIES",
+    "ImageFacts",
+    "Inspection",
+    "Limit",
+    "Limits",
+    "Loader",
+    "MaskFacts",
+    "Pair",
+    "Verdict",
+    "inspect",
+    "measured_of",
+    "settle",
+    "verdict",
+]
 
 #: Progress is reported this many times at most.
 TICKS = 100
+#: Images searched for burned-in text, evenly spread over the set: enough to tell a habit, at a fifth of a second each.
+SEARCHED = 60
 
 
 def inspect(
     cohort: Cohort,
     *,
     nan: float | None = None,
+    quality: str = "reject",
     load: Loader | None = None,
     events: Events | None = None,
     workers: int = 2,
@@ -31,6 +52,7 @@ def inspect(
     Args:
         cohort: As ``lucency.read`` gives it.
         nan: Value for NaN and infinite voxels, in stored units; None refuses them.
+        quality: ``"reject"`` leaves out images far from their set, ``"warn"`` only says so, ``"off"`` judges none.
         load: Decodes a source; by default ``lucency.read.load``.
         events: Gets the progress, counted in cases.
         workers: Threads that decode; each holds one image and one mask.
@@ -39,16 +61,21 @@ def inspect(
         What was found. The cohort itself is not changed: see :func:`settle`.
 
     Raises:
+        UsageError: No such ``quality``.
         DataError: The data cannot support training; the message says why, where and what to do.
         LeakageError: Supplied parts share a patient, or the test part an image, and ``cohort.allow_leak`` is off.
     """
+    if quality not in POLICIES:
+        raise UsageError(f"quality = {quality!r}", expected=", ".join(POLICIES), where="--set quality")
     if load is None:
         from lucency.read import load as read_load  # noqa: PLC0415 - the readers are slow to import
 
         load = read_load
     events = events or Events()
     cases = [c for c in cohort.cases if c.id not in cohort.left_out]
-    looks = _look_at(cases, Looker(load, nan, cohort.labels, cohort.ignore), events, workers)
+    searched = frozenset(cases[n].id for n in np.linspace(0, len(cases) - 1, min(SEARCHED, len(cases))).astype(int))
+    looker = Looker(load, nan, cohort.labels, cohort.ignore, measured=quality != "off", searched=searched)
+    looks = _look_at(cases, looker, events, workers)
     problems = [look.problem for look in looks if look.problem]
     check_problems(problems, len(cases), len(cohort.skipped))
 
@@ -58,9 +85,14 @@ def inspect(
     rejected = tuple(i for look in looks if look.problem for i in look.images)
     images, quality_warnings = judge([i for look in looks if not look.problem for i in look.images], masks)
     warnings = [*_skip_warnings(problems, images), *check_alike(images), *quality_warnings]
+    judged = _judged(looks, images, usable, quality)
+    images = judged.images
+    left_out |= judged.left_out
+    usable = [c for c in usable if c.id not in left_out]
+    warnings += judged.warnings
 
     part = part_of(usable)
-    pairs = find_pairs([t for look in looks for t in look.thumbs], part)
+    pairs = find_pairs([t for look in looks if look.case in part for t in look.thumbs], part)
     leaks, leak_warnings = check_leaks(cohort, usable, pairs)
     copies = training_copies(pairs, part)
     left_out |= copies
@@ -78,6 +110,8 @@ def inspect(
         left_out=left_out,
         skipped=tuple(Skipped(p.path, p.reason) for p in problems),
         leaks=leaks,
+        limits=judged.limits,
+        missing=judged.missing,
         warnings=tuple(warnings),
     )
 
@@ -107,6 +141,17 @@ def _look_at(cases: Sequence[Case], looker: Looker, events: Events, workers: int
         if len(looks) % every == 0 or len(looks) == len(cases):
             events.emit("inspect", "progress", done=len(looks), total=len(cases))
     return looks
+
+
+def _judged(looks: Sequence[Look], images: Sequence[ImageFacts], usable: Sequence[Case], quality: str) -> Judged:
+    """Judge the quality of the usable images, each beside the small picture made of it."""
+    pictures = {
+        (fact.case, fact.modality, fact.time): thumb.picture
+        for look in looks
+        if not look.problem
+        for fact, thumb in zip(look.images, look.thumbs, strict=True)
+    }
+    return judge_set(images, pictures, usable, quality)
 
 
 def _between_patients(pairs: Sequence[Pair], usable: Sequence[Case], left_out: dict[str, str]) -> list[Pair]:

@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 from lucency.case import Skipped, Source
 from lucency.errors import DataError
 from lucency.image import Image
+from lucency.inspect.quality import Limits, Quality
 
-Quality = Literal["accept", "warn", "reject"]
 PairKind = Literal["exact", "near", "patient"]
 
 
@@ -41,6 +41,8 @@ class ImageFacts:
         quality: ``"accept"``, ``"warn"`` (kept, said) or ``"reject"`` (left out).
         reason: Why not ``"accept"``.
         filled: Whether NaN or infinite voxels were replaced.
+        measures: What :func:`lucency.inspect.quality_measures.measure` and the set's layout measured.
+        faults: Fault to its score, in robust standard deviations of the set; what could not be judged is absent.
     """
 
     case: str
@@ -60,6 +62,8 @@ class ImageFacts:
     quality: Quality = "accept"
     reason: str = ""
     filled: bool = False
+    measures: Mapping[str, float] = field(default_factory=dict)
+    faults: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.quality != "accept" and not self.reason:
@@ -112,6 +116,8 @@ class Inspection:
         groups: Case ids that must stay in one fold.
         left_out: Case id to reason.
         skipped: Files that could not be used, for ``skipped.csv``.
+        limits: Modality to what the set taught about the quality of its images.
+        missing: Case id to what it lacks: a modality, the label, slices that were filled in.
         leaks: Pairs across supplied parts; only where the user allowed them, else inspection refuses.
         warnings: Sentences for the report.
     """
@@ -124,4 +130,6 @@ class Inspection:
     left_out: Mapping[str, str] = field(default_factory=dict)
     skipped: tuple[Skipped, ...] = ()
     leaks: tuple[Pair, ...] = ()
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

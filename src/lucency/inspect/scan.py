@@ -12,6 +12,7 @@ from lucency.errors import DataError, GeometryError
 from lucency.image import Image, orientation_of, same_place
 from lucency.inspect.duplicates import Thumb
 from lucency.inspect.inspection import ImageFacts, Loader, MaskFacts
+from lucency.inspect.quality_measures import measure, n_lines
 from lucency.inspect.thumbnail import SLAB, glance
 
 #: A mask may lie this share of a voxel off its image: NIfTI stores the affine of one of the two in single precision.
@@ -84,12 +85,16 @@ class Looker:
         nan: Value that replaces NaN and infinite voxels; None refuses them.
         labels: Mask value to name; empty allows every value.
         ignore: Mask value that means "not annotated", or None.
+        measured: Whether quality is measured.
+        searched: Ids of the cases that are searched for burned-in text.
     """
 
     load: Loader
     nan: float | None
     labels: Mapping[int, str]
     ignore: int | None
+    measured: bool = True
+    searched: frozenset[str] = frozenset()
 
     def look(self, case: Case) -> Look:
         """Decode the images and the mask of one case; two arrays are held at most."""
@@ -102,6 +107,8 @@ class Looker:
                 for time, source in enumerate(case.images[modality]):
                     image, filled = self._open(case, source)
                     fact, thumb = _facts(case, modality, time, source, image, filled)
+                    if self.measured and thumb is not None:
+                        fact = replace(fact, measures=self._measures(case, source, image))
                     facts.append(fact)
                     if thumb is None:
                         problem = Problem(
@@ -115,6 +122,12 @@ class Looker:
         except _UnusableError as error:
             return Look(case.id, problem=error.problem)
         return Look(case.id, tuple(facts), tuple(thumbs), seen)
+
+    def _measures(self, case: Case, source: Source, image: Image) -> dict[str, float]:
+        """Return the measures of quality."""
+        found = measured_of(source, image)
+        lines = n_lines(image) if case.id in self.searched else None
+        return found if lines is None else {**found, "text": float(lines)}
 
     def _open(self, case: Case, source: Source) -> tuple[Image, bool]:
         """Return the image and whether voxels were filled."""
@@ -178,6 +191,12 @@ class _UnusableError(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.found)
         self.problem = problem
+
+
+def measured_of(source: Source, image: Image) -> dict[str, float]:
+    """Return the measures of an image's quality, as far as its header allows them."""
+    placed = bool(source.header.get("spacing_known", True))
+    return measure(image, modality=str(source.header.get("modality", "")), placed=placed)
 
 
 def scan(cases: Sequence[Case], looker: Looker, workers: int) -> Iterator[Look]:

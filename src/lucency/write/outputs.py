@@ -12,7 +12,7 @@ from lucency.record import write_text
 from lucency.write.dicom_result import DICOM_FORMATS, Dicom, refuse, write_result
 from lucency.write.nifti import write_nifti
 from lucency.write.raster import write_raster
-from lucency.write.table import write_predictions, write_table
+from lucency.write.table import with_quality, write_predictions, write_table
 
 NOTICE = """Research use only, not a medical device.
 研究用途，非医疗器械。
@@ -92,7 +92,8 @@ def write_outputs(
     if rows:
         called = [names.labels[v] for v in values]
         columns = ["case", *(f"voxels_{n}" for n in called), *([] if names.flat else [f"ml_{n}" for n in called])]
-        write_table(folder / "predictions.csv", columns, sorted(rows, key=lambda r: str(r[0])))
+        table = sorted(zip(rows, kept, strict=True), key=lambda both: both[1].case)
+        write_table(folder / "predictions.csv", *with_quality(columns, [r for r, _ in table], [p for _, p in table]))
     else:
         write_predictions(folder / "predictions.csv", kept, classes=names.classes, labels=names.labels)
     write_text(folder / "README.txt", NOTICE)

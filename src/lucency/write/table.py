@@ -50,7 +50,8 @@ def write_predictions(
     """Write ``predictions.csv`` for predictions that all hold the same payload, sorted by case.
 
     Classes give ``case, label, p_<class> …``; numbers ``case, value, lower, upper``; masks
-    ``case, voxels_<label> …`` and, for volumes, ``ml_<label> …`` (see also :mod:`lucency.write.outputs`).
+    ``case, voxels_<label> …`` and, for volumes, ``ml_<label> …`` (see also :mod:`lucency.write.outputs`). Where the
+    quality of the images was judged, ``quality`` and ``reason`` stand at the end.
 
     Args:
         path: Where to.
@@ -75,7 +76,23 @@ def write_predictions(
         rows = [[p.case, p.value, p.lower, p.upper] for p in ordered]
     else:
         columns, rows = _mask_rows(ordered, labels or {}, path)
-    write_table(path, columns, rows)
+    write_table(path, *with_quality(columns, rows, ordered))
+
+
+def with_quality(
+    columns: Sequence[str], rows: Sequence[Sequence[Cell]], predictions: Sequence[Prediction]
+) -> tuple[list[str], list[list[Cell]]]:
+    """Return a table with the columns ``quality`` and ``reason`` at its end, if any image was judged.
+
+    Args:
+        columns: Names.
+        rows: One per prediction, in their order.
+        predictions: What the rows are about.
+    """
+    if not any(p.quality for p in predictions):
+        return list(columns), [list(row) for row in rows]
+    judged = [[*row, p.quality, p.reason] for row, p in zip(rows, predictions, strict=True)]
+    return [*columns, "quality", "reason"], judged
 
 
 def _kind(prediction: Prediction) -> str:
