@@ -31,6 +31,8 @@ LINE_LEVEL = 0.9
 LEAST_CELLS = 4
 #: Images with a shorter side than this hold no legible line.
 LEAST_SIDE = 16
+#: An image is looked at in a smaller size while its shorter side keeps this: a body 30 px high looks like a letter.
+LEAST_HALVED = 64
 #: Cells in one strip of the computation: the strip's operands stay in the processor's cache.
 STRIP = 8192
 
@@ -118,7 +120,7 @@ def probability(image: np.ndarray) -> np.ndarray:
     found = _network(image, weights)
     level = image
     for halvings in (1, 2):
-        if min(level.shape) < 2 * LEAST_SIDE:
+        if min(level.shape) < 2 * LEAST_HALVED:
             break
         level = _halved(level)
         coarse = _network(level, weights)
