@@ -137,14 +137,71 @@ def test_nifti_whose_two_headers_disagree_is_refused(folder):
         completed(source_of(folder.root / "x.nii"))
 
 
-def test_sheared_nifti_is_refused(folder):
+def sheared(folder, row, column, qform=0):
+    affine = np.diag([0.8, 0.8, 3.0, 1.0])
+    affine[row, column] = 0.6
+    image = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.uint8), None)
+    image.set_qform(np.diag([0.8, 0.8, 3.0, 1.0]), code=qform)
+    image.set_sform(affine, code=1)
+    nibabel.save(image, folder.place("x.nii"))
+    return source_of(folder.root / "x.nii")
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_nifti_whose_slices_lean_is_a_tilted_stack(folder, row):
+    source = completed(sheared(folder, row, 2))
+    # 0.6 mm aside for 3 mm of depth.
+    assert source.header["tilt"] == pytest.approx(np.degrees(np.arctan(0.6 / 3.0)), abs=1e-3)
+    image = load(source)
+    expected = [0.0, 0.0, 3.0]
+    expected[row] = -0.6
+    assert image.affine[:3, 0] == pytest.approx(expected)
+
+
+def test_nifti_whose_rows_and_columns_are_sheared_is_refused(folder):
+    with pytest.raises(GeometryError, match="sheared"):
+        completed(sheared(folder, 0, 1))
+
+
+def test_nifti_that_is_sheared_in_one_header_only_is_refused_with_both_ways_out(folder):
+    with pytest.raises(GeometryError, match=r"sform is sheared by 11\.3 degrees.*set the code of the qform to 0"):
+        completed(sheared(folder, 0, 2, qform=1))
+
+
+def test_nifti_whose_slices_lie_down_is_refused(folder):
     affine = np.eye(4)
-    affine[0, 2] = 0.2
+    affine[0, 2] = 3.0
     image = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.uint8), None)
     image.set_sform(affine, code=1)
     nibabel.save(image, folder.place("x.nii"))
-    with pytest.raises(GeometryError, match="sheared"):
+    with pytest.raises(GeometryError, match=r"lean by 71\.6 degrees"):
         completed(source_of(folder.root / "x.nii"))
+
+
+def test_a_sheared_mask_comes_back_as_it_was_written(folder):
+    from lucency.image import Image
+    from lucency.write.nifti import write_nifti
+
+    affine = np.array([[0.1, 0, 0.8, 5], [0.9, 0.8, 0, -7], [2.5, 0, 0, 9], [0, 0, 0, 1.0]])
+    labels = folder.rng.integers(0, 3, (1, 4, 5, 6)).astype(np.uint8)
+    write_nifti(folder.place("m.nii.gz"), Image(labels, affine, kind="labels"))
+    image = load(completed(source_of(folder.root / "m.nii.gz")))
+    assert np.array_equal(image.array, labels)
+    assert image.affine == pytest.approx(affine, abs=1e-5)
+
+
+def test_nifti_without_a_place_is_read_and_said(folder):
+    from lucency.read import read
+
+    image = nibabel.Nifti1Image(np.arange(64, dtype=np.uint8).reshape(4, 4, 4), np.diag([0.8, 0.8, 3.0, 1.0]))
+    image.set_sform(None, code=0)
+    image.set_qform(None, code=0)
+    nibabel.save(image, folder.place("x.nii"))
+    folder.nifti("y.nii")
+    cohort = read(folder.root)
+    placed = {c.id: c.sources[0].header.get("placed", True) for c in cohort.cases}
+    assert placed == {"x": False, "y": True}
+    assert sum("1 NIfTI images do not say where they lie" in n for n in cohort.notes) == 1
 
 
 def test_four_axes_are_channels_only_where_something_says_so(folder):

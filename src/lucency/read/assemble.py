@@ -137,6 +137,7 @@ def cohort_of(gathered: Gathering, chosen: Candidate, tree: Tree, options: ReadO
     elif any(i.target is not None for i in items):
         items, classes, more = _with_classes(items, draft)
         notes += more
+    notes += _places(items)
     if not patient_key:
         notes.insert(0, UNKNOWN_PATIENTS)
     cases = tuple(_case(i, options.salt) for i in items)
@@ -157,6 +158,19 @@ def cohort_of(gathered: Gathering, chosen: Candidate, tree: Tree, options: ReadO
     if not options.allow_leak:
         refuse_shared_patients(cohort)
     return with_folds(cohort, _same_bytes(cohort.cases))
+
+
+def _places(items: Sequence[Item]) -> list[str]:
+    """Return what is said of images that lean or do not say where they lie; DICOM series say it themselves."""
+    headers = [u.source.header for i in items for u in i.units.values() if u.source.reader != "dicom"]
+    leaning, nowhere = sum("tilt" in h for h in headers), sum(h.get("placed") is False for h in headers)
+    notes = [f"{leaning} images have slices that lean (a tilted gantry); they are kept as sheared stacks."] * (
+        leaning > 0
+    )
+    return notes + [
+        f"{nowhere} NIfTI images do not say where they lie (sform and qform codes are 0): the size of their voxels is "
+        "used, left and right are not known."
+    ] * (nowhere > 0)
 
 
 def _with_classes(items: list[Item], draft: Draft) -> tuple[list[Item], tuple[str, ...], list[str]]:

@@ -7,6 +7,9 @@ from lucency.errors import GeometryError
 #: How far a slice may lie from its place on an even grid (mm); scanners write positions to 1e-3 mm or finer.
 TOLERANCE_MM = 0.01
 
+#: More than this is no gantry tilt (scanners reach 30 degrees), the slices lie beside each other.
+MOST_TILT = 60.0
+
 #: A series with fewer slices than half the places is uneven, not incomplete.
 MOST_HOLES = 2.0
 
@@ -127,6 +130,40 @@ def lps_from_ras(affine: np.ndarray) -> np.ndarray:
     """
     turned = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(affine, dtype=np.float64)
     return turned[:, [2, 1, 0, 3]]
+
+
+def stack_tilt(affine: np.ndarray, where: str) -> float:
+    """Return by how many degrees a stack leans: the angle between its column k and the normal of its slices.
+
+    Args:
+        affine: (4, 4), mm, LPS, columns (k, j, i).
+        where: What the message names.
+
+    Returns:
+        0 for axes at right angles, up to rounding.
+
+    Raises:
+        GeometryError: A singular affine, rows and columns that are not at right angles, or a stack that lies down.
+    """
+    columns = np.asarray(affine, dtype=np.float64)[:3, :3]
+    upright = np.eye(4)
+    upright[:3, 1:3] = columns[:, 1:]
+    upright[:3, 0] = np.cross(columns[:, 1], columns[:, 2])
+    refuse_shear(upright, where)
+    length = float(np.linalg.norm(columns[:, 0]))
+    if not np.isfinite(length) or length < 1e-9:
+        raise GeometryError("The header gives no usable voxel size", where=where, remedy="export the image again")
+    normal = upright[:3, 0] / np.linalg.norm(upright[:3, 0])
+    cosine = abs(float(columns[:, 0] @ normal)) / length
+    tilt = float(np.degrees(np.arccos(min(1.0, cosine))))
+    if tilt > MOST_TILT:
+        raise GeometryError(
+            f"The slices lean by {tilt:.1f} degrees",
+            expected=f"at most {MOST_TILT:.0f}; this header is sheared",
+            where=where,
+            remedy="resample the image to a rectangular grid on purpose",
+        )
+    return tilt if tilt > np.degrees(MAX_COSINE) else 0.0
 
 
 def refuse_shear(affine: np.ndarray, where: str) -> None:

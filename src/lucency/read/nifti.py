@@ -10,7 +10,7 @@ from lucency.case import Source
 from lucency.errors import GeometryError, ReadError
 from lucency.image import Image, same_place
 from lucency.read.formats import Header, digest_of_files, unchecked
-from lucency.read.geometry import dtype_of, lps_from_ras, refuse_shear, rescaled
+from lucency.read.geometry import dtype_of, lps_from_ras, rescaled, stack_tilt
 
 digest = digest_of_files
 
@@ -28,8 +28,14 @@ def header(source: Source) -> Header:
     """Return the header facts; the voxels stay on the disk."""
     file = _open(source)
     channels, size = _shape(file, source)
-    spacing = np.linalg.norm(_affine(file, source)[:3, :3], axis=0)
-    return {
+    affine = _affine(file, source)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    tilt = stack_tilt(affine, source.where)
+    facts: Header = {"tilt": round(tilt, 3)} if tilt else {}
+    if hasattr(file.header, "get_sform") and not (file.header["sform_code"] or file.header["qform_code"]):
+        # Programs disagree on which way such an image lies (nifti1.h, method 1): the sizes of voxels are all it says.
+        facts["placed"] = False
+    return facts | {
         "size": tuple(int(n) for n in size),
         "spacing": tuple(float(s) for s in spacing),
         "channels": channels,
@@ -98,7 +104,11 @@ def _shape(file: Any, source: Source) -> tuple[int, tuple[int, int, int]]:
 
 
 def _affine(file: Any, source: Source) -> np.ndarray:
-    """Return the LPS affine in mm, refusing two headers that disagree and axes that are not at right angles."""
+    """Return the LPS affine in mm, refusing two headers that disagree and rows and columns not at right angles.
+
+    Slices may lean against each other: a stack taken with a tilted gantry is written with an sform alone, for a qform
+    cannot say it.
+    """
     top = file.header
     scale = UNIT_MM.get(top.get_xyzt_units()[0], 1.0) if hasattr(top, "get_xyzt_units") else 1.0
     affine = np.array(file.affine, dtype=np.float64)
@@ -108,16 +118,25 @@ def _affine(file: Any, source: Source) -> np.ndarray:
         qform, has_qform = top.get_qform(coded=True)
         if has_sform and has_qform:
             _refuse_conflict(np.array(sform), np.array(qform), file.shape, source)
-    refuse_shear(affine, source.where)
-    return lps_from_ras(affine)
+    affine = lps_from_ras(affine)
+    stack_tilt(affine, source.where)
+    return affine
 
 
 def _refuse_conflict(sform: np.ndarray, qform: np.ndarray, shape: tuple[int, ...], source: Source) -> None:
     """Refuse two places for one image; a tenth of a voxel is rounding, more is another place."""
-    refuse_shear(sform, source.where)
+    tilt = stack_tilt(lps_from_ras(sform), source.where)
     finest = float(np.linalg.norm(sform[:3, :3], axis=0).min())
     size = (*shape[:3], 1, 1, 1)[:3]
     if not same_place(sform, qform, size, tolerance_mm=0.1 * finest):
+        if tilt:
+            raise GeometryError(
+                f"The sform is sheared by {tilt:.1f} degrees and the qform says another place",
+                expected="one place in the patient",
+                where=source.where,
+                remedy="if the slices were taken with a tilted gantry, set the code of the qform to 0, which cannot "
+                "say it; otherwise resample the image to a rectangular grid on purpose",
+            )
         raise GeometryError(
             "sform and qform put the image at two different places",
             expected="one place in the patient",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lucency.errors import GeometryError
-from lucency.read.geometry import MAX_COSINE, TOLERANCE_MM, even_places, gap_error
+from lucency.read.geometry import MAX_COSINE, MOST_TILT, TOLERANCE_MM, even_places, gap_error
 from lucency.read.head import Head
 
 #: Largest difference between two direction cosines of one stack.
@@ -15,9 +15,6 @@ SAME_DIRECTION = 1e-4
 
 #: Two pixel spacings are one when the far edge of the slice moves by less than this share of a pixel.
 SAME_SPACING = 0.1
-
-#: More than this is no gantry tilt (scanners reach 30 degrees), the slices lie beside each other.
-MOST_TILT = 60.0
 
 #: The header's words for a missing slice are followed by what to do.
 FILL = "fetch the series again, or have it filled in with --set missing_slices=interpolate"
