@@ -5,7 +5,8 @@
 >>> run.predict("NEW_IMAGES", out="predictions")  # doctest: +SKIP
 
 Every room is a verb: ``lucency.read``, ``inspect``, ``profile``, ``plan``, ``prepare``, ``evaluate``, ``predict``. The
-names are looked up when they are first used, so that ``import lucency`` costs nothing.
+names are looked up when they are first used, so that ``import lucency`` costs nothing. ``lucency.radiomics`` measures
+regions of images.
 """
 
 import sys
@@ -82,6 +83,8 @@ _VERBS = {
     "profile": "profile",
     "read": "read",
 }
+#: Public module that holds several verbs.
+_MODULES = ("radiomics",)
 
 
 def _fit(  # noqa: PLR0913 - the options of the command line, in the same words
@@ -175,7 +178,7 @@ def _verb(name: str) -> Callable[..., Any]:
 
 def __getattr__(name: str) -> Any:
     """Look up a public name when it is first used (PEP 562)."""
-    if name in _VERBS or name == "fit":
+    if name in _VERBS or name in _MODULES or name == "fit":
         return import_module(f"lucency.{name}")
     if name in _TYPES:
         found = getattr(import_module(f"lucency.{_TYPES[name]}"), name)
@@ -185,7 +188,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})
 
 
 if TYPE_CHECKING:
