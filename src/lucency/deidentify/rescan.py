@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 from pydicom.datadict import dictionary_has_tag, keyword_for_tag
 from pydicom.dataset import Dataset
@@ -27,12 +28,16 @@ UID = re.compile(rb"(?<![0-9.])[0-2](?:\.[0-9]{1,40}){3,20}(?![0-9.])")
 TEXT = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 #: Values that stand for nothing, as a person would judge them: fillers, zeros, the first day of 1900, pseudonyms.
 EMPTY = re.compile(
-    r"|REMOVED|ANONYMOUS|COERCE|urn:removed|0{1,14}|000Y|\+0000|1900010100*|P[0-9A-F]{15}|ID[0-9A-F]{12}|Removed"
+    r"|REMOVED|ANONYMOUS|COERCE|urn:removed|0{1,14}|000Y|\+0000|190001010*|P[0-9A-F]{15}|ID[0-9A-F]{12}|Removed"
     r"|2\.25\.\d+|(0|0\.0|b'(\\x00)*')",
     re.IGNORECASE,
 )
 #: Bytes of text in a file that is not DICOM in which names are searched as text; longer ones as bytes only.
 LONGEST_TEXT = 8 << 20
+#: Letters of the shortest string that :meth:`Identities.needles` gives, if it is ASCII.
+SHORTEST = 5
+_LETTERS = np.zeros(256, bool)
+_LETTERS[list(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.,/'^ ")] = True
 ENCODINGS = ("utf-8", "latin-1", "gb18030", "utf-16-le", "utf-16-be")
 
 
@@ -81,7 +86,7 @@ def left_in(dst: Path, output: str, known: Known, options: Options) -> list[Find
     if content[128:132] == b"DICM":
         found += _in_dicom(content, dst / output, identities, known, options)
     else:
-        found += _in_bytes(content, identities, known, whole=True)
+        found += _in_bytes(content, identities, known)
         if len(content) < LONGEST_TEXT and known.everybody.found_in(content.decode("utf-8", "replace")):
             found.append(("name or number", "file"))
     return [Finding(output, *f) for f in dict.fromkeys(found)]
@@ -108,23 +113,49 @@ def _in_dicom(
         found += _in_dataset(dataset, identities, known, options)
         pixels = dataset.get_item("PixelData") if "PixelData" in dataset else None
     n_pixels = len(pixels.value or b"") if pixels is not None else 0
-    return found + _in_bytes(content, identities, known, whole=n_pixels == 0, tail=n_pixels)
+    return found + _in_bytes(content, identities, known, tail=n_pixels)
 
 
-def _in_bytes(
-    content: bytes, identities: Identities, known: Known, *, whole: bool, tail: int = 0
-) -> list[tuple[str, str]]:
+def _in_bytes(content: bytes, identities: Identities, known: Known, *, tail: int = 0) -> list[tuple[str, str]]:
     """Search bytes for the longer strings in several encodings, and for UIDs of the source before the pixels."""
     found = []
-    for needle in identities.needles():
-        for form in {needle, needle.upper(), needle.lower(), needle.title()}:
-            if any(form.encode(e, "ignore") in content for e in ENCODINGS if form.encode(e, "ignore")):
-                found.append(("name or number", "bytes of the file"))
-                break
-    front = content if whole else content[: len(content) - tail]
+    front, pixels = content[: len(content) - tail].lower(), content[len(content) - tail :]
+    runs = _text_in(pixels, 1) + _text_in(pixels, 2)
+    for needle in sorted({n.lower() for n in identities.needles()}):
+        forms = {needle.encode(e, "ignore") for e in ENCODINGS} - {b""}
+        hidden = needle.encode("ascii", "ignore") in runs if needle.isascii() else any(f in pixels for f in forms)
+        if hidden or any(f in front for f in forms):
+            found.append(("name or number", "pixel data" if hidden else "bytes of the file"))
     if known.uids and any(u.decode() in known.uids for u in UID.findall(front)):
         found.append(("old UID", "bytes of the file"))
     return found
+
+
+def _text_in(content: bytes, width: int) -> bytes:
+    """Return the runs of letters in pixels that are as long as the shortest string sought, in lower case.
+
+    Args:
+        content: Pixel data.
+        width: Bytes of a letter, 1 or 2 (UTF-16, either byte order).
+    """
+    out = []
+    for offset in range(width):
+        part = content[offset:]
+        values = np.frombuffer(part, f"u{width}", len(part) // width)
+        low_bytes = values.astype(np.uint8)
+        letters = _LETTERS[low_bytes] & (values < 128)
+        run = letters
+        for n in range(1, SHORTEST):
+            run = run[:-1] & letters[n:]
+        starts = np.flatnonzero(run)
+        if len(starts):
+            inside = np.zeros(len(values) + 1, bool)
+            for n in range(SHORTEST):
+                inside[starts + n] = True
+            low = np.where(inside[:-1], low_bytes, 0)
+            # One zero stays between two runs.
+            out.append(low[inside[:-1] | inside[1:]].tobytes().lower())
+    return b"\0".join([*out, b""])
 
 
 def _in_dataset(dataset: Dataset, identities: Identities, known: Known, options: Options) -> Iterator[tuple[str, str]]:
@@ -153,6 +184,9 @@ def _of_value(
     """Judge a value by its representation."""
     value = element.value
     if element.VR == "UI":
+        row = table.row_of(element.tag)
+        if row is not None and _allowed(options) & set(row.options):
+            return
         for uid in value if isinstance(value, list | pydicom.multival.MultiValue) else [value]:
             yield from _of_uid(str(uid or ""), name, known, options)
     elif element.VR in TEXT:
@@ -183,17 +217,20 @@ def _of_listed(element: Any, options: Options, name: str) -> Iterator[tuple[str,
     row = table.row_of(element.tag)
     if row is None:
         return
-    kept = {table.KEEP[k][0] for k in options.keep} | {table.CLEAN[c][0] for c in options.clean}
-    kept |= {"shift": {"retain_longitudinal_modified_dates"}, "keep": {"retain_longitudinal_full_dates"}}.get(
-        options.dates, set()
-    )
-    if kept & set(row.options) or "U" in row.basic or element.VR == "SQ":
+    if _allowed(options) & set(row.options) or "U" in row.basic or element.VR == "SQ":
         return
     values = element.value if isinstance(element.value, list | pydicom.multival.MultiValue) else [element.value]
     for value in values:
         if value is not None and not EMPTY.fullmatch(_as_text(value).strip(" \0")):
             yield "listed attribute", name
             return
+
+
+def _allowed(options: Options) -> set[str]:
+    """Return the columns of the table under which an attribute may have a value."""
+    columns = {table.KEEP[k][0] for k in options.keep} | {table.CLEAN[c][0] for c in options.clean}
+    by_dates = {"shift": "retain_longitudinal_modified_dates", "keep": "retain_longitudinal_full_dates"}
+    return columns | {by_dates[options.dates]} if options.dates in by_dates else columns
 
 
 def _of_uid(value: str, name: str, known: Known, options: Options) -> Iterator[tuple[str, str]]:

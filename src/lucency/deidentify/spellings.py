@@ -103,6 +103,8 @@ def identifier_pattern(number: str) -> Iterator[str]:
         return
     edges = (r"(?<![^\W_])", r"(?![^\W_])")
     yield edges[0] + GAP.join(map(re.escape, pieces)) + edges[1]
+    # MRN-4471902 is also known as 4471902.
+    yield from (rf"(?<!\d){p}(?!\d)" for p in re.findall(r"\d{6,}", whole) if p != whole)
     short = whole.lstrip("0")
     if whole.isdigit() and len(short) >= 5 and short != whole:
         yield edges[0] + "0*" + short + edges[1]

@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
 
 from lucency.deidentify import actions, faces, sources
 from lucency.deidentify.blanking import blanked
@@ -29,6 +30,8 @@ QUARANTINE = "quarantine"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 #: A voice is as good as a name (PS3.3, A.34.9).
 VOICES = frozenset({"1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2"})
+#: Encapsulated Document.
+DOCUMENT = 0x00420011
 #: Side of a picture in the review list, px.
 PICTURE = 640
 
@@ -172,11 +175,16 @@ def _verdict(dataset: Dataset, file: Path, where: str) -> PixelVerdict:
     """Return what is to be done with the pixels; those that cannot be decoded wait for a person."""
     if str(dataset.get("SOPClassUID", "")) in VOICES:
         return PixelVerdict("quarantine", reason="A recorded voice: whoever knows it knows the patient.")
+    # A document in an object that is an image goes anyway; only objects that are documents have to wait.
+    document = dataset._dict.pop(DOCUMENT, None)
     try:
         return examine(dataset, lambda: _stored(file, where))
     except (LucencyError, ValueError, AttributeError, TypeError, KeyError) as error:
         said = error.found if isinstance(error, LucencyError) else type(error).__name__
         return PixelVerdict("quarantine", reason=f"Its pixels cannot be looked at ({said}).")
+    finally:
+        if document is not None:
+            dataset._dict[BaseTag(DOCUMENT)] = document
 
 
 def _stored(file: Path, where: str) -> np.ndarray:
