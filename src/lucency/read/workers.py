@@ -200,14 +200,19 @@ class Pool:
     def _serve(self, worker: Worker) -> None:
         while True:
             task = self._tasks.get()
-            if task.result.set_running_or_notify_cancel():
+            code, failed = "", None
+            if wanted := task.result.set_running_or_notify_cancel():
                 try:
-                    task.result.set_result(worker.run(task))
+                    code = worker.run(task)
                 except BaseException as error:
-                    task.result.set_exception(error)
+                    failed = error
             with self._lock:
                 self._waiting -= 1
-            del task
+            if wanted and failed is None:
+                task.result.set_result(code)
+            elif wanted:
+                task.result.set_exception(failed)
+            del task, failed
 
     def _look(self) -> None:
         while True:
