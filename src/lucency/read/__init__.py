@@ -60,7 +60,9 @@ def read(data: Path, options: ReadOptions | None = None) -> Cohort:
         tree, further = test_tree(tree, options.test)
     chosen = _chosen(tree, options)
     items, found = _annotated(tree, chosen, options)
-    gathered = assemble.Gathering(items, list(tree.skipped), list(tree.notes))
+    gathered = assemble.Gathering(items, [*tree.skipped, *chosen.draft.skipped], list(tree.notes))
+    if tree.label_heads and chosen.name != series.NAME:
+        gathered.notes.append(f"{len(tree.label_heads)} DICOM segmentations, structure sets or reports are not used.")
     if tree.tables and all(i.target is None for i in items):
         gathered.notes += matching.unused(tree, [i.unit for i in items])
     if further is not None and options.test is not None:

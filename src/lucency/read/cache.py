@@ -16,7 +16,7 @@ Key = tuple[int, int]
 T = TypeVar("T")
 
 #: Raised when what the header pass adds to a head changes.
-ADDED_VERSION = 1
+ADDED_VERSION = 2
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS made (what TEXT PRIMARY KEY, value TEXT NOT NULL);

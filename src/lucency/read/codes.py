@@ -5,6 +5,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+
+#: Storage class of objects drawn on images (PS3.4, B.5) to the file of this package that reads them.
+READERS = {
+    _STORAGE + "66.4": "dicom_seg",
+    _STORAGE + "66.7": "dicom_seg",
+    _STORAGE + "481.3": "rtstruct",
+    **dict.fromkeys((_STORAGE + f"88.{n}" for n in (11, 22, 33, 34, 35)), "dicom_sr"),
+}
+
 #: Names that tools give when nobody said one; then the coded type speaks.
 NAMELESS = re.compile(
     r"(segment(ation)?|label|roi|region|structure|contour|unnamed|untitled)?[ _\-#]*\d*", re.IGNORECASE

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from lucency.read.labelgrid import (
     entries_of,
     grid_of,
     header,
+    instances_of,
     n_label_files,
 )
 from lucency.read.stack import Slice, axes_of
@@ -92,7 +92,7 @@ class _Segmentation:
         if "TotalPixelMatrixRows" in self.dataset:
             raise ReadError("A segmentation of a whole slide", expected="one of a radiological image", where=self.where)
         frames = self._frames()
-        if all(f.place.placed for f in frames) and self.source.header.get("k_axis") != "time":
+        if self.source.header.get("placed") and all(f.place.placed for f in frames):
             places = self._on_slices(frames)
             return self._copied(frames, places) if places is not None else self._resampled(frames)
         return self._copied(frames, self._by_reference(frames))
@@ -125,7 +125,7 @@ class _Segmentation:
 
     def _by_reference(self, frames: Sequence[_Frame]) -> list[tuple[int, int, int]]:
         """Return (k, 0, 0) of every frame, by the image it was derived from."""
-        ours = _instances(self.source)
+        ours = instances_of(self.source)
         size = self.grid.size[1:]
         places: list[tuple[int, int, int]] = []
         for frame in frames:
@@ -270,29 +270,6 @@ class _Nearest:
                 mine = self.plane == number
                 values[mine] = by_plane[number][self.j[mine], self.i[mine]]
         return values
-
-
-def _instances(source: Source) -> dict[tuple[str, int], int]:
-    """Return (instance, frame number or 0) of the image's slices to k; read anew, for only pseudonyms are kept."""
-    import pydicom  # noqa: PLC0415 - slow to import
-
-    n = n_label_files(source)
-    missing = source.header.get("interpolated", ())
-    frames = source.header.get("frames", ())
-    assert isinstance(missing, tuple | list)
-    assert isinstance(frames, tuple | list)
-    uids: list[str] = []
-    for file in source.files[n:]:
-        with archive.opened(Path(file)) as stream, silent():
-            data = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID"])
-        uids.append(str(data.get("SOPInstanceUID", "")))
-    size = source.header["size"]
-    assert isinstance(size, tuple | list)
-    places = [k for k in range(int(size[0])) if k not in {int(m) for m in missing}]
-    if frames:
-        found = {(uids[0], int(f)): k for f, k in zip(frames, places, strict=True)}
-        return found | ({(uids[0], 0): places[0]} if len(places) == 1 else {})
-    return {(uid, f): k for uid, k in zip(uids, places, strict=True) for f in (0, 1)}
 
 
 def _references(dataset: Any, index: int) -> Iterator[tuple[str, int]]:

@@ -21,7 +21,7 @@ import psutil
 
 from lucency.case import pseudonym
 from lucency.errors import LucencyError, ReadError
-from lucency.read import archive, directory, files
+from lucency.read import archive, codes, dicom_sr, directory, files, rtstruct
 from lucency.read.cache import Cache, Key, Row
 from lucency.read.formats import reason
 from lucency.read.head import TAGS, Head, head_of, silent
@@ -49,7 +49,12 @@ UID = re.compile(r"[0-2](\.(0|[1-9]\d*)){3,}")
 CLASSES = ("ClassUID", "SyntaxUID")
 
 #: What this module takes from a file beyond what :func:`lucency.read.head.head_of` does.
-ADDED = ("DirectoryRecordSequence",)
+ADDED = (
+    "DirectoryRecordSequence",
+    "ContentSequence",
+    "ROIContourSequence",
+    *(f"{what}{when}" for what in ("Content", "StructureSet", "Series") for when in ("Date", "Time")),
+)
 
 #: Value representations (PS3.5, 6.2), as bytes in an explicit header.
 VRS = set(
@@ -174,8 +179,7 @@ def read_head(file: Path, where: str, salt: bytes) -> Head | None:
             with silent():
                 dataset = dataset_of(raw, start)
                 head = head_of(dataset)
-                if head["SOPClassUID"] == directory.DIRECTORY:
-                    head["Files"] = directory.files_named(dataset)
+                head |= _added(dataset, head["SOPClassUID"])
         except LucencyError as error:
             raise ReadError(error.found, expected=error.expected, where=where, remedy=error.remedy) from None
         except Exception as error:
@@ -211,6 +215,31 @@ def dataset_of(raw: BinaryIO, start: bytes) -> Any:
     if deflated:
         data.file_meta.TransferSyntaxUID = DEFLATED.decode()
     return data
+
+
+def _added(dataset: Any, sop_class: str) -> Head:
+    """Return what the heads of discs' directories and of objects drawn on images hold beyond other heads.
+
+    ``Files`` of a DICOMDIR; of label objects ``LabelTime`` (sorts by date), ``PlaceUIDs`` (frames of reference), and
+    ``Regions`` of a structure set or ``Groups`` of a report.
+    """
+    if sop_class == directory.DIRECTORY:
+        return {"Files": directory.files_named(dataset)}
+    reader = codes.READERS.get(sop_class)
+    if reader is None:
+        return {}
+    places = [dataset.get("FrameOfReferenceUID")]
+    places += [f.get("FrameOfReferenceUID") for f in dataset.get("ReferencedFrameOfReferenceSequence") or ()]
+    added: Head = {"PlaceUIDs": sorted({str(p) for p in places if p})}
+    for what in ("StructureSet", "Content", "Series"):
+        if dataset.get(f"{what}Date"):
+            added["LabelTime"] = f"{dataset.get(f'{what}Date')}{dataset.get(f'{what}Time') or ''}"
+            break
+    if reader == "rtstruct":
+        added["Regions"] = rtstruct.regions_of(dataset)
+    elif reader == "dicom_sr":
+        added["Groups"] = dicom_sr.groups_of(dataset)
+    return added
 
 
 def looks_headerless(start: bytes) -> bool:

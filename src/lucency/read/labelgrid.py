@@ -10,8 +10,9 @@ import numpy as np
 from lucency.case import Source
 from lucency.errors import GeometryError, ReadError
 from lucency.image import Image
-from lucency.read import files
+from lucency.read import archive, files
 from lucency.read.formats import Header
+from lucency.read.head import silent
 
 #: Two structures may share this part of the smaller one (drawn borders meet) and still count as apart.
 MAX_SHARED = 0.01
@@ -38,7 +39,8 @@ class Grid:
     @cached_property
     def inverse(self) -> np.ndarray:
         """(4, 4): from mm to (k, j, i)."""
-        return np.asarray(np.linalg.inv(self.affine))
+        turned: np.ndarray = np.linalg.inv(self.affine)
+        return turned
 
     def voxels(self, points: np.ndarray) -> np.ndarray:
         """Return the places of points.
@@ -58,7 +60,8 @@ class Grid:
         j, i = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
         turn = self.affine[:3, :3]
         points: np.ndarray = np.outer(j.ravel(), turn[:, 1]) + np.outer(i.ravel(), turn[:, 2])
-        return points + self.affine[:3, 3] + k * turn[:, 0]
+        points += self.affine[:3, 3] + k * turn[:, 0]
+        return points
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +203,29 @@ def entries_of(source: Source, n: int) -> dict[int, int]:
 def n_label_files(source: Source) -> int:
     """Return how many of the source's paths are label objects; the images follow them."""
     return int(str(source.header.get("n_files", 1)))
+
+
+def instances_of(source: Source) -> dict[tuple[str, int], int]:
+    """Return (instance, frame number or 0) of the image's slices to k; read anew, for only pseudonyms are kept."""
+    import pydicom  # noqa: PLC0415 - slow to import
+
+    n = n_label_files(source)
+    missing = source.header.get("interpolated", ())
+    frames = source.header.get("frames", ())
+    assert isinstance(missing, tuple | list)
+    assert isinstance(frames, tuple | list)
+    uids: list[str] = []
+    for file in source.files[n:]:
+        with archive.opened(file) as stream, silent():
+            data = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=["SOPInstanceUID"])
+        uids.append(str(data.get("SOPInstanceUID", "")))
+    size = source.header["size"]
+    assert isinstance(size, tuple | list)
+    places = [k for k in range(int(size[0])) if k not in {int(m) for m in missing}]
+    if frames:
+        found = {(uids[0], int(f)): k for f, k in zip(frames, places, strict=True)}
+        return found | ({(uids[0], 0): places[0]} if len(places) == 1 else {})
+    return {(uid, f): k for uid, k in zip(uids, places, strict=True) for f in (0, 1)}
 
 
 def header(source: Source) -> Header:

@@ -8,8 +8,9 @@ from pathlib import Path, PurePosixPath
 
 from lucency.case import Skipped, Source, Target, pseudonym
 from lucency.errors import DataError, LucencyError, UsageError
-from lucency.read import archive, dicom, directory, files, headers, npz
+from lucency.read import archive, codes, dicom, directory, files, headers, npz
 from lucency.read.formats import reason
+from lucency.read.head import Head
 from lucency.read.table import Table, read_table
 
 #: Names that mark the array of an .npz file that is a mask.
@@ -283,6 +284,11 @@ class Tree:
         plain = [p for p in self.paths if self._maybe_dicom(p)]
         return headers.heads(self.root, [*plain, *self._packed[0]], salt=self.salt, cache=self.cache)
 
+    @cached_property
+    def label_heads(self) -> dict[str, Head]:
+        """The heads of DICOM objects drawn on images: segmentations, structure sets, reports."""
+        return {p: h for p, h in self.heads.found.items() if h.get("SOPClassUID") in codes.READERS}
+
     def _maybe_dicom(self, path: str) -> bool:
         suffix = files.suffix_of(path)
         if suffix:
@@ -321,7 +327,7 @@ class Tree:
             return (), (), (*self._packed[2], *heads.notes)
         listed = directory.notes(heads.found, {*self.paths, *self._packed[0]})
         lists = set(directory.directories(heads.found))
-        found = {p: h for p, h in heads.found.items() if p not in lists}
+        found = {p: h for p, h in heads.found.items() if p not in lists and p not in self.label_heads}
         made = dicom.grouped(self.root, found, heads.broken, fill=self.fill)
         units = tuple(self._series_unit(s) for s in made.images)
         counts = Counter(made.left_out.values())

@@ -8,7 +8,7 @@ from lucency.case import Source
 from lucency.errors import ReadError
 from lucency.image import Image
 from lucency.read import archive
-from lucency.read.head import silent
+from lucency.read.head import Head, silent
 from lucency.read.labelgrid import Structure, composed, digest, entries_of, grid_of, header, n_label_files
 from lucency.read.polygons import drawn
 
@@ -77,31 +77,20 @@ def _points(contour: Any, where: str) -> np.ndarray:
     return values.reshape(-1, 3)
 
 
-def outline(dataset: Any) -> list[dict[str, Any]]:
-    """Return what a structure set's regions hold, for its head: number, name, closed and other contours.
+def regions_of(dataset: Any) -> list[Head]:
+    """Return the regions of interest of a structure set, for its head.
 
     Args:
         dataset: A structure set.
+
+    Returns:
+        For each region: ``Number``, ``Name``, ``Closed`` and ``Other`` (count of its contours that enclose something,
+        and of the others).
     """
-    names = {
-        int(r.get("ROINumber") or 0): str(r.get("ROIName") or "") for r in dataset.get("StructureSetROISequence") or ()
-    }
-    places = {
-        int(r.get("ROINumber") or 0): str(r.get("ReferencedFrameOfReferenceUID") or "")
-        for r in dataset.get("StructureSetROISequence") or ()
-    }
-    found = []
+    names = {int(r.get("ROINumber") or 0): r.get("ROIName") for r in dataset.get("StructureSetROISequence") or ()}
+    found: list[Head] = []
     for region in dataset.get("ROIContourSequence") or ():
-        number = int(region.get("ReferencedROINumber") or 0)
-        closed = len(_closed(region))
-        every = len(region.get("ContourSequence") or ())
-        found.append(
-            {
-                "Number": number,
-                "Name": names.get(number, "").strip(),
-                "FrameOfReferenceUID": places.get(number, ""),
-                "Closed": closed,
-                "Other": every - closed,
-            }
-        )
+        number, closed = int(region.get("ReferencedROINumber") or 0), len(_closed(region))
+        other = len(region.get("ContourSequence") or ()) - closed
+        found.append({"Number": number, "Name": str(names.get(number) or "").strip(), "Closed": closed, "Other": other})
     return found

@@ -1,6 +1,7 @@
-"""Layout: a tree of DICOM series that nothing else describes; unlabelled."""
+"""Layout: a tree of DICOM series, with the DICOM objects drawn on them as labels where there are any."""
 
-from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree
+from lucency.read import dicom_labels
+from lucency.read.layout import Candidate, ReadOptions, Tree
 
 NAME = "dicom"
 
@@ -11,5 +12,7 @@ def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
     if not found or 2 * len(found) < len(tree.units):
         return None
     files = sum(len(u.source.paths) for u in found)
-    evidence = f"{len(found)} DICOM images from {files} files; no table or folder says what to learn."
-    return Candidate(NAME, 0.45, (evidence,), Draft(tuple(Item({"image": u}) for u in found)))
+    draft, said, labelled = dicom_labels.draft_of(found, tree, options)
+    # What the user asks for by name is certain; masks drawn in DICOM say more than a table that lies beside them.
+    score = 0.45 if not labelled else 1.0 if options.target is not None else 0.85
+    return Candidate(NAME, score, (f"{len(found)} DICOM images from {files} files; {said}",), draft)
