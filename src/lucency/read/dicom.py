@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lucency.case import Skipped, Source
-from lucency.errors import GeometryError, LucencyError
+from lucency.errors import GeometryError, LucencyError, ReadError
 from lucency.image import Image
 from lucency.read.facts import clip_of, facts_of, header_of
 from lucency.read.formats import Header, digest_of_files, reason
@@ -125,6 +125,7 @@ class _OneSeries:
     def __init__(self, root: Path, uid: str, heads: Mapping[str, Head], remarks: Remarks, fill: bool) -> None:
         self.root, self.uid, self.heads, self.remarks, self.fill = root, uid, dict(heads), remarks, fill
         self.skipped: list[Skipped] = []
+        self._decoded: dict[str, np.ndarray] = {}
         self.modality = self._modality()
 
     def _modality(self) -> str:
@@ -246,22 +247,40 @@ class _OneSeries:
         return np.array_equal(self._values(one.path, one.frame), self._values(other.path, other.frame))
 
     def _same_files(self, one: str, other: str) -> bool:
-        if digest_of_files(self._source(one)) == digest_of_files(self._source(other)):
-            return True
+        try:
+            if digest_of_files(self._source(one)) == digest_of_files(self._source(other)):
+                return True
+        except OSError as error:
+            raise _unopened(error, other) from None
         return np.array_equal(self._values(one, 0), self._values(other, 0))
 
     def _source(self, path: str) -> Source:
         return Source((path,), str(self.root), "dicom")
 
     def _values(self, path: str, frame: int) -> np.ndarray:
-        from lucency.read import decode  # noqa: PLC0415 - decoders are slow to import
-
+        """Return the rescaled numbers of a frame, or of a file for frame 0."""
         head = self.heads.get(path, {})
-        ((_, stored),) = decode.frames([self.root / path], [path])
+        if path not in self._decoded:
+            from lucency.read import decode  # noqa: PLC0415 - decoders are slow to import
+
+            # Two files are compared at a time; frames of one file are decoded once.
+            while len(self._decoded) > 1:
+                del self._decoded[next(iter(self._decoded))]
+            try:
+                ((_, self._decoded[path]),) = decode.frames([self.root / path], [path])
+            except OSError as error:
+                raise _unopened(error, path) from None
+        stored = self._decoded[path]
         if frame and "MosaicImages" not in head:
             stored = stored[frame - 1 : frame]
         scale = np.array([head.get("RescaleSlope") or 1.0, head.get("RescaleIntercept") or 0.0], dtype=np.float64)
         return np.asarray(stored * scale[0] + scale[1])
+
+
+def _unopened(error: OSError, where: str) -> ReadError:
+    return ReadError(
+        f"The file cannot be opened ({type(error).__name__})", where=where, remedy="check that it is there and readable"
+    )
 
 
 def _order(head: Head, keyword: str) -> float:
