@@ -24,6 +24,9 @@ def picture(shown: Shown) -> Picture:
     plane = image.array[:, number].astype(np.float64)
     low, high = np.percentile(plane, WINDOW)
     grey = np.clip((plane - low) / max(high - low, 1e-9), 0.0, 1.0)
+    if shown.case.sources[0].header.get("inverted"):
+        # Stored so that large numbers are dark (MONOCHROME1); whoever looks expects bone to be white.
+        grey = 1.0 - grey
     caption: dict[str, str | float] = {}
     if volume:
         caption["slice"] = f"{number + 1} of {image.size[0]}"
