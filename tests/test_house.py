@@ -35,7 +35,7 @@ BARS = [
         "augment",
     ],
     ["inspect", "profile", "write", "deidentify"],
-    ["plan"],
+    ["plan", "enhance"],
     ["planner"],
     ["prepare", "machine"],
     ["tasks", "baselines", "model"],

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lucency.case import Case, Cohort, Prediction, Source
+    from lucency.enhance import enhance
     from lucency.errors import LucencyError
     from lucency.evaluate import Evaluation
     from lucency.events import Listener
@@ -48,6 +49,7 @@ __all__ = [
     "Run",
     "Source",
     "__version__",
+    "enhance",
     "evaluate",
     "fit",
     "inspect",
@@ -75,6 +77,7 @@ _TYPES = {
 }
 #: Public verb to the module that has it. Most bear the name of their own module.
 _VERBS = {
+    "enhance": "enhance",
     "evaluate": "evaluate",
     "inspect": "inspect",
     "plan": "planner",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lucency import __version__
-from lucency.apps import deidentify, fetch, send
+from lucency.apps import deidentify, enhance, fetch, send
 from lucency.apps.boundary import Manner, boundary, settings_of, steady_streams
 
 #: Rooms that are commands of their own: name, last room to enter, one sentence, examples.
@@ -344,3 +344,4 @@ def verify(run: RunFolder, lang: Lang = None, as_json: Json = False, debug: Debu
 send.offer(app)
 fetch.offer(app)
 deidentify.offer(app)
+enhance.offer(app)

@@ -1,4 +1,4 @@
-"""Flat masks out, as PNG with the values of the training masks themselves."""
+"""Flat images out as PNG: masks with the values of the training masks themselves, pictures with their bit depth."""
 
 import io
 from pathlib import Path
@@ -40,4 +40,34 @@ def write_raster(path: Path, image: Image) -> None:
     depth = np.uint8 if high <= np.iinfo(np.uint8).max else np.uint16
     buffer = io.BytesIO()
     Picture.fromarray(np.ascontiguousarray(image.array[0, 0], dtype=depth)).save(buffer, "png")
+    write_bytes(path, buffer.getvalue())
+
+
+def write_picture(path: Path, image: Image) -> None:
+    """Write a flat picture as PNG with the numbers it has: grey of 8 or 16 bits, or colour of 8.
+
+    Args:
+        path: Ends in ``.png``.
+        image: Intensities, (1, 1, J, I) uint8 or uint16, or (3, 1, J, I) uint8.
+
+    Raises:
+        OutputError: Another shape or type, or a disk that cannot be written.
+
+    Source:
+        PNG (third edition), W3C Recommendation, clause 11.2.1.
+    """
+    from PIL import Image as Picture  # noqa: PLC0415  # costs start-up time
+
+    kind = image.array.dtype
+    grey, colour = image.channels == 1 and kind in (np.uint8, np.uint16), image.channels == 3 and kind == np.uint8
+    if image.size[0] != 1 or not (grey or colour):
+        raise OutputError(
+            f"A picture of shape {image.array.shape} and type {kind}",
+            expected="a flat one, grey of 8 or 16 bits or colour of 8",
+            where=path.name,
+            remedy="write it as .nii.gz",
+        )
+    pixels = image.array[0, 0] if grey else np.moveaxis(image.array[:, 0], 0, -1)
+    buffer = io.BytesIO()
+    Picture.fromarray(np.ascontiguousarray(pixels)).save(buffer, "png")
     write_bytes(path, buffer.getvalue())
