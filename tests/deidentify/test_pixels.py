@@ -25,7 +25,7 @@ from pydicom.uid import (
 
 from lucency.burned_in import Box
 from lucency.deidentify import pixels
-from lucency.deidentify.blanking import blanked, covered
+from lucency.deidentify.blanking import blanked, covered, hidden_numbers
 from lucency.deidentify.review import PICTURES, ReviewItem, write_review
 from lucency.errors import DataError
 
@@ -301,7 +301,8 @@ def test_numbers_in_unused_bits_are_found_and_cleared():
     image = np.full((ROWS, COLUMNS), 5, np.uint16)
     image[50:60, 50:60] |= 0xF000
     data = made(image, BitsStored=12, HighBit=11)
-    verdict = pixels.examine(data, lambda: image[None, ..., None])
+    # Decoders clear such bits.
+    verdict = pixels.examine(data, lambda: (image & 0xFFF)[None, ..., None])
     assert verdict.action == "blank"
     assert verdict.clear_unused_bits
     done = blanked(data, verdict.boxes)
@@ -314,6 +315,27 @@ def test_signed_numbers_in_fewer_bits_keep_their_sign():
     data = made(image, BitsStored=12, HighBit=11)
     assert pixels.examine(data, lambda: image[None, ..., None]).action == "keep"
     assert (blanked(data, []).pixel_array == image).all()
+
+
+@pytest.mark.parametrize(
+    ("word", "signed", "high", "hidden"),
+    [(0x0FFF, 0, 11, False), (0x1005, 0, 11, True), (0xF800, 1, 11, False), (0x0800, 1, 11, False)]
+    + [(0x1800, 1, 11, True), (0xF005, 1, 11, True), (0x0FF0, 0, 15, False), (0x0FF1, 0, 15, True)],
+)
+def test_bits_beside_the_number_are_told_from_its_sign(word, signed, high, hidden):
+    data = made(np.full((20, 20), word, np.uint16), BitsStored=12, HighBit=high, PixelRepresentation=signed)
+    assert hidden_numbers(data) is hidden
+    assert not hidden_numbers(blanked(data, []))
+
+
+def test_text_around_the_scan_costs_no_look_at_every_frame(monkeypatch):
+    data = ultrasound()
+    frames = stored(data)().copy()
+    frames[:, :25] = np.random.default_rng(0).integers(0, 255, frames[:, :25].shape)
+    seen = []
+    monkeypatch.setattr(pixels, "find_text", lambda plane: seen.append(plane) or ())
+    assert pixels.examine(data, lambda: frames).action == "blank"
+    assert all((plane[:25] == plane.min()).all() for plane in seen)
 
 
 def test_truncated_pixels_are_refused_and_nothing_is_changed():

@@ -33,12 +33,43 @@ OVERLAYS, CURVES = 0x6000, 0x5000
 SHORT_TEXT = 1024
 
 
-def unused_bits(dataset: "Dataset") -> bool:
-    """Tell whether the words of an object are wider than its numbers, so that something may stand beside them."""
+def hidden_numbers(dataset: "Dataset") -> bool:
+    """Tell whether uncompressed pixels hold something in bits that no viewer shows, as old overlays did.
+
+    Args:
+        dataset: With Pixel Data; decoders clear such bits, so decoded numbers cannot tell.
+
+    Source:
+        DICOM PS3.5, 8.1.1 Pixel Data Encoding of Related Data Elements; PS3.3-2004, C.9.2 Overlay Bit Position.
+    """
+    if _syntax(dataset) not in (IMPLICIT_LITTLE, EXPLICIT_LITTLE, DEFLATED) or not _narrow(dataset):
+        return False
+    layout = _layout(dataset)
+    if layout is None:
+        return False
+    dtype = layout[0].str.replace("i", "u")
+    words = np.frombuffer(dataset.PixelData, dtype, len(dataset.PixelData) // layout[0].itemsize)
+    stored, high = int(dataset.BitsStored), int(dataset.get("HighBit", int(dataset.BitsStored) - 1))
+    above = words.dtype.type(~_meaning(stored, high) & ((1 << 8 * words.itemsize) - 1))
+    beside = words & above
+    if layout[0].kind == "i" and high == stored - 1:
+        # Bits above a negative number repeat its sign.
+        negative = ((words >> words.dtype.type(high)) & words.dtype.type(1)) == 1
+        return bool(((beside != 0) & ~(negative & (beside == above))).any())
+    return bool(beside.any())
+
+
+def _narrow(dataset: "Dataset") -> bool:
+    """Tell whether the words are wider than the numbers in them."""
     try:
         return 1 < int(dataset.BitsStored) < int(dataset.BitsAllocated) <= 32
     except (AttributeError, TypeError, ValueError):
         return False
+
+
+def _meaning(stored: int, high: int) -> int:
+    """Return the mask of the bits that hold the number."""
+    return ((1 << stored) - 1) << max(0, high - stored + 1)
 
 
 def blanked(dataset: "Dataset", boxes: Sequence[Box], *, stored: Callable[[], np.ndarray] | None = None) -> "Dataset":
@@ -204,15 +235,16 @@ def _reversible(dataset: "Dataset") -> bool:
 
 
 def _cleared(dataset: "Dataset", frames: np.ndarray) -> None:
-    """Clear the bits beside the stored ones; for signed numbers they repeat the sign (PS3.5, 8.1.1)."""
-    if not unused_bits(dataset) or int(dataset.get("HighBit", -1)) != int(dataset.BitsStored) - 1:
+    """Clear the bits beside the stored ones; above a signed number they repeat the sign (PS3.5, 8.1.1)."""
+    if not _narrow(dataset) or frames.dtype.kind not in "iu" or frames.dtype.itemsize * 8 != int(dataset.BitsAllocated):
         return
-    width = frames.dtype.itemsize * 8
-    if frames.dtype.kind == "u":
-        frames &= frames.dtype.type((1 << int(dataset.BitsStored)) - 1)
-    elif frames.dtype.kind == "i":
-        shift = width - int(dataset.BitsStored)
+    stored, high = int(dataset.BitsStored), int(dataset.get("HighBit", int(dataset.BitsStored) - 1))
+    if frames.dtype.kind == "i" and high == stored - 1:
+        shift = int(dataset.BitsAllocated) - stored
         frames[...] = (frames << shift) >> shift
+        return
+    words = frames.view(frames.dtype.str.replace("i", "u"))
+    words &= words.dtype.type(_meaning(stored, high) & ((1 << 8 * words.itemsize) - 1))
 
 
 def background(dataset: "Dataset", frames: np.ndarray) -> np.ndarray:

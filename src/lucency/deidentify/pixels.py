@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from lucency.burned_in import Box, find_text
-from lucency.deidentify.blanking import blanked, unused_bits
+from lucency.deidentify.blanking import blanked, hidden_numbers
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -100,22 +100,21 @@ def examine(dataset: "Dataset", stored: Callable[[], np.ndarray], *, ocr: bool =
     kind = _word(dataset, "SOPClassUID")
     if not dataset.get("Rows") or not dataset.get("Columns"):
         return PixelVerdict("keep", reason="It has no pixels.")
-    hidden = unused_bits(dataset)
     if kind in NUMBERS or _word(dataset, "Modality") == "SEG":
         return PixelVerdict("keep", reason="A mask, a map or a dose grid: programs draw no text in them.")
     risk = _risk(dataset)
     frames = stored()
-    hidden = hidden and _uses_unused_bits(dataset, frames)
+    hidden = hidden_numbers(dataset)
     shape = (int(dataset.Rows), int(dataset.Columns))
-    regions = _found(frames)
-    if kind in ULTRASOUND or _word(dataset, "Modality") in ("US", "IVUS"):
-        scanned = _ultrasound(dataset, shape)
-        if not scanned:
-            why = "Ultrasound that does not say which regions hold the scan: names stand around them."
-            return PixelVerdict("quarantine", _union(regions), why, regions, hidden)
-        around = outside(scanned, shape)
-        if around:
-            regions[-1] = (*regions.get(-1, ()), *around)
+    sound = kind in ULTRASOUND or _word(dataset, "Modality") in ("US", "IVUS")
+    around = outside(scanned, shape) if sound and (scanned := _ultrasound(dataset, shape)) else ()
+    # What lies around the scan goes whatever it is, and need not be looked at.
+    regions = _found(_without(frames, around))
+    if around:
+        regions[-1] = (*regions.get(-1, ()), *around)
+    if sound and not scanned:
+        why = "Ultrasound that does not say which regions hold the scan: names stand around them."
+        return PixelVerdict("quarantine", _union(regions), why, regions, hidden)
     says_none = _word(dataset, "BurnedInAnnotation") == "NO"
     if risk and not says_none:
         return PixelVerdict("quarantine", _union(regions), risk, regions, hidden)
@@ -264,6 +263,17 @@ def _found(frames: np.ndarray) -> dict[int, tuple[Box, ...]]:
     return {n: boxes for n, boxes in looked.items() if boxes}
 
 
+def _without(frames: np.ndarray, around: Sequence[Box]) -> np.ndarray:
+    """Return the frames with regions set to their least number; the same array where there are none."""
+    if not around:
+        return frames
+    frames = frames.copy()
+    least = frames.min()
+    for box in around:
+        frames[:, box.top : box.bottom, box.left : box.right] = least
+    return frames
+
+
 def _plane(frame: np.ndarray) -> np.ndarray:
     """Return (J, I) or (J, I, 3) of (J, I, samples)."""
     return frame if frame.shape[-1] == 3 else frame[..., 0]
@@ -275,15 +285,6 @@ def _shown(frame: np.ndarray) -> np.ndarray:
     low, high = np.percentile(values, (0.5, 99.5))
     high = high if high > low else max(float(values.max()), float(low) + 1)
     return np.asarray(np.clip((values - low) / (high - low), 0, 1) * 255, np.uint8)
-
-
-def _uses_unused_bits(dataset: "Dataset", frames: np.ndarray) -> bool:
-    """Tell whether bits above the stored ones differ from what the sign says (PS3.5, 8.1.1)."""
-    bits = int(dataset.BitsStored)
-    if frames.dtype.kind not in "iu" or frames.dtype.itemsize * 8 <= bits:
-        return False
-    least, most = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if frames.dtype.kind == "i" else (0, (1 << bits) - 1)
-    return bool(frames.min() < least or frames.max() > most)
 
 
 def _union(regions: Mapping[int, Iterable[Box]]) -> tuple[Box, ...]:
