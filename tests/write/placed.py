@@ -9,7 +9,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from lucency.case import Source
+from lucency.case import Prediction, Source
 from lucency.image import Image
 from lucency.write.dicom_object import Origin
 from lucency.write.dicom_series import Identity, write_series
@@ -17,6 +17,7 @@ from lucency.write.dicom_series import Identity, write_series
 WHO = Identity(5, 9, age=44, sex="M")
 ORIGIN = Origin("ab" * 32, datetime(2026, 3, 4, 5, 6, 7), "Lucency segment unet")
 NAMES = {1: "nodule", 2: "left kidney", 3: "nothing of it"}
+SAID = Prediction("c1", "0", probabilities={"healthy": 0.25, "结节": 0.75}, label="结节")
 SIZE = (6, 9, 11)
 
 #: Columns of the affine in LPS, (k, j, i), without spacing.

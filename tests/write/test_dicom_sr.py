@@ -14,7 +14,7 @@ from lucency.write.dicom_seg import write_seg
 from lucency.write.dicom_source import measured
 from lucency.write.dicom_sr import write_classes, write_found
 
-SAID = Prediction("c1", "0", probabilities={"healthy": 0.25, "结节": 0.75}, label="结节")
+SAID = placed.SAID
 
 
 def reported(found, folder, **changes):

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import requests
 
 from lucency.apps.pacs import Instance, Told, identified
-from lucency.errors import LucencyError, OutputError, ReadError, UsageError
+from lucency.errors import OutputError, ReadError, UsageError
 
 #: Seconds to wait for a connection, and between two pieces of an answer.
 PATIENCE_S = (10.0, 120.0)
@@ -28,6 +28,8 @@ BATCH_BYTES, BATCH_OBJECTS = 1 << 26, 100
 PAGE = 200
 
 JSON = "application/dicom+json"
+#: Statuses of STOW that come with a list of what was stored (PS3.18, Table 10.5.3-1).
+ANSWERED = (200, 202, 409)
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 #: Failure reasons of STOW (PS3.18, 10.5.3; PS3.3, C.14.1.1), by their first digits.
@@ -150,8 +152,10 @@ class Server:
         offset = 0
         while True:
             options = [*query.items(), *(("includefield", f) for f in fields)]
+            options += [("limit", str(PAGE)), ("offset", str(offset))]
+            # Wildcards stay as they are: Orthanc does not know them by their numbers.
             answer = self._ask(
-                "GET", path, params=[*options, ("limit", str(PAGE)), ("offset", str(offset))], headers={"Accept": JSON}
+                "GET", path, params=urlencode(options, safe="*?", quote_via=quote), headers={"Accept": JSON}
             )
             rows = _json(answer)
             if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
@@ -213,26 +217,39 @@ class Server:
         Source:
             DICOM PS3.18, 10.5; Store Instances Response Module.
         """
-        for batch in batches(given):
+        waiting = list(batches(given))
+        while waiting:
+            batch = waiting.pop(0)
             body = Parts(batch)
             headers = {
                 "Accept": JSON,
                 "Content-Type": f'multipart/related; type="application/dicom"; boundary={body.boundary}',
             }
             answer = self._ask("POST", "studies", data=body, headers=headers)
-            try:
-                said = _json(answer, accepted=(200, 202, 409))
-            except LucencyError:
-                if answer.status_code >= 500 or answer.status_code in (200, 202, 409):
-                    said = {}
-                else:
-                    raise
-            stored, failed = outcome(said)
+            status = answer.status_code
+            if status == 404:
+                answer.close()
+                raise OutputError("The server does not know this address (404)", remedy="check the address")
+            if status not in ANSWERED and len(batch) > 1:
+                # One object can make a server refuse a whole request.
+                answer.close()
+                waiting[:0] = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+                continue
+            stored, failed = outcome(_said(answer))
             for one in batch:
-                if one.uid in failed:
-                    told(one, failed[one.uid])
-                else:
-                    told(one, None if one.uid in stored else f"the server does not list it ({answer.status_code})")
+                silent = None if one.uid in stored else f"the server does not list it as stored ({status})"
+                told(one, failed.get(one.uid, silent))
+
+
+def _said(answer: requests.Response) -> Any:
+    """Return the answer to STOW; nothing where it is not JSON, which then counts as nothing stored."""
+    if answer.status_code not in ANSWERED:
+        answer.close()
+        return []
+    try:
+        return _json(answer, accepted=ANSWERED)
+    except OutputError:
+        return []
 
 
 def _no_answer(why: str) -> OutputError:

@@ -1,6 +1,7 @@
 """DICOM objects on their way to an archive: what is in a folder, and C-STORE."""
 
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -211,6 +212,8 @@ def _associated(peer: Peer, kinds: Sequence[tuple[str, str]], title: str, ca: Pa
         except OSError:
             raise UsageError("The certificate cannot be read", where="--ca") from None
     try:
+        # Where nobody listens the library would leave its socket open.
+        socket.create_connection((peer.host, peer.port), PATIENCE_S).close()
         association = entity.associate(peer.host, peer.port, ae_title=peer.title, tls_args=secure)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise _unreachable(type(error).__name__) from None
