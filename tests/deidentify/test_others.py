@@ -312,6 +312,16 @@ def test_file_names_in_a_table_are_those_of_the_files(tmp_path):
     assert outcome.target.name in table
 
 
+@pytest.mark.parametrize("column", ["id", "case", "PatientID", "image_id", "filename"])
+def test_column_of_cases_still_names_the_files(tmp_path, column):
+    np.save(tmp_path / "Doe-17.npy", np.zeros(3))
+    np.save(tmp_path / "Roe-18.npy", np.zeros(3))
+    (tmp_path / "t.csv").write_text(f"{column},label\nDoe-17,0\nRoe-18,1\n", encoding="utf-8")
+    files = {cleaned(tmp_path / f"{n}.npy", tmp_path / "out").target.stem for n in ("Doe-17", "Roe-18")}
+    table = cleaned(tmp_path / "t.csv", tmp_path / "out").target.read_text(encoding="utf-8")
+    assert {line.split(",")[0] for line in table.splitlines()[1:]} == files
+
+
 def test_dates_without_a_patient_and_unknown_words_go(tmp_path):
     text = "scan date,word,grade\n01.02.2020,Schmidtchen,2\n03.04.2021,Hubertus,3\n"
     (tmp_path / "a.csv").write_text(text, encoding="utf-8")
@@ -363,9 +373,12 @@ def test_sidecars_keep_physics_and_lose_people(tmp_path):
 
 
 def test_parts_of_a_case_keep_one_name_and_bids_keeps_its_form():
-    names = [others.new_name(n, KEYS) for n in ("Doe7_0000.nii.gz", "Doe7_0001.nii.gz", "Doe7.nii.gz", "Doe7_mask.png")]
-    assert len({n[:13] for n in names}) == 1
-    assert [n[13:] for n in names] == ["_0000.nii.gz", "_0001.nii.gz", ".nii.gz", "_mask.png"]
+    names = ("Doe7_0000.nii.gz", "Doe7_0001.nii.gz", "Doe7.nii.gz", "Doe7_mask.png")
+    new = [others.new_name(n, KEYS, folder="imagesTr") for n in names]
+    assert [n[:16] for n in new] == [KEYS.patient("", "Doe7")] * 4
+    assert [n[16:] for n in new] == ["_0000.nii.gz", "_0001.nii.gz", ".nii.gz", "_mask.png"]
+    # Elsewhere four digits may be those of a patient.
+    assert "1234" not in others.new_name("MRN_1234.nii.gz", KEYS, folder="scans")
     bids = others.new_name("sub-Doe_ses-20200101_run-02_T1w.nii.gz", KEYS)
     assert bids.startswith("sub-P")
     assert bids.endswith("_run-02_T1w.nii.gz")
@@ -438,4 +451,4 @@ def test_colour_profile_bomb_is_dropped(tmp_path):
 
 def test_refusal_of_a_cleaner_says_what_to_do():
     with pytest.raises(DataError, match="What to do"):
-        manifest.table(b"1,2\n3,4\n", rules=manifest.Rules(KEYS, NOBODY, str), separator=",")
+        manifest.table(b"1,2\n3,4\n", rules=manifest.Rules(KEYS, NOBODY, str, str), separator=",")

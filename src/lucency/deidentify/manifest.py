@@ -87,11 +87,13 @@ class Rules:
         keys: Pseudonyms, UIDs and shifts.
         identities: Known strings.
         new_path: From a path of the source to that of the output.
+        new_stem: From the number of a case or an examination to its pseudonym, that of a file of this name.
     """
 
     keys: Keys
     identities: Identities
     new_path: Callable[[str], str]
+    new_stem: Callable[[str], str]
 
 
 def table(content: bytes, *, rules: Rules, separator: str) -> Cleaned:
@@ -225,7 +227,7 @@ def _column(kind: str, column: Sequence[str], patients: Sequence[str] | None, ru
         case "file names":
             return each(rules.new_path)
         case "numbers of examinations":
-            return each(lambda v: "N" + keys.token("number\0" + v, 12))
+            return each(rules.new_stem)
         case "ages":
             return each(lambda v: str(OLDEST) if float(v.replace(",", ".").rstrip("%")) > OLDEST - 1 else v)
         case "dates":

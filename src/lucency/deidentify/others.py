@@ -34,12 +34,14 @@ KNOWN_NAMES = frozenset(_KNOWN_NAMES.split())
 KNOWN_FOLDERS = frozenset(
     ["train", "training", "val", "valid", "validation", "test", "testing", "raw", "data", "anat", "func", "dwi", "fmap"]
 )
-#: Ends of a name that say which part of a case a file is: channel of nnU-Net, mask, BIDS suffix.
+#: Ends of a name that say which part of a case a file is: mask, modality, BIDS suffix.
 PART = re.compile(
-    r"((?:[_-](?:\d{4}|image|img|mask|masks|seg|segmentation|label|labels|roi|annotation|pred|ct|mr|mri|pt|pet|us|cxr|"
+    r"((?:[_-](?:image|img|mask|masks|seg|segmentation|label|labels|roi|annotation|pred|ct|mr|mri|pt|pet|us|cxr|"
     r"t1|t2|t1w|t2w|t1c|t1ce|t1gd|flair|adc|dwi|bold|pd|pdw|suv))+)$",
     re.IGNORECASE,
 )
+#: nnU-Net's number of a channel, in its own folders only: elsewhere four digits may be those of a patient.
+CHANNEL, CHANNEL_FOLDERS = re.compile(r"_\d{4}$"), re.compile(r"images(Tr|Ts|Val)")
 #: An entity of BIDS whose value is a plain number; that of a subject or session is an identifier.
 COUNTED = re.compile(r"(?:run|echo|inv|flip|chunk|part|split)-\d{1,3}$")
 #: Suffixes that belong together.
@@ -87,7 +89,7 @@ def clean_other(file: Path, target_folder: Path, keys: Keys, identities: Identit
     Raises:
         OutputError: The folder cannot be written.
     """
-    kind, suffix = _kind(file.name)
+    kind, _ = _kind(file.name)
     cleaner = _cleaners(keys, identities).get(kind)
     if cleaner is None:
         return OtherOutcome("left out", "unknown", reason="This kind of file is not known; it was not copied.")
@@ -102,33 +104,45 @@ def clean_other(file: Path, target_folder: Path, keys: Keys, identities: Identit
     if cleaned.text:
         reason = f"{len(cleaned.text)} region(s) of its pixels look like text; it was not copied."
         return OtherOutcome("quarantine", kind, reason=reason, removed=cleaned.removed, boxes=cleaned.text)
-    target = target_folder / new_name(file.name, keys, suffix)
+    target = target_folder / new_name(file.name, keys, folder=file.parent.name)
     _written(target, cleaned.content)
     return OtherOutcome("written", kind, target, "", cleaned.removed, cleaned.remarks)
 
 
-def new_name(name: str, keys: Keys, suffix: str | None = None) -> str:
+def new_name(name: str, keys: Keys, *, folder: str = "") -> str:
     """Return the name of a file in the output: the same stem gives the same name, parts of a case stay together.
+
+    The stem is replaced as a Patient ID would be, so that a table's column of cases or patients still names its files.
 
     Args:
         name: Of the source, without folders.
         keys: For the pseudonyms.
-        suffix: What it ends with; found in the name where it is not given.
+        folder: The one it lies in; nnU-Net's folders have numbers of channels in their names.
 
     Example:
         >>> keys = Keys(bytes(32))
-        >>> new_name("smith_0000.nii.gz", keys)[:-12] == new_name("smith_0001.nii.gz", keys)[:-12]
+        >>> new_name("smith_mask.nii.gz", keys) == keys.patient("", "smith") + "_mask.nii.gz"
         True
     """
     if name.lower() in KNOWN_NAMES:
         return name.lower()
-    suffix = _kind(name)[1] if suffix is None else suffix
-    stem = name[: len(name) - len(suffix)]
+    suffix = _kind(name)[1]
+    return new_stem(name[: len(name) - len(suffix)], keys, folder=folder) + suffix.lower()
+
+
+def new_stem(stem: str, keys: Keys, *, folder: str = "") -> str:
+    """Return what stands for a name without its suffix; see :func:`new_name`.
+
+    Args:
+        stem: Name of a file without its suffix, or the number of a case or an examination.
+        keys: For the pseudonyms.
+        folder: See :func:`new_name`.
+    """
     if re.match(r"sub-[^_]+(_|$)", stem):
-        return "_".join(_entity(part, keys) for part in stem.split("_")) + suffix.lower()
-    part = PART.search(stem)
+        return "_".join(_entity(part, keys) for part in stem.split("_"))
+    part = (CHANNEL.search(stem) if CHANNEL_FOLDERS.fullmatch(folder) else None) or PART.search(stem)
     core, end = (stem[: part.start()], part[0].lower()) if part and part.start() else (stem, "")
-    return "F" + keys.token("name\0" + core, 12) + end + suffix.lower()
+    return keys.patient("", core) + end
 
 
 def new_folder(name: str, keys: Keys, identities: Identities) -> str:
@@ -164,7 +178,8 @@ def new_path(path: str, keys: Keys, identities: Identities) -> str:
     parts = [p for p in pure.parts if p not in (pure.anchor, ".", "..", "/", "\\")]
     if pure.is_absolute() or (windows and pure.drive):
         parts = parts[-2:]
-    return "/".join([*(new_folder(p, keys, identities) for p in parts[:-1]), *(new_name(p, keys) for p in parts[-1:])])
+    last = [new_name(p, keys, folder=parts[-2] if len(parts) > 1 else "") for p in parts[-1:]]
+    return "/".join([*(new_folder(p, keys, identities) for p in parts[:-1]), *last])
 
 
 def _entity(part: str, keys: Keys) -> str:
@@ -211,7 +226,9 @@ _KINDS: Mapping[str, str] = {
 
 def _cleaners(keys: Keys, identities: Identities) -> Mapping[str, Cleaner]:
     """Return what cleans each kind."""
-    rules = manifest.Rules(keys, identities, partial(new_path, keys=keys, identities=identities))
+    rules = manifest.Rules(
+        keys, identities, partial(new_path, keys=keys, identities=identities), partial(new_stem, keys=keys)
+    )
     comma, tab = (
         partial(manifest.table, rules=rules, separator=","),
         partial(manifest.table, rules=rules, separator="\t"),
