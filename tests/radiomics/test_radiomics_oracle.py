@@ -10,8 +10,10 @@ from lucency import radiomics
 RELATIVE = 1e-3
 #: Of numbers that are 0 but for rounding: entropies of one level.
 ABSOLUTE = 1e-12
-#: Shape of brain1 apart, all agree to more than nine digits.
+#: All agree so far, but for the surface and volume of brain1 on its own grid: that column was made by an older release
+#: than the others (2.0, the resampled one by 2.1, in which the table of triangles had changed).
 TIGHT = 1e-9
+OLDER = {f"original_shape_{name}" for name in ("MeshVolume", "Sphericity", "SurfaceArea", "SurfaceVolumeRatio")}
 
 
 def wrong(found, expected, relative):
@@ -35,8 +37,8 @@ def test_published_table(kind, case, published):
         found = radiomics.features(image, region, settings)
         assert set(found) == set(expected), name
         assert wrong(found, expected, RELATIVE) == {}, name
-        if name != "brain1" or kind != "shape":
-            assert wrong(found, expected, TIGHT) == {}, name
+        older = OLDER if (kind, name) == ("shape", "brain1") else set()
+        assert set(wrong(found, expected, TIGHT)) == older, name
 
 
 def test_every_column_of_the_tables_belongs_to_a_case_that_is_compared_or_has_no_image(published):

@@ -45,12 +45,18 @@ def test_mask_on_another_grid(cube):
     assert found == radiomics.features(image, mask)
 
 
-def test_a_mask_that_misses_the_image_is_empty_even_when_it_may_be_moved(cube):
+@pytest.mark.parametrize("shift", [1.6, 1000])
+def test_a_mask_that_may_be_moved_loses_no_part_of_the_region_by_it(cube, shift):
     image, mask = cube
     away = mask.affine.copy()
-    away[:3, 3] = 1000
-    with pytest.raises(DataError, match="No voxel of the mask has label 1"):
-        radiomics.features(image, Image(mask.array, away, kind="labels"), Settings(correct_mask=True))
+    away[0, 3] += shift
+    moved = Image(mask.array, away, kind="labels")
+    with pytest.raises(DataError, match=r"mask: The region reaches beyond the image\. Expected: a region within it"):
+        radiomics.features(image, moved, Settings(correct_mask=True))
+    away[0, 3] += 0.8 - shift
+    # By less than a voxel: the last column lies just inside.
+    found = radiomics.features(image, Image(mask.array, away, kind="labels"), Settings(correct_mask=True, min_voxels=9))
+    assert found["original_firstorder_Maximum"] == 3 * 25 + 3 * 5 + 4
 
 
 @pytest.mark.parametrize(
@@ -147,6 +153,14 @@ def test_voxels_that_touch_nobody_have_no_texture_of_neighbours(pair):
     assert found.values["original_glszm_ZonePercentage"] == 1
 
 
+def test_neighbours_too_far_apart_for_their_weight(pair):
+    image, mask = pair(np.arange(1, 28).reshape(3, 3, 3), spacing=(40.0, 40.0, 40.0))
+    found = radiomics.measure(image, mask, Settings(weighting="euclidean", classes=("glcm", "glrlm")))
+    assert all(np.isnan(value) for value in found.values.values())
+    assert len(found.values) == len(found.undefined) == 40
+    assert all("too far apart" in why for why in found.undefined.values())
+
+
 @pytest.mark.parametrize(
     ("values", "name"),
     [
@@ -182,7 +196,7 @@ def test_parameters_of_other_files_become_settings():
             "resegmentMode": "sigma",
             "force2D": True,
             "label": 1,
-            "minimumROISize": None,
+            "minimumROISize": 9,
             "distances": [1, 2],
         }
     )
@@ -195,6 +209,7 @@ def test_parameters_of_other_files_become_settings():
         resegment_mode="sigma",
         planar=True,
         distances=(1, 2),
+        min_voxels=10,
         flat="conventional",
     )
     assert found.bin_width is None
@@ -208,5 +223,7 @@ def test_without_an_interpolator_nothing_is_resampled():
 def test_unknown_parameter_is_answered_with_the_nearest():
     with pytest.raises(UsageError, match=r"'binwidth' is not known.*did you mean binWidth\?"):
         radiomics.from_parameters({"binwidth": 25})
-    with pytest.raises(UsageError, match=r"interpolator has a value not known here\. Expected: sitkBSpline"):
+    with pytest.raises(UsageError, match=r"label is not 1\. Expected: no label\. What to do: give label="):
+        radiomics.from_parameters({"label": 2})
+    with pytest.raises(UsageError, match=r"A parameter has a value not known here\. Expected: sitkBSpline"):
         radiomics.from_parameters({"interpolator": "sitkGaussian"})

@@ -26,7 +26,7 @@ def features(region: Region) -> dict[str, Feature]:
     p10, p25, median, p75, p90 = np.percentile(values, (10, 25, 50, 75, 90))
     middle = values[(values >= p10) & (values <= p90)]
     energy = float(((values + region.settings.shift) ** 2).sum())
-    share = np.unique(region.levels[region.inside], return_counts=True)[1] / len(values)
+    share = np.bincount(region.levels[region.inside]) / len(values)
     skewness: Feature = Undefined("All values are the same: no spread to be skewed", 0.0)
     kurtosis: Feature = Undefined("All values are the same: no spread to have tails", 0.0)
     # A spread within the rounding of the mean is none.

@@ -6,7 +6,7 @@ import numpy as np
 
 from lucency.radiomics.feature import Feature, Undefined, mean_of, settled
 from lucency.radiomics.firstorder import entropy
-from lucency.radiomics.neighbours import Step, directions, paired, weights
+from lucency.radiomics.neighbours import TOO_FAR, Step, directions, paired, weights
 from lucency.radiomics.region import Region
 
 
@@ -27,11 +27,12 @@ def features(region: Region) -> dict[str, Feature]:
     each = [matrix(ranks, region.inside, step, len(levels)) for step in steps]
     if settings.symmetric:
         each = [one + one.T for one in each]
+    lonely = not any(one.any() for one in each)
     if settings.weighting != "separate" and each:
         each = [np.tensordot(weights(steps, region.spacing, settings), np.stack(each), 1)]
     each = [one / one.sum() for one in each if one.sum() > 0]
     if not each:
-        nothing = Undefined("No two voxels of the region are neighbours")
+        nothing = Undefined("No two voxels of the region are neighbours" if lonely else TOO_FAR)
         return dict.fromkeys(described(np.ones((1, 1)), np.ones(1), 1), nothing)
     found = [described(one, levels.astype(np.float64), int(levels[-1])) for one in each]
     return mean_of(settled(found) if settings.flat == "conventional" else found)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lucency.radiomics.feature import Feature, Undefined, mean_of
-from lucency.radiomics.neighbours import Step, directions, weights
+from lucency.radiomics.neighbours import TOO_FAR, Step, directions, weights
 from lucency.radiomics.region import Region
 from lucency.radiomics.sizes import Counted, counted, described, merged
 
@@ -42,6 +42,8 @@ def features(region: Region) -> dict[str, Feature]:
     if not steps:
         return dict.fromkeys(NAMES.values(), Undefined("The region is one voxel: there is no direction to run in"))
     weight = weights(steps, region.spacing, settings)
+    if not weight.any():
+        return dict.fromkeys(NAMES.values(), Undefined(TOO_FAR))
     each = [runs(region.levels, step, float(w)) for step, w in zip(steps, weight, strict=True)]
     if settings.weighting != "separate":
         each = [merged(each)]

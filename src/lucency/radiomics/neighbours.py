@@ -8,6 +8,8 @@ import numpy as np
 from lucency.radiomics.settings import Settings
 
 Step = tuple[int, int, int]
+#: Why a weighted matrix may be all 0.
+TOO_FAR = "Neighbours are too far apart for this weighting: exp(-d²) is 0 in every direction"
 
 
 def directions(settings: Settings, distances: Sequence[int], size: Sequence[int]) -> list[Step]:

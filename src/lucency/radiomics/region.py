@@ -15,6 +15,8 @@ SPLINE_MARGIN = 16
 ORDER = {"bspline": 3, "linear": 1, "nearest": 0}
 #: Cosine between two axes of the grid up to which it counts as straight (a hundredth of a degree is 1.7e-4).
 STRAIGHT = 1e-3
+#: A moved region may reach this far beyond the image, in voxels: rounding of the affines.
+OUTSIDE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,7 @@ def region_of(image: Image, mask: Image, settings: Settings, label: int) -> Regi
     """
     _check(image, mask)
     if not image.same_grid(mask):
-        mask = _corrected(image, mask, settings)
+        mask = _corrected(image, mask, settings, label)
     inside = mask.array[0] == label
     if not inside.any():
         present = [int(v) for v in np.unique(mask.array) if v][:10]
@@ -158,8 +160,8 @@ def _check(image: Image, mask: Image) -> None:
         )
 
 
-def _corrected(image: Image, mask: Image, settings: Settings) -> Image:
-    """Return the mask on the image's grid where that was asked for."""
+def _corrected(image: Image, mask: Image, settings: Settings, label: int) -> Image:
+    """Return the mask on the image's grid where that was asked for and nothing of the region is lost by it."""
     if not settings.correct_mask:
         sizes = "" if image.size == mask.size else f" ({mask.size} voxels for {image.size})"
         raise DataError(
@@ -168,6 +170,19 @@ def _corrected(image: Image, mask: Image, settings: Settings) -> Image:
             where="mask",
             remedy="resample the mask, or set correct_mask",
         )
+    inside = mask.array[0] == label
+    if inside.any():
+        # The corners of the region's box, outer faces of its voxels, as places in the image's array.
+        ends = [(b.start - 0.5, b.stop - 0.5) for b in _box(inside)]
+        corners = np.array([[k, j, i, 1.0] for k in ends[0] for j in ends[1] for i in ends[2]])
+        place = (np.linalg.inv(image.affine) @ mask.affine @ corners.T)[:3].T
+        if (place < -0.5 - OUTSIDE).any() or (place > np.array(image.size) - 0.5 + OUTSIDE).any():
+            raise DataError(
+                "The region reaches beyond the image",
+                expected="a region within it",
+                where="mask",
+                remedy="check that mask and image belong together, or crop the mask",
+            )
     return resample(replace(mask, kind="labels"), image.affine, image.size)
 
 

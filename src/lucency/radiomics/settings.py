@@ -1,7 +1,7 @@
 """How features are computed: one frozen record, and the names that parameter files use for the same things."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -132,13 +132,44 @@ _SAME = {
     "gldm_a": "dependence",
     "voxelArrayShift": "shift",
     "minimumROIDimensions": "min_dimensions",
-    "minimumROISize": "min_voxels",
     "correctMask": "correct_mask",
 }
-#: Names that change no number here: what is cropped and padded when is our own affair, and the label is an argument.
-_WITHOUT_EFFECT = {"label", "padDistance", "preCrop", "additionalInfo", "geometryTolerance", "enableCExtensions"}
+#: Names that change no number here: what is cropped and padded when is our own affair.
+_WITHOUT_EFFECT = {"padDistance", "preCrop", "additionalInfo", "geometryTolerance", "enableCExtensions"}
 _INTERPOLATION = {"sitkBSpline": "bspline", "sitkLinear": "linear", "sitkNearestNeighbor": "nearest"}
 _WEIGHTING = {"no_weighting": "merged", "euclidean": "euclidean", "manhattan": "manhattan", "infinity": "infinity"}
+
+
+def _named(names: Mapping[str, str]) -> Callable[[Any], str]:
+    """Return a function that looks a value up."""
+
+    def found(value: Any) -> str:
+        if str(value) not in names:
+            raise UsageError("A parameter has a value not known here", expected=", ".join(names))
+        return names[str(value)]
+
+    return found
+
+
+def _only_one(value: Any) -> int:
+    """Refuse a label: a file that names one would otherwise be obeyed in silence for another."""
+    if value != 1:
+        raise UsageError("Parameter label is not 1", expected="no label", remedy="give label= to features()")
+    return 1
+
+
+#: Names that stand for a setting in another form: the setting, and how it is made of the value.
+_FORMED: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "interpolator": ("interpolation", _named(_INTERPOLATION)),
+    "weightingNorm": ("weighting", _named(_WEIGHTING)),
+    # Spacing is (i, j, k) there.
+    "resampledPixelSpacing": ("spacing_mm", lambda value: tuple(float(v) for v in value[::-1])),
+    "resegmentRange": ("resegment", lambda value: tuple(float(v) for v in value)),
+    "distances": ("distances", lambda value: tuple(int(v) for v in value)),
+    # There a region of exactly this size is too small.
+    "minimumROISize": ("min_voxels", lambda value: int(value) + 1),
+    "label": ("", _only_one),
+}
 
 
 def from_parameters(found: Mapping[str, Any]) -> Settings:
@@ -147,13 +178,12 @@ def from_parameters(found: Mapping[str, Any]) -> Settings:
     Ratios of 0 to 0 get their conventional numbers, as in the program that such files are written for.
 
     Args:
-        found: Name to value, the ``setting`` part of the file. Spacing is (i, j, k) there.
+        found: Name to value, the ``setting`` part of the file.
 
     Raises:
         UsageError: A name or a value that is not known here; the message offers the nearest name.
     """
-    known = {*_SAME, *_WITHOUT_EFFECT, "interpolator", "resampledPixelSpacing", "weightingNorm"}
-    known |= {"resegmentRange", "distances"}
+    known = {*_SAME, *_FORMED, *_WITHOUT_EFFECT}
     values: dict[str, Any] = {"flat": "conventional"}
     for name, value in found.items():
         if name not in known:
@@ -162,24 +192,9 @@ def from_parameters(found: Mapping[str, Any]) -> Settings:
             raise UsageError(f"Parameter {name!r} is not known here", where="radiomics settings", remedy=hint)
         if value is None or name in _WITHOUT_EFFECT:
             continue
-        if name in _SAME:
-            values[_SAME[name]] = value
-        elif name == "interpolator":
-            values["interpolation"] = _named(name, value, _INTERPOLATION)
-        elif name == "weightingNorm":
-            values["weighting"] = _named(name, value, _WEIGHTING)
-        elif name == "resampledPixelSpacing":
-            values["spacing_mm"] = tuple(float(v) for v in value[::-1])
-        elif name == "resegmentRange":
-            values["resegment"] = tuple(float(v) for v in value)
-        else:
-            values[name] = tuple(int(v) for v in value)
+        setting, formed = _FORMED.get(name, (_SAME.get(name, ""), lambda given: given))
+        values[setting] = formed(value)
+    values.pop("", None)
     if not found.get("interpolator", True):
         values.pop("spacing_mm", None)
     return Settings(**values)
-
-
-def _named(name: str, value: object, names: Mapping[str, str]) -> str:
-    if str(value) not in names:
-        raise UsageError(f"Parameter {name} has a value not known here", expected=", ".join(names))
-    return names[str(value)]
