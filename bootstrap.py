@@ -5,6 +5,7 @@ from __future__ import annotations  # an older Python must get as far as the mes
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -17,6 +18,32 @@ PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python
 STAMP = ENVIRONMENT / "installed.sha256"
 INPUTS = ("pyproject.toml", "constraints.txt")
 OLDEST = (3, 11)
+
+#: Programs of others that some tests ask for their opinion, and Debian's packages of them. Without them those tests are
+#: skipped.
+PEERS = {
+    "Orthanc": ("orthanc", "orthanc-dicomweb"),
+    "storescu": ("dcmtk",),
+    "dciodvfy": ("dicom3tools",),
+    "tesseract": ("tesseract-ocr",),
+}
+#: Where programs are looked for; a user's own path leaves out the system's part on Debian.
+PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+#: Tells that the installation was tried; it is tried once.
+TRIED = ENVIRONMENT / "peers.tried"
+PATIENCE_S = 900
+#: Installs without starting anything: Debian would start Orthanc at once and at every boot, on all interfaces.
+INSTALL = """
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\\nexit 101\\n' > "$policy" && chmod 755 "$policy"
+    trap 'rm -f "$policy"' EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq && apt-get install -qq -y --no-install-recommends "$@" || exit 1
+case " $* " in *" orthanc "*) command -v systemctl > /dev/null && systemctl disable orthanc ;; esac
+exit 0
+"""
 
 
 class NotReadyError(Exception):
@@ -53,6 +80,39 @@ def run(command: list[str], *, quiet: bool = False) -> int:
             return child.wait()
         except KeyboardInterrupt:
             continue  # the terminal sent it to the child as well, which may still be saving its work
+
+
+def peers() -> None:
+    """Install the programs of others where this user may; say in one line what was done. Never a reason to stop."""
+    missing = [name for name in PEERS if shutil.which(name, path=PATH) is None]
+    if not missing:
+        return
+    packages = [p for name in missing for p in PEERS[name]]
+    by_hand = f"tests with {', '.join(missing)} are skipped; for them: apt-get install {' '.join(packages)}"
+    root = _as_root()
+    if root is None or TRIED.exists():
+        say(f"Peers: {by_hand}")
+        return
+    say(f"Peers: installing {' '.join(packages)} (once, nothing is started) ...")
+    TRIED.write_text("\n".join(packages) + "\n", encoding="utf-8")
+    command = [*root, "sh", "-c", INSTALL, "sh", *packages]
+    try:
+        done = subprocess.run(  # noqa: S603  # our own command
+            command, capture_output=True, stdin=subprocess.DEVNULL, timeout=PATIENCE_S, check=False
+        ).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        done = 1
+    say("Peers: installed." if done == 0 else f"Peers: could not be installed (offline?); {by_hand}")
+
+
+def _as_root() -> list[str] | None:
+    """Return what stands before a command that needs the administrator's rights; None where there are none to have."""
+    if shutil.which("apt-get") is None or not hasattr(os, "geteuid"):
+        return None
+    if os.geteuid() == 0:
+        return []
+    sudo = shutil.which("sudo")
+    return [sudo, "-n"] if sudo and run([sudo, "-n", "true"], quiet=True) == 0 else None
 
 
 def say(line: str) -> None:

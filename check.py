@@ -12,6 +12,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fast", action="store_true", help="leave out the tests marked journey")
     parser.add_argument("--lint", action="store_true", help="only format, lint and types")
+    parser.add_argument("--no-peers", action="store_true", help="install no programs of others that some tests use")
     options = parser.parse_args()
     try:
         python = str(bootstrap.ready())
@@ -28,6 +29,8 @@ def main() -> int:
     }
     if options.lint:
         del steps["tests"]
+    elif not options.no_peers:
+        bootstrap.peers()
     times = []
     start = time.monotonic()
     for name, command in steps.items():

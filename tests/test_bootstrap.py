@@ -37,6 +37,9 @@ def bootstrap(monkeypatch, tmp_path):
         return module.status.get(verb, 0)
 
     monkeypatch.setattr(module, "run", run)
+    monkeypatch.setattr(module, "TRIED", environment / "peers.tried")
+    # The tests install nothing on the machine that they run on.
+    monkeypatch.setattr(module, "_as_root", lambda: None)
     return module
 
 
@@ -97,6 +100,86 @@ def test_a_child_killed_by_a_signal_is_a_failure(bootstrap, monkeypatch, capsys)
     bootstrap.status["pytest"] = -9
     assert check.main() == 1
     assert "FAILED: tests" in capsys.readouterr().out
+
+
+@pytest.fixture
+def lacking(bootstrap, monkeypatch):
+    """A machine without two of the programs, whose administrator we are; what root would run is kept."""
+    bootstrap.ready()
+    monkeypatch.setattr(
+        bootstrap.shutil, "which", lambda name, path=None: None if name in ("Orthanc", "dciodvfy") else name
+    )
+    monkeypatch.setattr(bootstrap, "_as_root", list)
+    monkeypatch.setattr(bootstrap, "commands", [], raising=False)
+    monkeypatch.setattr(bootstrap, "answer", 0, raising=False)
+
+    def system(command, **options):
+        bootstrap.commands.append(command)
+        assert options["timeout"] > 0
+        assert options["stdin"] == subprocess.DEVNULL
+        return subprocess.CompletedProcess(command, bootstrap.answer)
+
+    monkeypatch.setattr(bootstrap.subprocess, "run", system)
+    return bootstrap
+
+
+def test_missing_peers_are_installed_once(lacking, capsys):
+    lacking.peers()
+    (command,) = lacking.commands
+    assert command[-3:] == ["orthanc", "orthanc-dicomweb", "dicom3tools"]
+    assert "Peers: installed." in capsys.readouterr().out
+    lacking.peers()
+    assert len(lacking.commands) == 1
+    assert "apt-get install orthanc orthanc-dicomweb dicom3tools" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("answer", [1, "offline"])
+def test_peers_that_cannot_be_installed_stop_nothing(lacking, monkeypatch, capsys, answer):
+    if answer == "offline":
+
+        def hang(command, **options):
+            raise subprocess.TimeoutExpired(command, options["timeout"])
+
+        monkeypatch.setattr(lacking.subprocess, "run", hang)
+    lacking.answer = answer
+    lacking.peers()
+    assert "could not be installed" in capsys.readouterr().out
+
+
+def test_without_rights_peers_are_only_named_and_where_all_are_there_nothing_is_said(lacking, monkeypatch, capsys):
+    monkeypatch.setattr(lacking, "_as_root", lambda: None)
+    lacking.peers()
+    assert "tests with Orthanc, dciodvfy are skipped" in capsys.readouterr().out
+    monkeypatch.setattr(lacking.shutil, "which", lambda name, path=None: name)
+    lacking.peers()
+    assert capsys.readouterr().out == ""
+    assert lacking.commands == []
+
+
+@pytest.mark.skipif(shutil.which("sh") is None, reason="no POSIX shell")
+@pytest.mark.parametrize("status", [0, 7])
+def test_install_script_starts_no_service_and_leaves_the_machine_as_it_was(bootstrap, tmp_path, status):
+    """Run by a shell with an apt-get and a systemctl that only note how they were called."""
+    tools, policy = tmp_path / "tools", tmp_path / "policy-rc.d"
+    tools.mkdir()
+    notes = tmp_path / "notes"
+    # A service asks the policy before it starts; 101 forbids it (invoke-rc.d).
+    asks = f'test -x "{policy}" && "{policy}"; echo "policy $?" >> "{notes}"\n'
+    body = {"apt-get": f'{asks}test "$1" = update || exit {status}\n', "systemctl": ""}
+    for tool, more in body.items():
+        (tools / tool).write_text(f'#!/bin/sh\necho "{tool} $*" >> "{notes}"\n{more}')
+        (tools / tool).chmod(0o755)
+    script = bootstrap.INSTALL.replace("/usr/sbin/policy-rc.d", str(policy))
+    environment = {"PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", "orthanc", "dcmtk"], env=environment, capture_output=True, check=False
+    )
+    said = notes.read_text().splitlines()
+    assert done.returncode == (1 if status else 0), done.stderr
+    assert said[1] == said[3] == "policy 101"
+    assert said[2].endswith("install -qq -y --no-install-recommends orthanc dcmtk")
+    assert ("systemctl disable orthanc" in said) == (status == 0)
+    assert not policy.exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the shims are for a POSIX shell; Windows starts the .py files")
