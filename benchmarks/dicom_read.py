@@ -103,7 +103,7 @@ def with_pydicom(files: list[Path]) -> Callable[[], np.ndarray]:
 
 def with_simpleitk(files: list[Path]) -> Callable[[], np.ndarray]:
     """ImageSeriesReader, given the files in order."""
-    import SimpleITK as sitk
+    import SimpleITK as sitk  # noqa: N813
 
     views: list[object] = []
 
@@ -123,7 +123,7 @@ def with_monai(files: list[Path]) -> Callable[[], np.ndarray]:
 
     def work() -> np.ndarray:
         reader = PydicomReader()
-        array, _ = reader.get_data(reader.read(files))
+        array, _ = reader.get_data(reader.read(str(files[0].parent)))
         return np.moveaxis(array, -1, 0)
 
     return work

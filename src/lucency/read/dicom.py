@@ -15,12 +15,15 @@ from lucency.read.facts import clip_of, facts_of, header_of
 from lucency.read.formats import Header, digest_of_files, reason
 from lucency.read.frames import frame_times, slices_of
 from lucency.read.head import Head
-from lucency.read.kinds import CLIPS, CROSS_SECTIONS, MODALITIES, kind_of
+from lucency.read.kinds import CLIPS, CROSS_SECTIONS, MODALITIES, NO_SIZE, kind_of
 from lucency.read.remarks import Remarks
 from lucency.read.split import Part, Parts, parts_of
 from lucency.read.stack import Slice, stack_of
 
 digest = digest_of_files
+
+#: Why a damaged image is left out.
+BROKEN_SIZE = "The header says no rows or columns; fetch or export the file again."
 
 #: Tells whether two slices show the same pixels.
 SamePixels = Callable[[Slice, Slice], bool]
@@ -71,10 +74,12 @@ def grouped(root: Path, found: Mapping[str, Head], broken: Mapping[str, str], *,
         broken: Why other files cannot be read.
         fill: Fill in missing slices between others, as the user asked.
     """
-    left_out = {path: kind for path, head in found.items() if (kind := kind_of(head))}
+    kinds = {path: kind for path, head in found.items() if (kind := kind_of(head))}
+    left_out = {path: kind for path, kind in kinds.items() if kind != NO_SIZE}
+    broken = {**broken, **{path: BROKEN_SIZE for path, kind in kinds.items() if kind == NO_SIZE}}
     together: dict[str, list[str]] = {}
     for path, head in found.items():
-        if path not in left_out:
+        if path not in kinds:
             together.setdefault(str(head.get("SeriesInstanceUID") or path), []).append(path)
     remarks = Remarks()
     torn = _torn(together, broken)
@@ -93,6 +98,10 @@ def grouped(root: Path, found: Mapping[str, Head], broken: Mapping[str, str], *,
             images.extend(one.images())
         except LucencyError as error:
             skipped.append(Skipped(error.where or paths[0], f"{reason(error)} {whole}."))
+        except (TypeError, ValueError, ArithmeticError, LookupError) as error:
+            # A damaged header can contradict itself in ways that nobody foresaw; it costs its own series only.
+            why = f"The header contradicts itself ({type(error).__name__})."
+            skipped.append(Skipped(paths[0], f"{why} {whole}."))
         skipped.extend(one.skipped)
     return Grouped(tuple(images), tuple(skipped), left_out, remarks.sentences())
 

@@ -129,7 +129,8 @@ def window_of(one: Slice) -> Header:
     center, width = (_first(one.get(k)) for k in ("WindowCenter", "WindowWidth"))
     if center is None or width is None:
         return {}
-    bits = int(one.head.get("BitsStored") or one.head.get("BitsAllocated") or 16)
+    # No sample has more than 64 bits; what says more is damaged, and refused when its pixels are read.
+    bits = max(1, min(64, int(one.head.get("BitsStored") or one.head.get("BitsAllocated") or 16)))
     lowest, highest = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if one.head.get("PixelRepresentation") else (0, 2**bits)
     slope, intercept = scale_of(one)
     ends = sorted((lowest * slope + intercept, highest * slope + intercept))

@@ -1,5 +1,6 @@
 """What a DICOM header says, without the pixels, as plain JSON types: the one form in which other modules see it."""
 
+import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from lucency.read import csa, suv
 Head = dict[str, Any]
 
 #: Raised when what :func:`head_of` gives changes; a stored head of another version is read anew.
-HEAD_VERSION = 1
+HEAD_VERSION = 2
 
 #: Words, taken as they are.
 WORDS = (
@@ -89,6 +90,23 @@ NUMBERS = (
     "TriggerTime",
     "WindowCenter",
     "WindowWidth",
+)
+
+#: Of these, those that hold a list; in all others several values are damage.
+LISTS = frozenset(
+    (
+        "DiffusionGradientOrientation",
+        "EchoNumbers",
+        "FrameTimeVector",
+        "ImageOrientationPatient",
+        "ImagePositionPatient",
+        "ImagerPixelSpacing",
+        "NominalScannedPixelSpacing",
+        "PixelSpacing",
+        "RedPaletteColorLookupTableDescriptor",
+        "WindowCenter",
+        "WindowWidth",
+    )
 )
 
 #: Times of day, given in seconds since midnight; no date is kept of an image.
@@ -180,6 +198,9 @@ TAGS: list[str | int] = [
 #: Only one thread at a time may change Python's filter of warnings, which is one for the whole process.
 SILENCE = threading.Lock()
 
+# Beside its warnings pydicom logs them, values and all; what a hospital logs must not hold a name.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+
 
 @contextmanager
 def silent() -> Iterator[None]:
@@ -216,6 +237,9 @@ def head_of(dataset: Any) -> Head:
     _take(head, dataset, UIDS, _word)
     _take(head, dataset, WORDS, _word)
     _take(head, dataset, NUMBERS, _number)
+    for keyword in NUMBERS:
+        if keyword not in LISTS and isinstance(head.get(keyword), list):
+            del head[keyword]
     _take(head, dataset, TIMES, _seconds)
     head |= {k: True for k in PRESENT if k in dataset}
     overlays = sum(tag in dataset for tag in OVERLAYS)
@@ -287,15 +311,20 @@ def _number(value: Any) -> Any:
     """Return an int, a float or a list of one kind; None for what is no finite number."""
     if value is None or value == "":
         return None
-    if isinstance(value, int):
-        return int(value)
     try:
+        if isinstance(value, int):
+            return _sized(int(value))
         if isinstance(value, float | str):
             return _finite(float(value))
-        numbers = [int(v) if isinstance(v, int) else _finite(float(v)) for v in value]
-    except (TypeError, ValueError):
+        numbers = [_sized(int(v)) if isinstance(v, int) else _finite(float(v)) for v in value]
+    except (TypeError, ValueError, OverflowError):
         return None
     return None if None in numbers else numbers
+
+
+def _sized(value: int) -> int | None:
+    """Return a whole number of at most 64 bits, the most that DICOM has (PS3.5, 6.2)."""
+    return value if -(2**63) <= value < 2**64 else None
 
 
 def _finite(value: float) -> float | None:

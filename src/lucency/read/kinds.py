@@ -91,6 +91,10 @@ OTHERS = {
 VIDEO = tuple(f"1.2.840.10008.1.2.4.{n}" for n in range(100, 109))
 
 
+#: Not another kind of object, but a damaged image: it is named, not counted.
+NO_SIZE = "an image without rows and columns"
+
+
 def kind_of(head: Head) -> str:
     """Return what an object is that is no image of this program's, or ``""`` for an image.
 
@@ -103,7 +107,7 @@ def kind_of(head: Head) -> str:
         fits = [start for start in OTHERS if uid.startswith(start)]
         return OTHERS[max(fits, key=len)] if fits else "not a plain image"
     if int(head.get("Rows") or 0) < 1 or int(head.get("Columns") or 0) < 1:
-        return "an image without rows and columns"
+        return NO_SIZE
     if str(head.get("TransferSyntaxUID", "")).startswith(VIDEO):
         return "video"
     if "ConcatenationUID" in head:
