@@ -26,7 +26,9 @@ MAD_TO_STD = 1 / 0.6745
 VOLUME_PATCH, VOLUME_REACH = 3, 3
 #: Hounsfield value between air (-1000) and fat (-100): what is above it belongs to the body.
 BODY_HU = -300.0
-#: A body is at least this share of the image; less is a speck that Otsu's threshold found in noise.
+#: Without a unit, air ends this share of the grey range above the darkest value.
+AIR = 0.05
+#: A piece of a body is at least this share of the image; less is a marker or a speck of noise.
 BODY_LEAST = 0.01
 #: Time steps beyond which curvature flow is unstable on a unit grid, by dimension.
 STEP = {2: 0.125, 3: 0.0625}
@@ -298,8 +300,11 @@ def bias(image: Image, *, shrink: int = 4, iterations: int = 50, levels: int = 4
         filter_ = sitk.N4BiasFieldCorrectionImageFilter()
         filter_.SetMaximumNumberOfIterations([iterations] * levels)
         filter_.Execute(sitk.Shrink(whole, factors), sitk.Shrink(mask, factors))
-        field = sitk.GetArrayFromImage(filter_.GetLogBiasFieldAsImage(whole))
-        return np.asarray((x + lift) / np.exp(field) - lift)
+        field = np.exp(sitk.GetArrayFromImage(filter_.GetLogBiasFieldAsImage(whole)))
+        inside = sitk.GetArrayViewFromImage(mask) > 0
+        flat = (x + lift) / field
+        # N4 leaves the field's overall scale open; the body keeps its mean, or whole numbers would run out of range.
+        return np.asarray(flat * ((x[inside] + lift).mean() / flat[inside].mean()) - lift)
 
     return _each(image, work)
 
@@ -324,22 +329,25 @@ def crop(image: Image, *, margin: float = 5.0) -> Image:
 
 
 def body(image: Image) -> np.ndarray:
-    """Return where the body is, (K, J, I) bool: the largest piece above air (HU) or above Otsu's threshold.
+    """Return where the body is, (K, J, I) bool: every sizeable piece that is not air.
+
+    Air is what lies below -300 HU, or within a twentieth of the grey range above the darkest value. The rule errs by
+    keeping: a background brighter than that is taken for body, and nothing is cut away.
 
     Raises:
-        DataError: No body stands out.
-
-    Source:
-        Otsu 1979, doi:10.1109/TSMC.1979.4310076.
+        DataError: Nothing stands out.
     """
     grey = image.array.mean(axis=0, dtype=np.float32)
     smooth = ndimage.uniform_filter(grey, [min(3, n) for n in grey.shape])
-    threshold = BODY_HU if image.unit == "HU" else _otsu(smooth)
+    lowest, high = (float(v) for v in np.percentile(smooth, (0, 99)))
+    threshold = BODY_HU if image.unit == "HU" else lowest + AIR * (high - lowest)
     pieces, n = ndimage.label(smooth > threshold)
-    sizes = np.bincount(pieces.ravel())[1:]
-    if n == 0 or sizes.max() < BODY_LEAST * grey.size:
+    sizes = np.bincount(pieces.ravel(), minlength=n + 1)
+    sizeable = sizes >= BODY_LEAST * grey.size
+    sizeable[0] = False
+    if not sizeable.any():
         raise DataError("No body stands out from the background", expected="an image brighter than its background")
-    return np.asarray(pieces == 1 + int(sizes.argmax()))
+    return np.asarray(sizeable[pieces])
 
 
 def noise_of(x: np.ndarray) -> float:
@@ -353,13 +361,6 @@ def noise_of(x: np.ndarray) -> float:
     corner = x[..., ::2, ::2] + x[..., 1::2, 1::2] - x[..., 1::2, ::2] - x[..., ::2, 1::2]
     live = np.abs(corner[corner != 0])
     return float(np.median(live)) / 2 * MAD_TO_STD if live.size else 0.0
-
-
-def _otsu(x: np.ndarray) -> float:
-    """Return the threshold that parts grey values best; images of one value have none above it."""
-    from skimage.filters import threshold_otsu  # noqa: PLC0415 - slow to import
-
-    return float(threshold_otsu(x))
 
 
 def _each(image: Image, work: Callable[[np.ndarray], np.ndarray]) -> Image:
