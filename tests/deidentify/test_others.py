@@ -342,6 +342,17 @@ def test_tables_that_cannot_be_judged_are_left_out(tmp_path, text, says):
     assert says in cleaned(tmp_path / "a.csv", tmp_path / "out").reason
 
 
+def test_classes_of_unknown_words_become_codes_and_stay_apart(tmp_path):
+    rows = "".join(f"{label},{n}\n" for n, label in enumerate(["normal", "zzyzx", "Erika", "zzyzx", "normal", "Erika"]))
+    (tmp_path / "a.csv").write_text("label,volume\n" + rows, encoding="utf-8")
+    outcome = cleaned(tmp_path / "a.csv", tmp_path / "out")
+    labels = [r["label"] for r in csv.DictReader(outcome.target.read_text(encoding="utf-8").splitlines())]
+    assert labels[0] == labels[4] == "normal"
+    assert labels[1] == labels[3] != labels[2] == labels[5]
+    assert not {"zzyzx", "Erika"} & set(labels)
+    assert "became codes" in outcome.remarks[0]
+
+
 def test_long_numbers_that_differ_are_replaced_and_measurements_stay(tmp_path):
     rows = "".join(f"{700000 + 37 * n},{n % 5}.5\n" for n in range(20))
     (tmp_path / "a.csv").write_text("code,diameter\n" + rows, encoding="utf-8")

@@ -101,7 +101,7 @@ def table(content: bytes, *, rules: Rules, separator: str) -> Cleaned:
 
     Columns of names, contacts and free text go. Patients, UIDs, file names and numbers of examinations are replaced,
     the same one always alike. Dates move with their patient; without a column of patients they go. Birth dates go. Ages
-    over 89 become 90. Numbers stay; words stay where each is in the vocabulary.
+    over 89 become 90. Numbers stay; words stay where each is in the vocabulary, and other classes become codes.
 
     Args:
         content: A whole file, UTF-8 (else GB18030, else Latin-1), with names of columns in its first row.
@@ -136,7 +136,7 @@ def table(content: bytes, *, rules: Rules, separator: str) -> Cleaned:
         raise cannot("A table of which no column may stay", "list the columns that are needed by themselves")
     stream = io.StringIO(newline="")
     csv.writer(stream, delimiter=separator, lineterminator="\n").writerows(zip(*out, strict=True))
-    remark = ("Words that are not in the vocabulary are gone from columns of words.",) if "mixed" in kinds else ()
+    remark = ("Classes with words that are not in the vocabulary became codes.",) if "mixed" in kinds else ()
     return Cleaned(stream.getvalue().encode("utf-8"), tuple(dict.fromkeys(removed)), remark)
 
 
@@ -235,9 +235,17 @@ def _column(kind: str, column: Sequence[str], patients: Sequence[str] | None, ru
         case "numbers" | "words":
             return list(column)
         case "mixed":
-            return each(lambda v: described(rules.identities.scrub(v).replace("_", " ")))
+            return each(lambda v: _class(v, rules))
         case _:
             return None
+
+
+def _class(value: str, rules: Rules) -> str:
+    """Return a class whose words are known; any other becomes a code, the same one always, so that classes stay."""
+    plain = value.replace("_", " ")
+    if described(plain).split() == plain.split() and not rules.identities.found_in(value):
+        return value
+    return "C" + rules.keys.token("class\0" + value, 6)
 
 
 def _patient(value: str, keys: Keys) -> str:
