@@ -16,6 +16,7 @@ from lucency.walk import ROOMS, Passport, Settings, Walk, locked
 from lucency.write.dicom_object import Origin
 from lucency.write.dicom_result import encoded
 from lucency.write.outputs import Names, write_outputs
+from lucency.write.table import write_table
 
 if TYPE_CHECKING:
     from lucency.model import Model
@@ -202,7 +203,7 @@ def _later_rooms(walk: Walk) -> object:
     return Learning(walk)
 
 
-def predict_folder(
+def predict_folder(  # noqa: PLR0913 - one parameter for each option of the interface
     run: str | Path,
     src: str | Path,
     out: str | Path | None = None,
@@ -210,9 +211,12 @@ def predict_folder(
     format: str = "auto",
     encoding: Mapping[str, str] | None = None,
     nan: float | None = None,
+    missing_slices: str = "refuse",
     listeners: Sequence[Listener] = (),
 ) -> list[Prediction]:
     """Predict every image in ``src`` with the model of a run.
+
+    What could not be read, or was left out or filled in, stands in ``OUT/skipped.csv`` and ``OUT/notes.txt``.
 
     Args:
         run: Run folder or model folder.
@@ -221,6 +225,7 @@ def predict_folder(
         format: ``"auto"``, ``"nifti"``, ``"png"``, ``"dicom-seg"``, ``"dicom-sr"``, ``"dicom-sc"`` or ``"csv"``.
         encoding: Of DICOM results: ``{"seg": "labelmap"}``, ``{"sr": "enhanced"}``.
         nan: Value for NaN voxels; None refuses them.
+        missing_slices: As in :class:`lucency.read.ReadOptions`.
         listeners: Called with progress events.
 
     Returns:
@@ -238,7 +243,7 @@ def predict_folder(
     passport = Path(run).expanduser() / "run.json"
     # With the run's salt a DICOM series has the same pseudonym here as in training.
     salt = bytes.fromhex(record.read(Passport, passport).salt) if passport.exists() else b""
-    cases = read_inputs(Path(src).expanduser().absolute(), salt=salt)
+    cases = read_inputs(Path(src).expanduser().absolute(), salt=salt, missing_slices=missing_slices)
     if not cases:
         raise DataError("No image to predict on", where=Path(src).name, remedy="give a folder with images")
     events = Events(None, *listeners)
@@ -253,7 +258,16 @@ def predict_folder(
     names = Names(model.plan.classes, model.plan.labels, flat=model.plan.dims == 2)
     made = Origin(model.digest, datetime.now(), f"Lucency {model.plan.task} {model.plan.network}"[:64])
     dicom = encoded(made, model.plan.labels, encoding or {})
-    return write_outputs(counted(), cases, names, Path(out).expanduser(), format, dicom)
+    folder = Path(out).expanduser()
+    found = write_outputs(counted(), cases, names, folder, format, dicom)
+    for name in ("skipped.csv", "notes.txt"):
+        # Of an earlier prediction into the same folder.
+        (folder / name).unlink(missing_ok=True)
+    if cases.skipped:
+        write_table(folder / "skipped.csv", ("path", "reason"), [(s.path, s.reason) for s in cases.skipped])
+    if cases.notes:
+        record.write_text(folder / "notes.txt", "\n".join((*cases.notes, "")))
+    return found
 
 
 def events_of(run: str | Path) -> list[dict[str, Any]]:

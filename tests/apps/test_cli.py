@@ -97,7 +97,7 @@ def test_version_is_told(lucency):
         (["fit", "data", "--set", "batch=8", "--set", "batch=9"], "twice"),
         (["predict", "data", "data"], "--out"),
         (["predict", "data", "data", "--out", "o", "--set", "nan=x"], "not a number"),
-        (["predict", "data", "data", "--out", "o", "--set", "batch=1"], "nan, seg and sr are"),
+        (["predict", "data", "data", "--out", "o", "--set", "batch=1"], "nan, missing_slices, seg and sr are"),
         (["predict", "data", "data", "--out", "o", "--format", "dicom"], "No format 'dicom'"),
         (["predict", "data", "data", "--out", "o", "--format", "bmp"], "auto, nifti, png, dicom-seg"),
         (["fit", "data", "--lang", "de"], "en or zh"),

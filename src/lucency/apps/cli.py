@@ -82,7 +82,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no c
 Debug = Annotated[bool, typer.Option("--debug", help="Show whole tracebacks; they may quote the data.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Settle a decision of the plan, or nan=VALUE to fill NaN voxels."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Settle a decision of the plan; or nan=VALUE fills NaN voxels, missing_slices=interpolate fills in slices "
+        "that a DICOM series lacks.",
+    ),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run or model folder.")]
 
@@ -231,8 +236,8 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="nan=VALUE fills NaN and infinite voxels; seg=binary|labelmap and sr=comprehensive-3d|enhanced say "
-            "how DICOM results are encoded.",
+            help="nan=VALUE fills NaN and infinite voxels; missing_slices=interpolate fills in slices that a DICOM "
+            "series lacks; seg=binary|labelmap and sr=comprehensive-3d|enhanced say how DICOM results are encoded.",
         ),
     ] = None,
     lang: Lang = None,
@@ -243,6 +248,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
     """Predict new images with a trained model, on their own grid, in the patient's own coordinates."""
     given = settings_of(values or [])
     encoding: dict[str, str] = {key: given.pop(key) for key in ("seg", "sr") if key in given}
+    missing_slices = given.pop("missing_slices", "refuse")
     nan = _nan(given)
     manner = Manner(lang or "en", as_json, quiet, debug)
     with boundary(manner, out):
@@ -259,7 +265,16 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
 
         with display(manner.lang, quiet=quiet) as shown:
             Events(None, shown).emit("predict", "begin")
-            found = predict_folder(run, src, out, format=form, encoding=encoding, nan=nan, listeners=[shown])
+            found = predict_folder(
+                run,
+                src,
+                out,
+                format=form,
+                encoding=encoding,
+                nan=nan,
+                missing_slices=missing_slices,
+                listeners=[shown],
+            )
         manner.say(*summary.predicted(found, out, manner.lang))
         manner.result({"out": str(out), "table": str(out / "predictions.csv"), "n_cases": len(found)})
 
@@ -269,7 +284,7 @@ def _nan(values: dict[str, str]) -> float | None:
     for key in values:
         if key != "nan":
             raise typer.BadParameter(
-                f"{key!r} is no setting of a prediction; nan, seg and sr are", param_hint="'--set'"
+                f"{key!r} is no setting of a prediction; nan, missing_slices, seg and sr are", param_hint="'--set'"
             )
     try:
         return float(values["nan"]) if "nan" in values else None

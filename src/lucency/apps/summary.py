@@ -79,7 +79,10 @@ def predicted(found: Sequence[Prediction], out: Path, lang: str) -> list[str]:
     """Return the closing words of a prediction."""
     place = "cli.in_masks" if any(p.mask is not None for p in found) else "cli.in_table"
     where = t(place, lang, table=short(out / "predictions.csv"), folder=short(out))
-    return [counted("cli.predicted", len(found), lang, where=where), t("report.banner", lang)]
+    said = [counted("cli.predicted", len(found), lang, where=where)]
+    told = [out / "skipped.csv", out / "notes.txt"]
+    said += [t("cli.left_over", lang, path=short(p)) for p in told if p.exists()]
+    return [*said, t("report.banner", lang)]
 
 
 def _read(cohort: Cohort, lang: str) -> list[str]:
