@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from lucency.events import Clock, Events, Listener
 from lucency.inspect import POLICIES, Inspection, inspect, settle
 from lucency.profile import Profile, profile
 from lucency.read import ReadOptions, read
+from lucency.read.files import listing
 from lucency.write.table import write_table
 
 #: The rooms in order; each leaves a file in the run folder.
@@ -344,10 +346,14 @@ def _listing(path: Path) -> str:
     state = hashlib.sha256()
     if not path.exists():
         raise UsageError("No such file or folder", where=path.name, remedy="check the path")
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for file in files:
-        facts = file.stat()
-        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+    names = listing(path) if path.is_dir() else (path.name,)
+    folder = path if path.is_dir() else path.parent
+    for name in names:
+        try:
+            facts = os.stat(f"{folder}/{name}")
+        except OSError:
+            # A link to nowhere is a file that cannot be read, and the reading room says so.
+            continue
         state.update(f"{name}|{facts.st_size}|{facts.st_mtime_ns}\n".encode())
     return state.hexdigest()
 

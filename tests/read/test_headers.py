@@ -185,7 +185,7 @@ def test_many_files_are_read_by_further_processes_with_the_same_answer(folder, m
     alone = all_of(folder)
     monkeypatch.setattr(headers, "ALONE", 5)
     monkeypatch.setattr(headers, "CHUNK", 4)
-    monkeypatch.setattr(headers.psutil, "cpu_count", lambda logical: 2)
+    monkeypatch.setattr(headers, "cores", lambda: 2)
     started = []
     popen = headers.subprocess.Popen
     monkeypatch.setattr(headers.subprocess, "Popen", lambda *a, **k: started.append(1) or popen(*a, **k))
@@ -203,7 +203,7 @@ def test_a_file_that_kills_its_process_costs_one_file(folder, monkeypatch):
     )
     monkeypatch.setattr(headers._Workers, "PROGRAM", program)
     monkeypatch.setattr(headers, "ALONE", 1)
-    monkeypatch.setattr(headers.psutil, "cpu_count", lambda logical: 2)
+    monkeypatch.setattr(headers, "cores", lambda: 2)
     found = all_of(folder)
     assert len(found.found) == 5
     assert list(found.broken) == [victim]

@@ -21,7 +21,7 @@ ADDED_VERSION = 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS made (what TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS head (
-    root TEXT, path TEXT, size INTEGER, changed INTEGER, kind TEXT, text TEXT, PRIMARY KEY (root, path)) WITHOUT ROWID;
+    root TEXT, path TEXT, size INTEGER, changed INTEGER, kind TEXT, text TEXT, PRIMARY KEY (root, path));
 CREATE TABLE IF NOT EXISTS digest (
     root TEXT, path TEXT, size INTEGER, changed INTEGER, sha256 TEXT, PRIMARY KEY (root, path)) WITHOUT ROWID;
 """

@@ -6,18 +6,18 @@ are salted digests, in memory and in the cache. UIDs of classes and transfer syn
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache as kept
 from pathlib import Path
 from typing import IO, Any, BinaryIO
-
-import psutil
 
 from lucency.case import pseudonym
 from lucency.errors import LucencyError, ReadError
@@ -25,6 +25,7 @@ from lucency.read import archive, codes, dicom_sr, directory, files, rtstruct
 from lucency.read.cache import Cache, Key, Row
 from lucency.read.formats import reason
 from lucency.read.head import TAGS, Head, head_of, silent
+from lucency.read.workers import cores
 
 #: Fewer files are read here: a further process takes about half a second to start, as long as 400 headers.
 ALONE = 800
@@ -79,15 +80,6 @@ class Heads:
     others: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     n_read: int = 0
-
-
-@dataclass
-class _Pass:
-    """The work of one header pass."""
-
-    root: Path
-    salt: bytes
-    rows: dict[str, Row] = field(default_factory=dict)
 
 
 def heads(root: Path, paths: Sequence[str], *, salt: bytes = b"", cache: Path | None = None) -> Heads:
@@ -211,10 +203,18 @@ def dataset_of(raw: BinaryIO, start: bytes) -> Any:
 
     deflated = start[128:132] == b"DICM" and DEFLATED in start
     source: IO[bytes] = io.BytesIO(_inflated(raw.read())) if deflated else raw
-    data = pydicom.dcmread(_Measured(source), stop_before_pixels=True, force=True, specific_tags=[*TAGS, *ADDED])
+    data = pydicom.dcmread(_Measured(source), stop_before_pixels=True, force=True, specific_tags=_tags())
     if deflated:
         data.file_meta.TransferSyntaxUID = DEFLATED.decode()
     return data
+
+
+@kept
+def _tags() -> list[Any]:
+    """Return what is taken from a file, as tags: pydicom turns keywords into them anew for every file."""
+    from pydicom.tag import Tag  # noqa: PLC0415 - slow to import
+
+    return [Tag(t) for t in (*TAGS, *ADDED)]
 
 
 def _added(dataset: Any, sop_class: str) -> Head:
@@ -318,7 +318,12 @@ def _keys(root: Path, paths: Iterable[str]) -> tuple[dict[str, Key], dict[str, s
     gone: dict[str, str] = {}
     for path in paths:
         try:
-            keys[path] = archive.stat_of(root / path)
+            if archive.SUFFIX in path.lower():
+                keys[path] = archive.stat_of(root / path)
+            else:
+                # Of a hundred thousand paths, making the objects takes longer than asking the disk.
+                facts = os.stat(f"{root}/{path}")
+                keys[path] = facts.st_size, facts.st_mtime_ns
         except FileNotFoundError:
             gone[path] = "The file is not there. What to do: restore it, or read the data anew."
         except OSError as error:
@@ -330,7 +335,7 @@ def _keys(root: Path, paths: Iterable[str]) -> tuple[dict[str, Key], dict[str, s
 
 def _read_all(root: Path, paths: Sequence[str], salt: bytes) -> Iterator[tuple[str, str, str]]:
     """Yield (path, kind, text) of every file, read in further processes where that pays."""
-    n_processes = min(psutil.cpu_count(logical=False) or 1, len(paths) // ALONE)
+    n_processes = min(cores(), len(paths) // ALONE)
     if n_processes < 2 or not sys.executable:
         yield from (_attempt(root, p, salt) for p in paths)
         return
@@ -432,13 +437,3 @@ def _parsed(rows: Iterable[Row]) -> Iterator[Head]:
     for n in range(0, len(texts), 2000):
         many: list[Head] = json.loads(f"[{','.join(texts[n : n + 2000])}]")
         yield from many
-
-
-def by_value(found: Mapping[str, Head], keyword: str) -> dict[str, list[str]]:
-    """Return value of a keyword to the paths whose head has it."""
-    sorted_: dict[str, list[str]] = {}
-    for path, head in found.items():
-        value = head.get(keyword)
-        if isinstance(value, str) and value:
-            sorted_.setdefault(value, []).append(path)
-    return sorted_
