@@ -153,6 +153,32 @@ def test_voxels_that_touch_nobody_have_no_texture_of_neighbours(pair):
     assert found.values["original_glszm_ZonePercentage"] == 1
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_every_nan_has_its_reason_and_every_reason_its_nan(seed, pair):
+    rng = np.random.default_rng(seed)
+    size = tuple(rng.integers(2, 6, 3))
+    mask = rng.random(size) < rng.choice([0.2, 0.5, 1.0])
+    mask[0, 0, :2] = True
+    image, region = pair(rng.integers(0, rng.choice([1, 2, 9]) + 1, size), mask, tuple(rng.uniform(0.5, 4, 3)))
+    settings = Settings(
+        bin_width=1,
+        min_dimensions=1,
+        planar=bool(rng.random() < 0.3),
+        planar_axis=int(rng.integers(3)),
+        weighting=str(rng.choice(["separate", "merged", "euclidean"])),
+        flat=str(rng.choice(["undefined", "conventional"])),
+    )
+    found = radiomics.measure(image, region, settings)
+    assert {name for name, value in found.values.items() if not np.isfinite(value)} == set(found.undefined)
+    assert all(found.undefined.values())
+
+
+def test_two_values_have_nothing_between_their_outer_tenths(pair):
+    found = radiomics.measure(*pair([[1, 9]]), Settings(min_dimensions=1))
+    name = "original_firstorder_RobustMeanAbsoluteDeviation"
+    assert found.undefined[name] == "No value lies between the 10th and the 90th percentile"
+
+
 def test_neighbours_too_far_apart_for_their_weight(pair):
     image, mask = pair(np.arange(1, 28).reshape(3, 3, 3), spacing=(40.0, 40.0, 40.0))
     found = radiomics.measure(image, mask, Settings(weighting="euclidean", classes=("glcm", "glrlm")))

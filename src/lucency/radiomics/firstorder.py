@@ -29,6 +29,9 @@ def features(region: Region) -> dict[str, Feature]:
     share = np.bincount(region.levels[region.inside]) / len(values)
     skewness: Feature = Undefined("All values are the same: no spread to be skewed", 0.0)
     kurtosis: Feature = Undefined("All values are the same: no spread to have tails", 0.0)
+    robust: Feature = Undefined("No value lies between the 10th and the 90th percentile")
+    if len(middle):
+        robust = float(np.abs(middle - middle.mean()).mean())
     # A spread within the rounding of the mean is none.
     if variance > (1e-12 * max(abs(float(mean)), np.finfo(float).tiny)) ** 2:
         skewness = float((away**3).mean() / variance**1.5)
@@ -46,7 +49,7 @@ def features(region: Region) -> dict[str, Feature]:
         "Median": float(median),
         "Minimum": float(values.min()),
         "Range": float(np.ptp(values)),
-        "RobustMeanAbsoluteDeviation": float(np.abs(middle - middle.mean()).mean()),
+        "RobustMeanAbsoluteDeviation": robust,
         "RootMeanSquared": float(np.sqrt(energy / len(values))),
         "Skewness": skewness,
         "TotalEnergy": energy * region.voxel_mm3,

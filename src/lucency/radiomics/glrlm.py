@@ -40,7 +40,7 @@ def features(region: Region) -> dict[str, Feature]:
     settings = region.settings
     steps = directions(settings, (1,), region.inside.shape)
     if not steps:
-        return dict.fromkeys(NAMES.values(), Undefined("The region is one voxel: there is no direction to run in"))
+        return dict.fromkeys(NAMES.values(), Undefined("The region is one voxel wide in every direction that counts"))
     weight = weights(steps, region.spacing, settings)
     if not weight.any():
         return dict.fromkeys(NAMES.values(), Undefined(TOO_FAR))
