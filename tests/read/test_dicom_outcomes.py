@@ -15,7 +15,7 @@ import pytest
 from lucency.errors import DataError
 from lucency.read import dicom, load
 from lucency.read.formats import completed
-from lucency.read.kinds import kind_of
+from lucency.read.kinds import NO_SIZE, kind_of
 from lucency.read.layout import Tree, tree_of
 
 LISTS = Path(__file__).parent / "outcomes"
@@ -39,7 +39,7 @@ def outcome(tree: Tree) -> str:
         over = " over time" if image.k_axis == "time" else ""
         found.append(f"image {size} {image.array.dtype} {image.unit}{over}")
     found += [f"skipped: {said(s.reason)}" for s in tree.skipped]
-    kinds = Counter(kind for head in tree.heads.found.values() if (kind := kind_of(head)))
+    kinds = Counter(kind for head in tree.heads.found.values() if (kind := kind_of(head)) not in ("", NO_SIZE))
     found += [f"no image: {n} {kind}" for kind, n in kinds.items()]
     return "; ".join(f"{n} × {o}" if n > 1 else o for o, n in sorted(Counter(found).items())) or "not DICOM"
 
