@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from lucency.case import Skipped, Source, Target
 from lucency.errors import DataError, LucencyError, UsageError
-from lucency.read import codes
+from lucency.read import codes, rtstruct
 from lucency.read.formats import Header
 from lucency.read.head import Head
 from lucency.read.layout import Draft, Item, ReadOptions, Tree, Unit
@@ -139,8 +141,10 @@ def _matched(units: Sequence[Unit], tree: Tree, found: _Found) -> dict[Unit, lis
     left_aside = Counter[str]()
     # Reports last: they speak of images by way of the segmentations.
     for path, head in sorted(tree.label_heads.items(), key=lambda p: (reader_of(p[1]) == "dicom_sr", p[0])):
-        own, why = index.images_of(head)
-        if why:
+        own, why = index.images_of(path, head)
+        if own and why:
+            found.notes.append(why)
+        elif why:
             found.skipped.append(Skipped(path, why))
         elif not own:
             lost.append(path)
@@ -192,7 +196,7 @@ class _Index:
     """Finds the images that an object was drawn on, by instance, by series, or by frame of reference."""
 
     def __init__(self, units: Sequence[Unit], tree: Tree) -> None:
-        self._heads = tree.heads.found
+        self._heads, self._root, self._salt = tree.heads.found, tree.root, tree.salt
         self._instance: dict[str, list[Unit]] = {}
         self._series: dict[str, list[Unit]] = {}
         self._place: dict[str, list[Unit]] = {}
@@ -206,8 +210,8 @@ class _Index:
                 for value in {str(h.get(keyword) or "") for h in heads} - {""}:
                     known.setdefault(value, []).append(unit)
 
-    def images_of(self, head: Head) -> tuple[list[Unit], str]:
-        """Return the images of an object, or why it cannot belong to those that it names."""
+    def images_of(self, path: str, head: Head) -> tuple[list[Unit], str]:
+        """Return the images of an object and what is to be said; without images, why it cannot be theirs."""
         places = set(head.get("PlaceUIDs", ()))
         named = self._by(self._instance, head.get("ReferencedInstanceUIDs", ()))
         named = named or self._by(self._series, head.get("ReferencedSeriesUIDs", ()))
@@ -216,12 +220,27 @@ class _Index:
             near = [u for u in self._by(self._place, places) if u.patient == str(head.get("PatientID", ""))]
             return (near, "") if len(near) == 1 else ([], "")
         fit = [u for u in named if not places or not self._places(u) or self._places(u) & places]
-        if not fit:
-            return [], (
-                "Its frame of reference is not that of the images it refers to. "
-                "Expected: one frame of reference. What to do: register and export it again."
+        if fit:
+            return fit, ""
+        if reader_of(head) == "rtstruct" and rtstruct.lies_on(self._root / path, self._planes(named), self._salt):
+            return named, (
+                f"{path} names a frame of reference of its own; every contour lies in the plane of the image that it "
+                "names, so it was used."
             )
-        return fit, ""
+        return [], (
+            "Its frame of reference is not that of the images it refers to. "
+            "Expected: one frame of reference. What to do: register and export it again."
+        )
+
+    def _planes(self, units: Sequence[Unit]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Return a point and the normal of every instance of images."""
+        planes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for head in (self._heads[p] for u in units for p in u.source.paths if p in self._heads):
+            position, turn = head.get("ImagePositionPatient"), head.get("ImageOrientationPatient")
+            if isinstance(position, list) and isinstance(turn, list):
+                normal = np.cross(turn[:3], turn[3:])
+                planes[str(head.get("SOPInstanceUID"))] = np.array(position), normal / np.linalg.norm(normal)
+        return planes
 
     def add(self, head: Head, own: Sequence[Unit]) -> None:
         """Remember where an object leads that others refer to."""
@@ -299,7 +318,7 @@ def _taken(own: Sequence[Drawn], chosen: Mapping[str, str], found: _Found) -> li
     for drawn in sorted(wanted, key=lambda d: (d.when, d.path), reverse=True):
         keys = {codes.key_of(p.name) for p in drawn.parts if not chosen or codes.key_of(p.name) in chosen}
         again = sorted(k for k in keys if k in owner)
-        if again and owner[again[0]].when == drawn.when:
+        if any(owner[k].when == drawn.when for k in again):
             found.skipped.append(
                 Skipped(
                     drawn.path,

@@ -1,16 +1,18 @@
 """Radiotherapy structure sets: closed planar contours become a mask on the grid of the image they were drawn on."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lucency.case import Source
+from lucency.case import Source, pseudonym
 from lucency.errors import ReadError
 from lucency.image import Image
 from lucency.read import archive
 from lucency.read.head import Head, silent
 from lucency.read.labelgrid import Structure, composed, digest, entries_of, grid_of, header, n_label_files
-from lucency.read.polygons import drawn
+from lucency.read.polygons import FLAT_MM, drawn
 
 __all__ = ["digest", "header", "pixels"]
 
@@ -75,6 +77,32 @@ def _points(contour: Any, where: str) -> np.ndarray:
             remedy="export the structure set again",
         )
     return values.reshape(-1, 3)
+
+
+def lies_on(file: Path, planes: Mapping[str, tuple[np.ndarray, np.ndarray]], salt: bytes) -> bool:
+    """Tell whether every closed contour lies in the plane of the image that it names.
+
+    Some programs write a frame of reference of their own making; then this says whether the contours belong to the
+    images all the same.
+
+    Args:
+        file: A structure set.
+        planes: Pseudonym of an instance to a point of it (3,) mm and its unit normal (3,).
+        salt: Of the pseudonyms.
+    """
+    import pydicom  # noqa: PLC0415 - slow to import
+
+    with archive.opened(file) as stream, silent():
+        dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
+        contours = [c for r in dataset.get("ROIContourSequence") or () for c in _closed(r)]
+        for contour in contours:
+            named = contour.get("ContourImageSequence") or ()
+            plane = planes.get(pseudonym(salt, str(named[0].get("ReferencedSOPInstanceUID", "")))) if named else None
+            if plane is None:
+                return False
+            if np.abs((_points(contour, file.name) - plane[0]) @ plane[1]).max() > FLAT_MM:
+                return False
+    return bool(contours)
 
 
 def regions_of(dataset: Any) -> list[Head]:
