@@ -319,7 +319,7 @@ def test_a_worker_that_was_killed_is_replaced():
 
     def run():
         task = workers.Task(frame, deflated(b"ABCD" * 4), memoryview(target), workers.Allowance(60.0))
-        return worker.run(task), bytes(target)
+        return (worker.receive(task) if worker.send(task) else "died"), bytes(target)
 
     try:
         assert run() == ("", b"ABCD" * 4)
@@ -358,20 +358,31 @@ def test_a_decoder_over_its_memory_is_refused(tmp_path, monkeypatch):
 def test_a_worker_answers_nothing_but_frames_of_the_promised_length():
     """What comes from a worker is not believed: a process that talks nonsense is ended."""
     frame = decoder.Frame(COMPRESSED["rle"], 4, 4, 1, 8, 8, False, "MONOCHROME2")
-    for reply in (b"\xff\xff\xff\xff", b"\x02\0\0\0[]", decoder.message({"error": "", "bytes": 99})):
+    long, other = ({"error": "", "bytes": n, "number": 7 - n // 99} for n in (99, 16))
+    for reply in (b"\xff\xff\xff\xff", b"\x02\0\0\0[]", decoder.message(long), decoder.message(other) + bytes(16)):
         worker = workers.Worker()
         process = Talker(decoder.message({"ready": True}) + reply)
         worker._running = lambda process=process: process
-        task = workers.Task(frame, b"x", memoryview(bytearray(16)), workers.Allowance(10.0))
-        assert worker.run(task) == "died"
+        worker._process = process
+        task = workers.Task(frame, b"x", memoryview(bytearray(16)), workers.Allowance(10.0), number=6)
+        assert worker.send(task)
+        assert worker.receive(task) == "died"
+        assert process.killed
+        assert not worker.alive
 
 
 class Talker:
     """Stands for a process that says what it is told to."""
 
     def __init__(self, said):
-        self.stdin, self.stdout = io.BytesIO(), io.BytesIO(said)
+        self.stdin, self.stdout, self.killed = io.BytesIO(), io.BytesIO(said), False
         decoder.received(self.stdout)
+
+    def kill(self):
+        self.killed = True
+
+    def wait(self):
+        assert self.killed
 
 
 def test_threads_share_the_workers(tmp_path):

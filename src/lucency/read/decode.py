@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pydicom
 
 #: Files that are decoded ahead of the one that is asked for, for each core.
-AHEAD = 2
+AHEAD = 4
 
 #: Bytes of decoded pixels that wait to be asked for; one file may have more.
 AHEAD_BYTES = 256 << 20
@@ -81,6 +81,7 @@ REASONS = {
     "other": "the pixels are not compressed the way the header says",
     "memory": "decoding them needs more memory than an image of this size may take",
     "time": "decoding them took too long and was stopped",
+    "start": "no decoder could be started; the machine may be short of memory or of processes",
     "died": "they are damaged in a way that ended the decoder",
 }
 

@@ -311,8 +311,10 @@ def _fitted(frame: Frame, array: np.ndarray, stream: Stream) -> np.ndarray:
     if stream.signed == frame.signed or frame.allocated == 1:
         return array.astype(wide, copy=False)
     # The stream's bits are the header's, read with the wrong sign.
-    array = array.astype(f"{array.dtype.kind}{wide.itemsize}").view(wide)
-    return stored_bits(array, 8 * wide.itemsize, stream.precision)
+    array = array.astype(f"{array.dtype.kind}{wide.itemsize}", copy=False).view(wide)
+    if stream.precision == 8 * wide.itemsize:
+        return array
+    return stored_bits(array if array.flags.writeable else array.copy(), 8 * wide.itemsize, stream.precision)
 
 
 def _same_size(frame: Frame, stream: Stream) -> None:
@@ -377,9 +379,9 @@ def jpeg_2000_stream(data: bytes) -> Stream:
     return Stream(bottom - top, right - left, components, (depth & 0x7F) + 1, bool(depth & 0x80))
 
 
-def head_of(frame: Frame, n_bytes: int) -> bytes:
-    """Return the message that goes before the compressed bytes of a frame."""
-    return message(asdict(frame) | {"bytes": n_bytes})
+def head_of(frame: Frame, n_bytes: int, number: int) -> bytes:
+    """Return the message that goes before the compressed bytes of a frame; the answer bears the same number."""
+    return message(asdict(frame) | {"bytes": n_bytes, "number": number})
 
 
 def message(words: dict[str, Any]) -> bytes:
@@ -479,9 +481,9 @@ def main() -> None:
             words = received(source)
         except EOFError:
             return
-        data = bytes(exactly(source, words.pop("bytes")))
+        data, number = bytes(exactly(source, words.pop("bytes"))), words.pop("number")
         said, array = _answer(words, data)
-        send(target, message(said))
+        send(target, message(said | {"number": number}))
         if array is not None:
             send(target, array.reshape(-1).view(np.uint8).data)
             del array

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -30,6 +32,9 @@ PIPE_BYTES = 1 << 20
 #: Linux, fcntl.h: sets the size of a pipe.
 F_SETPIPE_SZ = 1031
 
+
+#: Frames that a worker is given before it has answered the first.
+DEPTH = 2
 
 #: Windows, winbase.h: no console window opens beside a windowed program.
 CREATE_NO_WINDOW = 0x08000000
@@ -61,7 +66,8 @@ class Task:
         data: Compressed bytes.
         target: (frame.n_bytes,) writable bytes; filled when the result is ``""``.
         allowance: Shared by the frames of a file.
-        result: ``""``, or why there is nothing: a code of the worker's, ``"died"``, ``"memory"`` or ``"time"``.
+        result: ``""``, or why there is nothing: a code of the worker's, or one of this module's.
+        number: Unlike that of any other task; the answer bears it.
     """
 
     frame: decoder.Frame
@@ -69,34 +75,63 @@ class Task:
     target: memoryview
     allowance: Allowance
     result: "Future[str]" = field(default_factory=Future)
+    number: int = field(default_factory=count().__next__)
 
 
 class Worker:
-    """One process and the thread's side of it. Only the thread that owns it calls :meth:`run`."""
+    """One process and the thread's side of it. Only the thread that owns it sends and receives."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._deadline, self._memory, self._why = float("inf"), 0, ""
+        self._deadline, self._memory, self.why = float("inf"), 0, ""
         self._lock = threading.Lock()
+        self._room = 0
 
-    def run(self, task: Task) -> str:
-        """Decode one frame; return the result's code."""
-        if task.allowance.left <= 0:
-            return "time"
+    def fits(self, task: Task) -> bool:
+        """Tell whether a task may be sent while another is under way: only if the pipe takes the whole of it.
+
+        Else both sides could wait for each other, one with a request and one with an answer.
+        """
+        return len(task.data) + decoder.MAX_HEAD < self._room
+
+    def send(self, task: Task, *, behind: bool = False) -> bool:
+        """Hand over a frame; False where the process is gone.
+
+        Args:
+            task: What to decode.
+            behind: Another frame is under way, so only the process that has it will do, not a new one.
+        """
+        try:
+            process = self._process if behind else self._running()
+            if process is None:
+                return False
+            source = cast(BinaryIO, process.stdin)
+            decoder.send(source, decoder.head_of(task.frame, len(task.data), task.number))
+            decoder.send(source, task.data)
+        except (OSError, EOFError, ValueError, TypeError):
+            self.close()
+            return False
+        return True
+
+    def receive(self, task: Task) -> str:
+        """Wait for the oldest frame that was sent; return the result's code. A process that fails is ended."""
         began = time.monotonic()
         try:
-            process = self._running()
-            began = time.monotonic()
             self._watch(began + task.allowance.left, task.frame.memory)
-            return self._exchanged(process, task)
+            return self._received(task)
         except (OSError, EOFError, ValueError, TypeError, KeyError):
             self.close()
-            return self._why or "died"
+            return self.why or "died"
         finally:
             self._watch(float("inf"), 0)
-            if self._why:
+            if self.why:
                 self.close()  # the clock may strike just after the answer; the next task needs another process
             task.allowance.spend(time.monotonic() - began)
+
+    @property
+    def alive(self) -> bool:
+        """Whether what was sent may still be answered."""
+        return self._process is not None
 
     def look(self) -> None:
         """End the process if it is over its time, or over its memory where the system does not see to that."""
@@ -105,11 +140,12 @@ class Worker:
             if process is None or deadline == float("inf"):
                 return
             if time.monotonic() > deadline:
-                self._why = "time"
+                self.why = "time"
             elif memory and sys.platform != "linux" and _resident(process.pid) > memory:
-                self._why = "memory"
-            if self._why:
-                process.kill()
+                self.why = "memory"
+            else:
+                return
+            process.kill()
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -131,7 +167,7 @@ class Worker:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.close()
-        self._why = ""
+        self.why = "start"
         # -P: what lies beside the program cannot stand in for a library; -B: nothing is written.
         command = [sys.executable, "-P", "-B", str(Path(decoder.__file__))]
         flags = CREATE_NO_WINDOW if sys.platform == "win32" else 0
@@ -145,20 +181,24 @@ class Worker:
         )
         with self._lock:
             self._process, self._deadline = process, time.monotonic() + START_S
-        _widen(process)
+        self._room = _widened(process)
         decoder.received(cast(BinaryIO, process.stdout))
+        self._watch(float("inf"), 0)
+        self.why = ""
         return process
 
-    def _exchanged(self, process: "subprocess.Popen[bytes]", task: Task) -> str:
-        source, target = cast(BinaryIO, process.stdin), cast(BinaryIO, process.stdout)
-        decoder.send(source, decoder.head_of(task.frame, len(task.data)))
-        decoder.send(source, task.data)
-        said = decoder.received(target)
+    def _received(self, task: Task) -> str:
+        if self._process is None:
+            raise EOFError
+        source = cast(BinaryIO, self._process.stdout)
+        said = decoder.received(source)
+        if said["number"] != task.number:
+            raise ValueError("the answer to another frame")
         if said["error"]:
             return str(said["error"])
         if said["bytes"] != task.target.nbytes:
             raise ValueError("another size than asked for")
-        decoder.fill(target, task.target)
+        decoder.fill(source, task.target)
         return ""
 
 
@@ -199,20 +239,56 @@ class Pool:
 
     def _serve(self, worker: Worker) -> None:
         while True:
-            task = self._tasks.get()
-            code, failed = "", None
-            if wanted := task.result.set_running_or_notify_cancel():
-                try:
-                    code = worker.run(task)
-                except BaseException as error:
-                    failed = error
-            with self._lock:
-                self._waiting -= 1
-            if wanted and failed is None:
-                task.result.set_result(code)
-            elif wanted:
-                task.result.set_exception(failed)
-            del task, failed
+            taken: deque[Task] = deque()
+            try:
+                self._flow(worker, taken)
+            except Exception:
+                # Whatever fails on this side, nobody may wait for ever.
+                worker.close()
+                for task in taken:
+                    self._done(task, "died")
+
+    def _flow(self, worker: Worker, taken: "deque[Task]") -> None:
+        """Keep one frame under way and one ready, so that the process never waits for this one."""
+        n_sent = 0
+        while True:
+            while len(taken) < DEPTH and (task := self._next(block=not taken)) is not None:
+                taken.append(task)
+            while n_sent < len(taken) and (not n_sent or worker.fits(taken[n_sent])):
+                if not worker.send(taken[n_sent], behind=n_sent > 0):
+                    break
+                n_sent += 1
+            if not n_sent and not worker.send(taken[0]):
+                # A process that ended while nobody looked is replaced, one that ends at once is not tried for ever.
+                self._done(taken.popleft(), worker.why or "died")
+                continue
+            code = worker.receive(taken[0])
+            # What lay ready in a process that failed is not to blame, and goes to the next.
+            n_sent = max(0, n_sent - 1) if worker.alive else 0
+            self._done(taken.popleft(), code)
+
+    def _next(self, *, block: bool) -> Task | None:
+        """Take a task; without ``block`` only where enough are left for the other workers."""
+        while block or self._tasks.qsize() >= self.size:
+            try:
+                task = self._tasks.get(block)
+            except queue.Empty:
+                return None
+            if not task.result.set_running_or_notify_cancel():
+                self._counted()
+            elif task.allowance.left <= 0:
+                self._done(task, "time")
+            else:
+                return task
+        return None
+
+    def _done(self, task: Task, code: str) -> None:
+        self._counted()
+        task.result.set_result(code)
+
+    def _counted(self) -> None:
+        with self._lock:
+            self._waiting -= 1
 
     def _look(self) -> None:
         while True:
@@ -250,14 +326,17 @@ def _resident(pid: int) -> int:
         return 0
 
 
-def _widen(process: "subprocess.Popen[bytes]") -> None:
-    """Make the pipes larger where the system can."""
-    if sys.platform == "linux":
-        import fcntl  # noqa: PLC0415 - not there on Windows
+def _widened(process: "subprocess.Popen[bytes]") -> int:
+    """Make the pipes larger where the system can; return how many bytes one takes for certain, 0 if unknown."""
+    if sys.platform != "linux":
+        return 0
+    import fcntl  # noqa: PLC0415 - not there on Windows
 
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                try:
-                    fcntl.fcntl(stream.fileno(), F_SETPIPE_SZ, PIPE_BYTES)
-                except OSError:
-                    return  # a user's share of pipe memory is used up; the pipes are only smaller
+    try:
+        return min(
+            fcntl.fcntl(stream.fileno(), F_SETPIPE_SZ, PIPE_BYTES)
+            for stream in (process.stdin, process.stdout)
+            if stream is not None
+        )
+    except OSError:
+        return 0  # a user's share of pipe memory is used up; the pipes are only smaller
