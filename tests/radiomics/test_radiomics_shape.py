@@ -17,8 +17,8 @@ def measured(pair, mask, spacing=(1.0, 1.0, 1.0), **changes):
 
 def test_one_voxel_is_an_octahedron_through_the_middle_of_its_faces():
     # Half axes of ½: volume 4/3 abc = 1/6; eight triangles with three sides of √½: 8 × √3/4 × ½.
-    area, volume = shape.mesh_of(np.ones((1, 1, 1), bool), (1.0, 1.0, 1.0))
-    assert volume == pytest.approx(1 / 6)
+    area, volume, closed = shape.mesh_of(np.ones((1, 1, 1), bool), (1.0, 1.0, 1.0))
+    assert volume == closed == pytest.approx(1 / 6)
     assert area == pytest.approx(np.sqrt(3))
     # Of 1 × 2 × 3 mm: 4/3 × ½ × 1 × 1½ = 1.
     assert shape.mesh_of(np.ones((1, 1, 1), bool), (1.0, 2.0, 3.0))[1] == pytest.approx(1)
@@ -26,8 +26,8 @@ def test_one_voxel_is_an_octahedron_through_the_middle_of_its_faces():
 
 def test_two_voxels_are_the_octahedron_drawn_out_by_one():
     # A square tube, diagonals 1, is put between the halves: ½ mm³ and four sides of √½ more.
-    area, volume = shape.mesh_of(np.ones((1, 1, 2), bool), (1.0, 1.0, 1.0))
-    assert volume == pytest.approx(1 / 6 + 1 / 2)
+    area, volume, closed = shape.mesh_of(np.ones((1, 1, 2), bool), (1.0, 1.0, 1.0))
+    assert volume == closed == pytest.approx(1 / 6 + 1 / 2)
     assert area == pytest.approx(np.sqrt(3) + 4 * np.sqrt(1 / 2))
 
 
@@ -39,10 +39,31 @@ def test_the_mesh_is_that_of_scikit_image_wherever_it_is_not_ambiguous(blob):
     vertices, faces, _, _ = marching_cubes(np.pad(inside, 1).astype(np.float32), 0.5, spacing=mask.spacing)
     corner = vertices[faces].astype(np.float64)
     volume = abs(np.einsum("fa,fa->", corner[:, 0], np.cross(corner[:, 1], corner[:, 2]))) / 6
-    assert shape.mesh_of(inside, mask.spacing) == pytest.approx((mesh_surface_area(vertices, faces), volume), rel=1e-5)
+    area = mesh_surface_area(vertices, faces)
+    assert shape.mesh_of(inside, mask.spacing) == pytest.approx((area, volume, volume), rel=1e-5)
     assert {tuple(v) for v in shape.cuts(inside).tolist()} == {
         tuple(v) for v in np.round(2 * vertices / mask.spacing).astype(int).tolist()
     }
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_closed_mesh_is_that_of_scikit_image_however_the_voxels_meet(seed):
+    from skimage.measure import marching_cubes
+
+    inside = np.random.default_rng(seed).random((7, 8, 9)) < 0.3
+    vertices, faces, _, _ = marching_cubes(np.pad(inside, 1).astype(np.float32), 0.5, method="lorensen")
+    corner = vertices[faces].astype(np.float64)
+    volume = abs(np.einsum("fa,fa->", corner[:, 0], np.cross(corner[:, 1], corner[:, 2]))) / 6
+    assert shape.mesh_of(inside, (1.0, 1.0, 1.0))[2] == pytest.approx(volume, rel=1e-5)
+
+
+def test_a_torn_mesh_has_no_volume(pair):
+    # A chessboard in space: all voxels meet at edges.
+    found = radiomics.measure(*pair(np.ones((4, 4, 4)), np.indices((4, 4, 4)).sum(0) % 2), Settings(classes=("shape",)))
+    torn = {f"original_shape_{name}" for name in ("MeshVolume", "Sphericity", "SurfaceVolumeRatio")}
+    assert {name for name, value in found.values.items() if np.isnan(value)} == torn
+    assert set(found.undefined.values()) == {"Voxels that meet at edges or corners only leave the mesh open"}
+    assert found.values["original_shape_VoxelVolume"] == 32
 
 
 def test_a_ball_has_its_volume_its_diameter_and_three_equal_axes(pair):

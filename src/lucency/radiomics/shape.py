@@ -12,6 +12,9 @@ from lucency.radiomics.region import Region
 
 #: Corners of a cell (k, j, i), in the order of the bits that say whether they lie inside.
 CORNERS = ((0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, 0), (1, 0, 0), (1, 0, 1), (1, 1, 1), (1, 1, 0))
+LAST = 1 << 7
+#: Part of the closed mesh's volume that a hole may take or add. The published tables hold regions with 0.002.
+OPEN = 0.05
 #: Extent of a uniform ellipse along an axis, in standard deviations of its points along that axis (IBSI, TDIC).
 AXIS = 4.0
 
@@ -35,7 +38,7 @@ def features(region: Region) -> dict[str, Feature]:
         raise DataError(
             "A region of one slice", expected="a volume", where="mask", remedy="ask for the class shape2D instead"
         )
-    area, volume = mesh_of(region.outline, region.spacing)
+    area, volume, closed = mesh_of(region.outline, region.spacing)
     halves = cuts(region.outline)
     least, minor, major = axis_lengths(region.outline, region.spacing)
     return {
@@ -47,11 +50,9 @@ def features(region: Region) -> dict[str, Feature]:
         "Maximum2DDiameterRow": planar_diameter(halves, region.spacing, 2),
         "Maximum2DDiameterSlice": planar_diameter(halves, region.spacing, 0),
         "Maximum3DDiameter": diameter(halves * (np.array(region.spacing) / 2)),
-        "MeshVolume": volume,
+        **_of_volume(area, volume, closed),
         "MinorAxisLength": minor,
-        "Sphericity": float((36 * np.pi * volume**2) ** (1 / 3) / area),
         "SurfaceArea": area,
-        "SurfaceVolumeRatio": area / volume,
         "VoxelVolume": float(region.outline.sum()) * region.voxel_mm3,
     }
 
@@ -100,27 +101,43 @@ def _ratio(short: float, long: float) -> Feature:
     return short / long if long > 0 else Undefined("A region of one voxel has no axes")
 
 
+def _of_volume(area: float, volume: float, closed: float) -> dict[str, Feature]:
+    """Return what depends on the mesh's volume, where it has one."""
+    if abs(volume - closed) > OPEN * closed:
+        torn = Undefined("Voxels that meet at edges or corners only leave the mesh open")
+        return dict.fromkeys(("MeshVolume", "Sphericity", "SurfaceVolumeRatio"), torn)
+    return {
+        "MeshVolume": volume,
+        "Sphericity": float((36 * np.pi * volume**2) ** (1 / 3) / area),
+        "SurfaceVolumeRatio": area / volume,
+    }
+
+
 @cache
 def _triangles() -> tuple[np.ndarray, ...]:
-    """Return, for the 256 ways in which the eight corners of a cell can lie inside, its (t, 3, 3) triangles.
+    """Return the (t, 3, 3) triangles of a cell for each of the 256 ways in which its eight corners can lie inside.
 
-    A cell with its last corner inside takes the triangles of its complement turned round, as in the original 15 cases:
-    where a surface could be drawn in two ways, the tables of published features are made with this one.
+    Together they always make a closed surface.
     """
     from skimage.measure import marching_cubes  # noqa: PLC0415 - slow to import
 
-    found = [np.zeros((0, 3, 3))]
-    for code in range(1, 128):
+    none = np.zeros((0, 3, 3))
+    found = [none]
+    for code in range(1, 255):
         cell = np.zeros((2, 2, 2), dtype=np.float32)
         for bit, corner in enumerate(CORNERS):
             cell[corner] = code >> bit & 1
         vertices, faces, _, _ = marching_cubes(cell, 0.5, method="lorensen")
         found.append(vertices[faces].astype(np.float64))
-    return (*found, *(one[:, ::-1] for one in reversed(found)))
+    return (*found, none)
 
 
-def mesh_of(inside: np.ndarray, spacing: tuple[float, float, float]) -> tuple[float, float]:
-    """Return the surface (mm²) and the volume (mm³) of the marching cubes mesh at half height.
+def mesh_of(inside: np.ndarray, spacing: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Return surface (mm²) and volume (mm³) of the marching cubes mesh at half height, and the volume of a closed one.
+
+    A cell with its last corner inside takes the triangles of its complement turned round. The tables of published
+    features are made so. Where voxels meet at an edge or a corner only, neighbouring cells then may draw the surface
+    in different ways, and the mesh has a hole: its volume is true only in so far as it equals that of the closed mesh.
 
     All values are 0 or 1, so every cell has one of 256 shapes, and it is enough to count those: a triangle that is
     moved by o adds o · (a × b + b × c + c × a) / 6 to the signed volume of its tetrahedron det(a, b, c) / 6.
@@ -128,6 +145,12 @@ def mesh_of(inside: np.ndarray, spacing: tuple[float, float, float]) -> tuple[fl
     Args:
         inside: (K, J, I) bool, not empty.
         spacing: (k, j, i), mm.
+
+    Returns:
+        (surface, volume, volume of the closed mesh).
+
+    Source:
+        Lorensen and Cline 1987, doi:10.1145/37402.37422, whose 15 cases share triangles between complements.
     """
     whole = np.pad(inside, 1)
     cells = tuple(n - 1 for n in whole.shape)
@@ -138,13 +161,23 @@ def mesh_of(inside: np.ndarray, spacing: tuple[float, float, float]) -> tuple[fl
     cut = np.nonzero((code > 0) & (code < 255))
     count = np.bincount(code[cut], minlength=256)
     moved = np.stack([np.bincount(code[cut], weights=place, minlength=256) for place in cut], axis=1) * spacing
-    area = volume = 0.0
+    area = volume = closed = 0.0
     for kind in np.flatnonzero(count):
-        a, b, c = np.moveaxis(_triangles()[kind] * spacing, 1, 0)
-        area += count[kind] * float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()) / 2
-        turn = np.cross(a, b) + np.cross(b, c) + np.cross(c, a)
-        volume += (count[kind] * float((a * np.cross(b, c)).sum()) + float(moved[kind] @ turn.sum(0))) / 6
-    return area, abs(volume)
+        surface, own = _sums(_triangles()[kind] * spacing, int(count[kind]), moved[kind])
+        closed += own
+        if kind & LAST:
+            surface, own = _sums(_triangles()[255 - kind][:, ::-1] * spacing, int(count[kind]), moved[kind])
+        area += surface
+        volume += own
+    return area, abs(volume), abs(closed)
+
+
+def _sums(triangles: np.ndarray, count: int, moved: np.ndarray) -> tuple[float, float]:
+    """Return surface and signed volume of all cells with the same (t, 3, 3) triangles, whose places add up to moved."""
+    a, b, c = np.moveaxis(triangles, 1, 0)
+    area = float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum()) / 2
+    turn = np.cross(a, b) + np.cross(b, c) + np.cross(c, a)
+    return count * area, (count * float((a * np.cross(b, c)).sum()) + float(moved @ turn.sum(0))) / 6
 
 
 def cuts(inside: np.ndarray) -> np.ndarray:
