@@ -9,7 +9,7 @@ import numpy as np
 from lucency.errors import GeometryError, OutputError
 from lucency.image import Image
 from lucency.write.dicom_frames import reference
-from lucency.write.dicom_object import Origin, begin, describe, digest_of, fill, save, uid_of
+from lucency.write.dicom_object import Origin, begin, describe, digest_of, fill, save, side, uid_of
 from lucency.write.dicom_source import Measured
 from lucency.write.vocabulary import COLOURS
 
@@ -167,6 +167,7 @@ def _write(path: Path, picture: np.ndarray, source: Measured, k: int, origin: Or
     series = str(file.SeriesInstanceUID)
     file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = uid_of("picture", series, str(k))
     describe(file, source.head, "OVERLAY", look.title[:30])
+    side(file, source.head)
     for keyword in ("ContentLabel", "ContentDescription", "ContentCreatorName"):
         delattr(file, keyword)  # not of this kind of object
     fill(

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,16 @@ FURTHER = (
     "PatientAge",
     "PatientSize",
     "PatientWeight",
+)
+
+#: Parts of the body that have no side (DICOM PS3.16, Annex L), as far as scanners name them.
+UNPAIRED = frozenset(
+    (
+        *("ABDOMEN", "ABDOMENPELVIS", "BLADDER", "BRAIN", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "COCCYX"),
+        *("CSPINE", "HEAD", "HEADNECK", "HEART", "LIVER", "LSPINE", "MEDIASTINUM", "NECK"),
+        *("NECKCHEST", "PANCREAS", "PELVIS", "PROSTATE", "SKULL", "SPINE", "SPLEEN", "SSPINE"),
+        *("STERNUM", "STOMACH", "THYROID", "TLSPINE", "TSPINE", "UTERUS", "WHOLEBODY"),
+    )
 )
 
 #: Attributes of the equipment that made the source (DICOM PS3.3, C.12.1.1.5).
@@ -158,10 +169,26 @@ def _say_whose(file: "Dataset", head: "Dataset") -> None:
     file.StudyInstanceUID = str(head.StudyInstanceUID)
     for keyword in (*IDENTITY, *STUDY):
         value = head.get(keyword)
-        setattr(file, keyword, "" if value is None else _plain(value))
+        setattr(file, keyword, "" if value is None else _dated(keyword, _plain(value)))
+    # "Removed" without a word of how is no statement that the standard allows (type 1C).
+    told = "DeidentificationMethod" in head or "DeidentificationMethodCodeSequence" in head
     for keyword in FURTHER:
-        if keyword in head:
+        if keyword in head and (told or keyword != "PatientIdentityRemoved"):
             setattr(file, keyword, _plain(head[keyword].value))
+
+
+def _dated(keyword: str, value: Any) -> Any:
+    """Return dates and times without the dots and colons of ACR-NEMA; what is none of either is left out.
+
+    Source:
+        DICOM PS3.5, 6.2, VR DA and TM, notes on backward compatibility.
+    """
+    pattern = {"Date": r"\d{8}", "Time": r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?"}.get(keyword[-4:])
+    if pattern is None:
+        return value
+    text = str(value).strip()
+    text = text.replace(".", "") if keyword.endswith("Date") else text.replace(":", "")
+    return text if re.fullmatch(pattern, text) else ""
 
 
 def _plain(value: Any) -> Any:
@@ -216,11 +243,8 @@ def describe(file: "Dataset", head: "Dataset", label: str, description: str) -> 
     Source:
         DICOM PS3.3, Table 10-12 Content Identification Macro, C.7.3.1 and C.7.6.1.1.5.
     """
-    for keyword in ("BodyPartExamined", "Laterality"):
-        if head.get(keyword):
-            setattr(file, keyword, _plain(head[keyword].value))
-    if "BodyPartExamined" not in file and "Laterality" not in file:
-        file.Laterality = ""  # type 2C where the part may be a paired one; unknown here
+    if head.get("BodyPartExamined"):
+        file.BodyPartExamined = str(head.BodyPartExamined)
     # Once lost, always lost: the result of a compressed image says so too.
     file.LossyImageCompression = str(head.get("LossyImageCompression") or "00")
     for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
@@ -244,6 +268,20 @@ def refer_to(file: "Dataset", source: Measured) -> None:
     files = [item(ReferencedSOPClassUID=c, ReferencedSOPInstanceUID=u) for c, u in source.series]
     series = item(SeriesInstanceUID=str(source.head.SeriesInstanceUID), ReferencedInstanceSequence=files)
     file.ReferencedSeriesSequence = [series]
+
+
+def side(file: "Dataset", head: "Dataset") -> None:
+    """Say which side of the body a map or a picture shows: the source's, or that nobody knows.
+
+    A segmentation says so of each segment instead.
+
+    Source:
+        DICOM PS3.3, C.7.3.1: Laterality, type 2C, of a part that is one of a pair.
+    """
+    if head.get("Laterality"):
+        file.Laterality = str(head.Laterality)
+    elif str(head.get("BodyPartExamined") or "") not in UNPAIRED:
+        file.Laterality = ""
 
 
 def code(value: str, scheme: str, meaning: str) -> "Dataset":

@@ -113,7 +113,7 @@ def measured(source: Source, grid: Image) -> Measured:
     heads = [_header(source, n) for n in range(len(source.paths))]
     head = heads[0]
     if len({str(h.StudyInstanceUID) for h in heads}) > 1 or len({str(h.SeriesInstanceUID) for h in heads}) > 1:
-        raise GeometryError("Files of several series in one source", expected="one series", where=source.where)
+        raise GeometryError("Files of several studies or series in one source", expected="one", where=source.where)
     size = (int(head.Rows), int(head.Columns))
     numbers = _numbers(source, head, grid)
     mosaic = len(heads) == 1 and int(head.get("NumberOfFrames") or 1) == 1 and len(numbers) > 1

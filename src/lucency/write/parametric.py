@@ -8,7 +8,19 @@ import numpy as np
 from lucency.errors import OutputError
 from lucency.image import Image
 from lucency.write import dicom_frames as groups
-from lucency.write.dicom_object import Origin, begin, code, decimals, describe, digest_of, fill, item, refer_to, save
+from lucency.write.dicom_object import (
+    Origin,
+    begin,
+    code,
+    decimals,
+    describe,
+    digest_of,
+    fill,
+    item,
+    refer_to,
+    save,
+    side,
+)
 from lucency.write.dicom_source import Measured
 from lucency.write.vocabulary import Concept
 
@@ -64,6 +76,7 @@ def write_parametric(
     file = begin(source, "map", PARAMETRIC_MAP, said, origin)
     title = f"Map by AI {name}".strip()[:40]
     describe(file, source.head, "MAP", title)
+    side(file, source.head)
     fill(
         file,
         Modality="OT",
