@@ -13,8 +13,9 @@ from lucency.radiomics.region import Region
 #: Corners of a cell (k, j, i), in the order of the bits that say whether they lie inside.
 CORNERS = ((0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 1, 0), (1, 0, 0), (1, 0, 1), (1, 1, 1), (1, 1, 0))
 LAST = 1 << 7
-#: Part of the closed mesh's volume that a hole may take or add. The published tables hold regions with 0.002.
-OPEN = 0.05
+#: Part of the closed mesh's volume that a hole may take or add: published regions have up to 0.002, tumours drawn by
+#: hand up to 0.05.
+OPEN = 0.1
 #: Extent of a uniform ellipse along an axis, in standard deviations of its points along that axis (IBSI, TDIC).
 AXIS = 4.0
 
