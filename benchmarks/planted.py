@@ -81,7 +81,7 @@ def every_attribute(path: Path) -> Dataset:
     made.add_new(0x00080000, "UL", 4)
     made.AnatomicRegionSequence = Sequence([_person()])
     made.LossyImageCompressionMethod = SECRET
-    made.FilterType = f"seen by {SECRET.title()}, Harriet"
+    made.SoftwareVersions = f"seen by {SECRET.title()}, Harriet"
     made.ScanOptions = "HARRIET"
     made.ConvolutionKernel = "4471902"
     made.file_meta.SourceApplicationEntityTitle = SECRET

@@ -377,6 +377,13 @@ class Engine:
         if not NUMBER.fullmatch(raw):
             put(dataset, tag, dictionary_VR(tag), b"")
             place.counts["not a number"] += 1
+            return
+        known = place.person.identities.whole_numbers
+        values = [v.strip(b" \0") for v in raw.split(b"\\")] if known else []
+        if any(v.lstrip(b"0").decode() in known for v in values):
+            new = [b"0" if v.lstrip(b"0").decode() in known else v for v in values]
+            put(dataset, tag, dictionary_VR(tag), b"\\".join(new))
+            place.counts["identity in number"] += 1
 
     def _bytes(self, dataset: Dataset, tag: int, place: _Place) -> None:
         """Keep numbers; of bytes only those that hold none of the longer strings of the patient."""

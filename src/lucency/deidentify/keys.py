@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from lucency.deidentify.spellings import birth_spellings, folded, identifier_pattern, name_patterns
+from lucency.deidentify.spellings import NOBODY, birth_spellings, folded, identifier_pattern, name_patterns
 from lucency.errors import OutputError, UsageError
 
 #: First word of the key file; the number rises when derived values change.
@@ -260,10 +260,17 @@ class Identities:
     def _spans(self, plain: str) -> list[tuple[int, int]]:
         return [m.span() for m in self._regex.finditer(plain)] if self._regex is not None else []
 
+    @cached_property
+    def whole_numbers(self) -> frozenset[str]:
+        """The numbers of six and more digits, without leading zeros: a number that equals one of them is one."""
+        digits = (n.strip().lstrip("0") for n in self.numbers | self.births if n.strip().isdigit())
+        return frozenset(n for n in digits if len(n) >= 6)
+
     def needles(self) -> Iterator[str]:
         """Yield the longer strings as they would stand in bytes: for a search in pixel data and private values."""
         for name in sorted(self.names):
             for group in name.split("="):
-                yield from (p for p in re.split(r"[\^\s,]+", group) if len(p) >= 5 or (not p.isascii() and len(p) >= 2))
-        yield from (n.strip() for n in sorted(self.numbers) if len(n.strip()) >= 6)
+                parts = (p for p in re.split(r"[\^\s,]+", group) if p.lower() not in NOBODY)
+                yield from (p for p in parts if (len(p) >= 5 or not p.isascii()) and len(p) >= 2)
+        yield from (n.strip() for n in sorted(self.numbers) if len(n.strip()) >= 6 and n.lower() not in NOBODY)
         yield from (d for d in sorted(self.births) if len(d) == 8)

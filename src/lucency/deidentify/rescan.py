@@ -124,11 +124,22 @@ def _in_bytes(content: bytes, identities: Identities, known: Known, *, tail: int
     for needle in sorted({n.lower() for n in identities.needles()}):
         forms = {needle.encode(e, "ignore") for e in ENCODINGS} - {b""}
         hidden = needle.encode("ascii", "ignore") in runs if needle.isascii() else any(f in pixels for f in forms)
-        if hidden or any(f in front for f in forms):
+        if hidden or any(_stands_alone(f, front) for f in forms):
             found.append(("name or number", "pixel data" if hidden else "bytes of the file"))
     if known.uids and any(u.decode() in known.uids for u in UID.findall(front)):
         found.append(("old UID", "bytes of the file"))
     return found
+
+
+def _stands_alone(sought: bytes, content: bytes) -> bool:
+    """Tell whether bytes occur that are not part of a longer word."""
+    place = content.find(sought)
+    while place >= 0:
+        around = content[max(place - 1, 0) : place] + content[place + len(sought) : place + len(sought) + 1]
+        if not any(97 <= c <= 122 for c in around) or not sought.isascii():
+            return True
+        place = content.find(sought, place + 1)
+    return False
 
 
 def _text_in(content: bytes, width: int) -> bytes:
@@ -254,5 +265,5 @@ def _as_text(value: Any) -> str:
 def _is_number_of(value: Any, identities: Identities) -> bool:
     """Tell whether a number is, as a whole, one by which the patient is known."""
     values = value if isinstance(value, list | pydicom.multival.MultiValue) else [value]
-    numbers = {n.strip().lstrip("0") for n in identities.numbers | identities.births if len(n.strip()) >= 6}
-    return any(str(getattr(v, "original_string", v)).strip().lstrip("0") in numbers for v in values if v is not None)
+    told = (str(getattr(v, "original_string", v)).strip().lstrip("0") for v in values if v is not None)
+    return any(v in identities.whole_numbers for v in told)

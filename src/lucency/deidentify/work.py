@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
@@ -30,8 +31,8 @@ QUARANTINE = "quarantine"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 #: A voice is as good as a name (PS3.3, A.34.9).
 VOICES = frozenset({"1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2"})
-#: Encapsulated Document.
-DOCUMENT = 0x00420011
+#: Encapsulated Document, Rows, and the three kinds of pixels.
+DOCUMENT, ROWS, PIXELS = 0x00420011, 0x00280010, (0x7FE00010, 0x7FE00008, 0x7FE00009)
 #: Side of a picture in the review list, px.
 PICTURE = 640
 
@@ -149,7 +150,8 @@ def _dicom(task: Task, place: Place) -> Done:
         syntax = _syntax(dataset)
         counts = place.engine.clean(dataset, person)
         dataset.file_meta = place.engine.meta(dataset, syntax)
-        _pixels(dataset, verdict, file, task.path, looked=looked)
+    _pixels(dataset, verdict, file, task.path, looked=looked)
+    with silent():
         content = written(dataset)
     held = verdict.action == "quarantine"
     facts: dict[str, Any] = {
@@ -176,15 +178,16 @@ def _verdict(dataset: Dataset, file: Path, where: str) -> PixelVerdict:
     if str(dataset.get("SOPClassUID", "")) in VOICES:
         return PixelVerdict("quarantine", reason="A recorded voice: whoever knows it knows the patient.")
     # A document in an object that is an image goes anyway; only objects that are documents have to wait.
-    document = dataset._dict.pop(DOCUMENT, None)
+    held = {tag: dataset._dict.pop(tag) for tag in (DOCUMENT,) if tag in dataset._dict}
+    if not any(tag in dataset._dict for tag in PIXELS):
+        held |= {tag: dataset._dict.pop(tag) for tag in (ROWS,) if tag in dataset._dict}
     try:
         return examine(dataset, lambda: _stored(file, where))
     except (LucencyError, ValueError, AttributeError, TypeError, KeyError) as error:
         said = error.found if isinstance(error, LucencyError) else type(error).__name__
         return PixelVerdict("quarantine", reason=f"Its pixels cannot be looked at ({said}).")
     finally:
-        if document is not None:
-            dataset._dict[BaseTag(DOCUMENT)] = document
+        dataset._dict.update({BaseTag(tag): element for tag, element in held.items()})
 
 
 def _stored(file: Path, where: str) -> np.ndarray:
@@ -208,7 +211,9 @@ def _picture(file: Path, where: str, dataset: Dataset) -> np.ndarray | None:
 
 def _pixels(dataset: Dataset, verdict: PixelVerdict, file: Path, where: str, *, looked: bool) -> None:
     """Do what the verdict on the pixels asks, and say it."""
-    if verdict.action == "blank":
+    # pydicom writes no syntax that it does not know: such pixels are stored uncompressed.
+    known = dataset.file_meta.TransferSyntaxUID.is_transfer_syntax
+    if verdict.action == "blank" or not known:
         blanked(dataset, verdict.boxes, stored=lambda: _stored(file, where))
     if not looked or "PixelData" not in dataset or verdict.action == "quarantine":
         return
@@ -245,9 +250,19 @@ def _syntax(dataset: Dataset) -> str:
 def written(dataset: Dataset) -> bytes:
     """Return the bytes of a DICOM file with a preamble of zeros."""
     dataset.preamble = bytes(128)
+    if not dataset.file_meta.TransferSyntaxUID.is_implicit_VR:
+        _with_representations(dataset)
     stream = io.BytesIO()
     pydicom.dcmwrite(stream, dataset, enforce_file_format=True)
     return stream.getvalue()
+
+
+def _with_representations(dataset: Dataset) -> None:
+    """Parse elements that came without a representation, where the syntax that the file names wants one."""
+    for tag in [t for t, e in dataset._dict.items() if isinstance(e, RawDataElement) and e.VR is None]:
+        element = dataset[tag]
+        for item in element.value if element.VR == "SQ" else ():
+            _with_representations(item)
 
 
 def _same(content: bytes, other: Path) -> bool:
