@@ -22,7 +22,7 @@ LEARN_FROM = 20
 #: On ten real sets of 31 to 150 untouched images (docs/decisions/0011-quality.md) the second rejects at most 1.7 % of
 #: nine of them; the tenth, head CT, holds images of two windows.
 WARN, REJECT = 4.0, 8.0
-#: What must come together with something else before an image is left out reaches at most this.
+#: What may be an unusual patient or protocol, and alone leaves no image out, reaches at most this.
 WARN_ONLY = REJECT - 0.1
 #: Quantiles that give the spread on either side of the median, and where normal data lie at them.
 QUANTILES, QUANTILE_STD = (0.15, 0.5, 0.85), 1.0364
@@ -168,6 +168,8 @@ def scores(measures: Mapping[str, float], limits: Limits) -> dict[str, float]:
     sizes = [most("-rows"), most("-columns"), most("-slices"), most("aspect", "-aspect")]
     cropped = [min(s, WARN_ONLY) for s in sizes if s is not None] + [s for s in [most("part")] if s is not None]
     inverted = [s for s in (most("-fit"), _turned(measures, limits)) if s is not None]
+    # An unusual picture may be an unusual patient: never a reason to leave it out.
+    unlike = most("residual")
     found = {
         "blurred": blurred,
         "noisy": most("noise"),
@@ -176,7 +178,7 @@ def scores(measures: Mapping[str, float], limits: Limits) -> dict[str, float]:
         "low contrast": most("-span"),
         "cropped": max(cropped) if cropped else None,
         "inverted": max(inverted) if inverted else None,
-        "unlike the set": most("residual"),
+        "unlike the set": None if unlike is None else min(unlike, WARN_ONLY),
         "ghosting": most("ghost"),
     }
     return {fault: round(score, 3) for fault, score in found.items() if score is not None}

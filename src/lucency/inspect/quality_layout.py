@@ -11,6 +11,8 @@ KEPT = (0.85, 0.75, 0.65)
 COMPONENTS, IMAGES_EACH = 10, 5
 #: Share of the images that the usual variations are taken from, the most ordinary ones, in this many rounds.
 ORDINARY, ROUNDS = 0.75, 3
+#: Groups of which each is judged by the others.
+GROUPS = 4
 
 #: Usual correlation with the set's median picture below which the images have no layout in common to depart from.
 ALIKE = 0.3
@@ -79,15 +81,23 @@ def _window(n: int, share: float, end: bool) -> np.ndarray:
 
 
 def _residual(rows: np.ndarray) -> np.ndarray:
-    """Return the share of each row that the usual variations of the ordinary rows do not explain."""
+    """Return the share of each row that the usual variations of the other ordinary rows do not explain.
+
+    A row that had taught its own variation would always look more usual than one that had not; so every row is judged
+    by what the groups that it is not in have taught.
+    """
     n = len(rows)
     components = min(COMPONENTS, n // IMAGES_EACH)
     left = ((rows - np.median(rows, axis=0)) ** 2).sum(axis=1)
     for _ in range(ROUNDS):
-        ordinary = rows[np.argsort(left, kind="stable")[: max(components + 1, int(ORDINARY * n))]]
-        middle = ordinary.mean(axis=0)
-        _, vectors = np.linalg.eigh(np.cov((ordinary - middle).T))
-        basis = vectors[:, -components:]
-        centred = rows - middle
-        left = ((centred - (centred @ basis) @ basis.T) ** 2).sum(axis=1)
-    return np.asarray(left)
+        rank = np.argsort(np.argsort(left, kind="stable"), kind="stable")
+        judged = np.empty(n)
+        for group in range(GROUPS):
+            own = rank % GROUPS == group
+            teachers = rows[(rank < ORDINARY * n) & ~own]
+            middle = teachers.mean(axis=0)
+            basis = np.linalg.eigh(np.cov((teachers - middle).T))[1][:, -components:]
+            centred = rows[own] - middle
+            judged[own] = ((centred - (centred @ basis) @ basis.T) ** 2).sum(axis=1)
+        left = judged
+    return left

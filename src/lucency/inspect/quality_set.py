@@ -66,7 +66,8 @@ def judge_set(
     verdicts = {(i.case, i.modality, i.time): verdict(i.measures, limits[i.modality], policy=policy) for i in measured}
     warnings += [*_odd_facts(cases, verdicts), *_text(measured, verdicts)]
     if policy == "reject":
-        warnings += [*_too_many(by_modality, verdicts), *_by_class(cases, verdicts)]
+        warnings += _too_many(by_modality, verdicts)
+    warnings += _by_class(cases, verdicts, policy)
     judged = tuple(_with(i, verdicts[i.case, i.modality, i.time], limits[i.modality]) for i in measured)
     left_out: dict[str, str] = {}
     for image in judged:
@@ -174,23 +175,42 @@ def _too_many(by_modality: Mapping[str, Sequence[ImageFacts]], verdicts: dict[Ke
     return warnings
 
 
-def _by_class(cases: Sequence[Case], verdicts: dict[Key, Verdict]) -> list[str]:
-    """Turn rejections into warnings where they fall on one class: it may be what the class looks like."""
+def _by_class(cases: Sequence[Case], verdicts: dict[Key, Verdict], policy: str) -> list[str]:
+    """Keep quality and label apart: where verdicts fall on one class, they may be what the class looks like.
+
+    Rejections then become warnings; where only warnings do so, it is said.
+    """
+    label = {c.id: c.target for c in cases if isinstance(c.target, str)}
+    rejected = {k[0] for k, v in verdicts.items() if v.quality == "reject" and k[0] in label}
+    found = _concentrated(label, rejected)
+    if found and policy == "reject":
+        _soften(verdicts, [k for k, v in verdicts.items() if v.quality == "reject"])
+        return [
+            f"{found[1]} of {len(rejected)} images far from the rest of the set are of class {found[0]!r}, more than "
+            "chance allows; that may be what the class looks like, and none was left out."
+        ]
+    flagged = {k[0] for k, v in verdicts.items() if v.quality != "accept" and k[0] in label}
+    found = _concentrated(label, flagged)
+    if found:
+        return [
+            f"{found[1]} of {len(flagged)} images with a remark on their quality are of class {found[0]!r}, more than "
+            "chance allows; a model may learn that instead of the disease."
+        ]
+    return []
+
+
+def _concentrated(label: Mapping[str, str], chosen: set[str]) -> tuple[str, int] | None:
+    """Return the class that has more of the chosen cases than chance allows, and how many, or None."""
     from scipy.stats import hypergeom  # noqa: PLC0415 - costs start-up time
 
-    label = {c.id: c.target for c in cases if isinstance(c.target, str)}
     classes = Counter(label.values())
-    rejected = {k[0] for k, v in verdicts.items() if v.quality == "reject" and k[0] in label}
     for name, n in sorted(classes.items()):
-        own = sum(label[c] == name for c in rejected)
-        chance = float(hypergeom.sf(own - 1, len(label), len(rejected), n))
-        if own and len(classes) > 1 and chance < CLASS_CHANCE / len(classes):
-            _soften(verdicts, [k for k, v in verdicts.items() if v.quality == "reject"])
-            return [
-                f"{own} of {len(rejected)} images far from the rest of the set are of class {name!r}, more than "
-                "chance allows; that may be what the class looks like, and none was left out."
-            ]
-    return []
+        own = sum(label[c] == name for c in chosen)
+        if own and len(classes) > 1:
+            chance = float(hypergeom.sf(own - 1, len(label), len(chosen), n))
+            if chance < CLASS_CHANCE / len(classes):
+                return name, own
+    return None
 
 
 def _soften(verdicts: dict[Key, Verdict], keys: Sequence[Key]) -> None:
