@@ -292,6 +292,29 @@ def test_two_series_in_one_folder_are_two_images(tmp_path):
     assert sorted(len(s.paths) for s in outcome(tmp_path)[0]) == [5, 8]
 
 
+def test_one_series_number_of_two_patients_is_two_images(tmp_path):
+    made.write(tmp_path / "a", made.stack(DEPTHS))
+    made.write(tmp_path / "b", made.stack(DEPTHS, PatientID="OTHER"))
+    cases = read_inputs(tmp_path)
+    assert len(cases) == len({c.id for c in cases}) == len({c.patient for c in cases}) == 2
+    assert all(len({p[0] for p in c.sources[0].paths}) == 1 for c in cases)
+    assert any(n.startswith("1 DICOM series numbers are used by several patients or studies") for n in cases.notes)
+
+
+def test_a_file_without_a_series_number_is_an_image_whose_id_hides_its_name(tmp_path):
+    made.write(tmp_path, made.stack(DEPTHS[:2], SeriesInstanceUID=None), ["WANG.dcm", "LI.dcm"])
+    cases = read_inputs(tmp_path)
+    assert len(cases) == 2
+    assert not any("WANG" in c.id or "LI" in c.id for c in cases)
+
+
+def test_several_frames_of_reference_in_one_stack_are_said(tmp_path):
+    made.write(tmp_path, made.stack(DEPTHS, FrameOfReferenceUID=tuple(f"1.2.5.{n // 4}" for n in range(8))))
+    (source,), _, notes = outcome(tmp_path)
+    assert source.header["size"] == (8, *made.SIZE)
+    assert any("1 DICOM images name several frames of reference" in n for n in notes)
+
+
 def test_jitter_of_a_hundredth_is_accepted(tmp_path):
     rng = np.random.default_rng(0)
     made.write(tmp_path, made.stack([z + rng.choice([-0.01, 0.01]) for z in DEPTHS]))

@@ -211,6 +211,28 @@ def test_mosaics_of_one_series_are_its_times(tmp_path):
     assert any("told apart by the file they lie in" in n for n in notes)
 
 
+def test_a_cohort_that_was_written_down_loads_the_same(tmp_path):
+    from lucency import record
+    from lucency.case import Cohort
+    from lucency.read import ReadOptions, read
+
+    positions = [(-10, -20 + n, 3.0 * n) for n in (0, 1, 3, 4, 5)]
+    made.saved(made.enhanced(positions), tmp_path / "in" / "e.dcm")
+    data = clip(FrameTime=40)
+    data.SeriesInstanceUID = "1.2.3.9"
+    made.saved(data, tmp_path / "in" / "c.dcm")
+    made.saved(made.mosaic(4), tmp_path / "in" / "m" / "m.dcm")
+    cohort = read(tmp_path / "in", ReadOptions(missing_slices="interpolate"))
+    record.write(tmp_path / "cohort.json", cohort)
+    again = record.read(Cohort, tmp_path / "cohort.json")
+    assert again.digest == cohort.digest
+    for one, other in zip(cohort.cases, again.cases, strict=True):
+        first, second = load(one.sources[0]), load(other.sources[0])
+        assert np.array_equal(first.array, second.array)
+        assert np.array_equal(first.affine, second.affine)
+        assert first.k_axis == second.k_axis
+
+
 def test_a_file_that_was_exchanged_since_is_refused(tmp_path):
     made.saved(made.enhanced(POSITIONS), tmp_path / "e.dcm")
     (source,), _, _ = outcome(tmp_path)

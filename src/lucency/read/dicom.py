@@ -77,11 +77,8 @@ def grouped(root: Path, found: Mapping[str, Head], broken: Mapping[str, str], *,
     kinds = {path: kind for path, head in found.items() if (kind := kind_of(head))}
     left_out = {path: kind for path, kind in kinds.items() if kind != NO_SIZE}
     broken = {**broken, **{path: BROKEN_SIZE for path, kind in kinds.items() if kind == NO_SIZE}}
-    together: dict[str, list[str]] = {}
-    for path, head in found.items():
-        if path not in kinds:
-            together.setdefault(str(head.get("SeriesInstanceUID") or path), []).append(path)
     remarks = Remarks()
+    together = _series({path: head for path, head in found.items() if path not in kinds}, remarks)
     torn = _torn(together, broken)
     images: list[Series] = []
     skipped = [Skipped(p, why) for p, why in broken.items() if p not in {q for lost in torn.values() for q in lost}]
@@ -104,6 +101,23 @@ def grouped(root: Path, found: Mapping[str, Head], broken: Mapping[str, str], *,
             skipped.append(Skipped(paths[0], f"{why} {whole}."))
         skipped.extend(one.skipped)
     return Grouped(tuple(images), tuple(skipped), left_out, remarks.sentences())
+
+
+def _series(found: Mapping[str, Head], remarks: Remarks) -> dict[str, list[str]]:
+    """Return the files of each series by its pseudonym; one UID that two studies or patients use is two series."""
+    users: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for path, head in found.items():
+        # Without a UID a file is a series of its own, named after its path, which the case's id will hide.
+        uid = str(head.get("SeriesInstanceUID") or f"/{path}")
+        user = str(head.get("StudyInstanceUID") or ""), str(head.get("PatientID") or "")
+        users.setdefault(uid, {}).setdefault(user, []).append(path)
+    together: dict[str, list[str]] = {}
+    for uid, apart in users.items():
+        if len(apart) > 1:
+            remarks.add("shared", min(p for paths in apart.values() for p in paths))
+        for (study, patient), paths in apart.items():
+            together[uid if len(apart) == 1 else f"{uid}/{study}/{patient}"] = paths
+    return together
 
 
 def _torn(together: Mapping[str, Sequence[str]], broken: Iterable[str]) -> dict[str, list[str]]:

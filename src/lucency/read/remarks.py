@@ -10,6 +10,10 @@ from lucency.read.stack import Slice, Stack
 #: Kind of remark to its sentence; ``{n}`` counts, ``{first}`` is the first file, ``{more}`` what is particular.
 SENTENCES = {
     "split": "{n} DICOM series or files hold several images and were split, told apart by {more} (first: {first}).",
+    "shared": "{n} DICOM series numbers are used by several patients or studies; they were kept apart "
+    "(first: {first}).",
+    "references": "{n} DICOM images name several frames of reference; their slices were put together by position "
+    "(first: {first}).",
     "aside": "{n} DICOM slices in another direction or size than their series were left aside as localizers "
     "(first: {first}).",
     "copy": "{n} DICOM files or frames are copies of others, pixel for pixel; one of each was kept (first: {first}).",
@@ -78,6 +82,8 @@ class Remarks:
                 self.add(kind, where)
         if len({scale_of(s) for s in stack.slices}) > 1:
             self.add("scales", where)
+        if len({s.head.get("FrameOfReferenceUID") for s in stack.slices}) > 1:
+            self.add("references", where)
         if not header["spacing_known"]:
             self.add("spacing", where)
         if header.get("modality") == "PT" and "suv_factor" not in header:
