@@ -135,7 +135,9 @@ def by_own_folder(units: Sequence[Unit]) -> dict[Unit, Unit]:
 
 def _folders_of(unit: Unit) -> list[PurePosixPath]:
     """Return every folder that holds the whole image, the data folder left out."""
-    shared = set.intersection(*(set(PurePosixPath(p).parents) for p in unit.source.paths))
+    # A series of a thousand slices lies in one folder or a few.
+    own = [PurePosixPath(f) for f in {p.rpartition("/")[0] for p in unit.source.paths}]
+    shared = set.intersection(*({f, *f.parents} for f in own))
     return [f for f in shared if f.parts]
 
 
