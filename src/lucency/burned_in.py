@@ -26,7 +26,7 @@ SKIPS = (3, 4, 5)
 #: A cell is text from this probability on; chosen on the tuning part of the backgrounds.
 CELL_LEVEL = 0.5
 #: A group of cells is a line of text if its best cell reaches this; chosen likewise.
-LINE_LEVEL = 0.9
+LINE_LEVEL = 0.97
 #: Cells in the smallest group: two characters 8 px high.
 LEAST_CELLS = 4
 #: Images with a shorter side than this hold no legible line.
