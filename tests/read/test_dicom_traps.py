@@ -298,7 +298,7 @@ def test_one_series_number_of_two_patients_is_two_images(tmp_path):
     cases = read_inputs(tmp_path)
     assert len(cases) == len({c.id for c in cases}) == len({c.patient for c in cases}) == 2
     assert all(len({p[0] for p in c.sources[0].paths}) == 1 for c in cases)
-    assert any(n.startswith("1 DICOM series numbers are used by several patients or studies") for n in cases.notes)
+    assert any(n.startswith("1 DICOM series numbers are used by several patients;") for n in cases.notes)
 
 
 def test_a_file_without_a_series_number_is_an_image_whose_id_hides_its_name(tmp_path):

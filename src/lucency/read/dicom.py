@@ -104,19 +104,21 @@ def grouped(root: Path, found: Mapping[str, Head], broken: Mapping[str, str], *,
 
 
 def _series(found: Mapping[str, Head], remarks: Remarks) -> dict[str, list[str]]:
-    """Return the files of each series by its pseudonym; one UID that two studies or patients use is two series."""
-    users: dict[str, dict[tuple[str, str], list[str]]] = {}
+    """Return the files of each series by its pseudonym; one UID that two patients use is two series.
+
+    The study is not asked: programs that take identities out have been seen to give every file a study of its own.
+    """
+    users: dict[str, dict[str, list[str]]] = {}
     for path, head in found.items():
         # Without a UID a file is a series of its own, named after its path, which the case's id will hide.
         uid = str(head.get("SeriesInstanceUID") or f"/{path}")
-        user = str(head.get("StudyInstanceUID") or ""), str(head.get("PatientID") or "")
-        users.setdefault(uid, {}).setdefault(user, []).append(path)
+        users.setdefault(uid, {}).setdefault(str(head.get("PatientID") or ""), []).append(path)
     together: dict[str, list[str]] = {}
-    for uid, apart in users.items():
-        if len(apart) > 1:
-            remarks.add("shared", min(p for paths in apart.values() for p in paths))
-        for (study, patient), paths in apart.items():
-            together[uid if len(apart) == 1 else f"{uid}/{study}/{patient}"] = paths
+    for uid, patients in users.items():
+        if len(patients) > 1:
+            remarks.add("shared", min(p for paths in patients.values() for p in paths))
+        for patient, paths in patients.items():
+            together[uid if len(patients) == 1 else f"{uid}/{patient}"] = paths
     return together
 
 

@@ -10,8 +10,7 @@ from lucency.read.stack import Slice, Stack
 #: Kind of remark to its sentence; ``{n}`` counts, ``{first}`` is the first file, ``{more}`` what is particular.
 SENTENCES = {
     "split": "{n} DICOM series or files hold several images and were split, told apart by {more} (first: {first}).",
-    "shared": "{n} DICOM series numbers are used by several patients or studies; they were kept apart "
-    "(first: {first}).",
+    "shared": "{n} DICOM series numbers are used by several patients; they were kept apart (first: {first}).",
     "references": "{n} DICOM images name several frames of reference; their slices were put together by position "
     "(first: {first}).",
     "aside": "{n} DICOM slices in another direction or size than their series were left aside as localizers "
