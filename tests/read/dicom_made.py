@@ -12,6 +12,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     MRImageStorage,
     PositronEmissionTomographyImageStorage,
+    SecondaryCaptureImageStorage,
     UltrasoundMultiFrameImageStorage,
     generate_uid,
 )
@@ -26,6 +27,7 @@ CLASSES = {
     "eCT": EnhancedCTImageStorage,
     "eMR": EnhancedMRImageStorage,
     "US": UltrasoundMultiFrameImageStorage,
+    "SC": SecondaryCaptureImageStorage,
 }
 
 

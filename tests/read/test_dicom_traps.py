@@ -286,6 +286,21 @@ def test_one_slice_without_a_place_among_others_costs_the_series(tmp_path):
     assert "1 of 8 slices do not say where they lie" in refused(tmp_path)
 
 
+def test_a_saved_screen_among_slices_is_left_aside(tmp_path):
+    screen = made.with_pixels(made.empty("SC"), made.plane(77))
+    made.write(tmp_path, [*made.stack(DEPTHS), screen])
+    (source,), skipped, notes = outcome(tmp_path)
+    assert numbers(load(source)) == list(range(8))
+    assert skipped == {}
+    assert any(n.startswith("1 DICOM pictures without a place lie in a series of slices") for n in notes)
+
+
+def test_saved_screens_by_themselves_are_images(tmp_path):
+    made.write(tmp_path, [made.with_pixels(made.empty("SC"), made.plane(n)) for n in range(3)])
+    sources, _, _ = outcome(tmp_path)
+    assert sorted(numbers(load(s))[0] for s in sources) == [0, 1, 2]
+
+
 def test_two_series_in_one_folder_are_two_images(tmp_path):
     made.write(tmp_path, made.stack(DEPTHS), [f"a{n}.dcm" for n in range(8)])
     made.write(tmp_path, made.stack(DEPTHS[:5], SeriesInstanceUID="1.2.3.9"), [f"b{n}.dcm" for n in range(5)])

@@ -215,6 +215,10 @@ class _OneSeries:
         if placed:
             parts = parts_of(placed, self._same_slices, fill=self.fill)
             made += [self._series(p, "") for p in self._told(parts)]
+            for one in bare:
+                # A saved screen or a dose sheet among slices is no image of its own.
+                self.remarks.add("captures", one.path)
+            bare = []
         bare.sort(key=lambda s: (_order(s.head, "InstanceNumber"), s.path))
         for one in bare:
             name = f"/{one.head.get('SOPInstanceUID') or one.path}" if len(slices) > 1 else ""

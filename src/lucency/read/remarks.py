@@ -15,6 +15,7 @@ SENTENCES = {
     "(first: {first}).",
     "aside": "{n} DICOM slices in another direction or size than their series were left aside as localizers "
     "(first: {first}).",
+    "captures": "{n} DICOM pictures without a place lie in a series of slices and were left aside (first: {first}).",
     "copy": "{n} DICOM files or frames are copies of others, pixel for pixel; one of each was kept (first: {first}).",
     "filled": "Missing slices were filled in by interpolation, as asked, in {n} DICOM images: {more}.",
     "tilt": "{n} DICOM images were taken with a tilted gantry, up to {more} degrees; they are kept as sheared stacks "

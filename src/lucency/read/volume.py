@@ -12,6 +12,9 @@ from lucency.read import decode
 from lucency.read.formats import Header, unchecked
 from lucency.read.head import Head, head_of, silent
 
+#: Bytes of the frames of one file that are decoded at a time.
+AT_A_TIME = 64 << 20
+
 #: Range of 16-bit integers.
 LOWEST, HIGHEST = -(2**15), 2**15 - 1
 
@@ -70,24 +73,28 @@ def _planes(source: Source, header: Header) -> Iterator[tuple[np.ndarray, float,
         for data, stored in decode.frames(source.files, source.paths):
             yield _scaled(data, stored[0])
         return
-    ((data, stored),) = decode.frames(source.files, source.paths)
     if side:
+        ((data, stored),) = decode.frames(source.files, source.paths)
         rows, columns = stored.shape[1] // side, stored.shape[2] // side
         for n in wanted:
             j, i = ((n - 1) // side) * rows, ((n - 1) % side) * columns
             yield _scaled(data, stored[0, j : j + rows, i : i + columns])
         return
-    with silent():
-        head = head_of(data)
-    if max(wanted) > len(stored):
-        raise ReadError(
-            f"{len(stored)} frames",
-            expected=f"{max(wanted)}, as the header promises",
-            where=source.where,
-            remedy="fetch the file again; it is truncated",
-        )
-    for n in wanted:
-        yield stored[n - 1], _of_frame(head, "RescaleSlope", n, 1.0), _of_frame(head, "RescaleIntercept", n, 0.0)
+    # A part at a time: a long stack is not held a second time beside the array that it fills.
+    _, j, i = (int(n) for n in _tuple(header, "size"))
+    step = max(1, AT_A_TIME // (j * i * np.dtype(str(header["dtype"])).itemsize * int(str(header["channels"]))))
+    head: Head | None = None
+    for start in range(0, len(wanted), step):
+        part = wanted[start : start + step]
+        ((data, stored),) = decode.frames(source.files, source.paths, selected=[(0, n - 1) for n in part])
+        if head is None:
+            with silent():
+                head = head_of(data)
+        for n, plane in zip(part, stored, strict=True):
+            if "ModalityLUTSequence" in data:
+                yield _scaled(data, plane)
+            else:
+                yield plane, _of_frame(head, "RescaleSlope", n, 1.0), _of_frame(head, "RescaleIntercept", n, 0.0)
 
 
 def _of_frame(head: Head, keyword: str, number: int, default: float) -> float:
