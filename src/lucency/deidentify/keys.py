@@ -263,8 +263,8 @@ class Identities:
     @cached_property
     def whole_numbers(self) -> frozenset[str]:
         """The numbers of six and more digits, without leading zeros: a number that equals one of them is one."""
-        digits = (n.strip().lstrip("0") for n in self.numbers | self.births if n.strip().isdigit())
-        return frozenset(n for n in digits if len(n) >= 6)
+        runs = (run for n in self.numbers | self.births for run in re.findall(r"\d{6,}", n))
+        return frozenset(n for n in (run.lstrip("0") for run in runs) if len(n) >= 6)
 
     def needles(self) -> Iterator[str]:
         """Yield the longer strings as they would stand in bytes: for a search in pixel data and private values."""
@@ -272,5 +272,5 @@ class Identities:
             for group in name.split("="):
                 parts = (p for p in re.split(r"[\^\s,]+", group) if p.lower() not in NOBODY)
                 yield from (p for p in parts if (len(p) >= 5 or not p.isascii()) and len(p) >= 2)
-        yield from (n.strip() for n in sorted(self.numbers) if len(n.strip()) >= 6 and n.lower() not in NOBODY)
+        yield from (n.strip() for n in sorted(self.numbers) if len(n.strip(" 0")) >= 6 and n.lower() not in NOBODY)
         yield from (d for d in sorted(self.births) if len(d) == 8)
