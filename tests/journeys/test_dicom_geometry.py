@@ -10,7 +10,7 @@ import pytest
 
 from lucency.apps.boundary import settings_of
 from lucency.fit import predict_folder
-from lucency.read import load, read_inputs
+from lucency.read import load, read, read_inputs
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "read"))
 import dicom_made as made
@@ -44,6 +44,31 @@ def test_a_mask_lies_on_the_leaning_slices_of_its_source(tmp_path):
     # RAS of NIfTI beside LPS of DICOM: the first two axes change sign.
     ras = np.diag([-1, -1, 1, 1]) @ image.affine[:, [2, 1, 0, 3]]
     assert mask.affine == pytest.approx(ras, abs=1e-4)
+
+
+def test_leaning_series_with_leaning_masks_can_be_learnt_from(tmp_path):
+    from lucency.image import Image
+    from lucency.inspect import inspect, settle
+    from lucency.profile import profile
+    from lucency.write.nifti import write_nifti
+
+    for number in range(12):
+        folder = tmp_path / "images" / f"p{number:02d}"
+        series(folder)
+        for file in folder.iterdir():
+            data = pydicom.dcmread(file)
+            data.SeriesInstanceUID, data.PatientID = f"1.2.3.{number}", f"P{number}"
+            noise = np.random.default_rng(number).integers(0, 200, SIZE).astype(np.uint16)
+            made.with_pixels(data, data.pixel_array + noise)
+            data.save_as(file)
+        image = load(read_inputs(folder)[0].sources[0])
+        mask = Image((image.array > 700).astype(np.uint8), image.affine, kind="labels")
+        write_nifti(tmp_path / "labels" / f"p{number:02d}.nii.gz", mask)
+    cohort = read(tmp_path)
+    assert (cohort.layout, cohort.labels) == ("pairs", {1: "1"})
+    settled = settle(cohort, inspect(cohort))
+    assert (len(settled.trainable) + len(settled.locked), len(settled.left_out)) == (12, 0)
+    assert profile(settled).n_cases == len(settled.trainable)
 
 
 def test_a_hole_is_refused_and_on_request_filled_and_said(tmp_path):
