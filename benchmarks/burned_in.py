@@ -205,7 +205,7 @@ def main() -> int:
     """Measure and record."""
     made = parser(__doc__ or "", NAME)
     made.add_argument("--part", default="report", choices=["report", "tune", "train"], help="backgrounds [report]")
-    made.add_argument("--images", type=int, default=66, help="images with text for each font [66]")
+    made.add_argument("--images", type=int, default=48, help="images with text for each font [48]")
     made.add_argument("--per-source", type=int, default=100, help="clean images of each source at most [100]")
     made.add_argument("--fonts", type=Path, nargs="*", default=[], help="folders of further fonts")
     made.add_argument("--show", type=Path, help="folder for pictures of flagged images (they are patients' images)")
