@@ -8,6 +8,7 @@ The series is made here: a body with noise like a scanner's, 12 bits of signal i
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import resource
@@ -224,7 +225,9 @@ def main() -> None:
     from recorded import begin, write
 
     result = begin()
-    names = [n for n in READERS if n in options.readers.split(",")] if options.readers else list(READERS)
+    names = [n for n in READERS if not options.readers or n in options.readers.split(",")]
+    if importlib.util.find_spec("monai") is None:
+        names.remove("MONAI")
     n_slices, rounds = (6, 1) if options.quick else (options.slices, options.rounds)
     with tempfile.TemporaryDirectory() as place:
         made(Path(place), n_slices, options.seed)

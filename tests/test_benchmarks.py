@@ -160,3 +160,21 @@ def test_blocks_of_a_mosaic_keep_image_and_mask_together(benchmark):
     assert set(np.unique(images[0][0, :, 4:])) == {2}
     assert masks[0][:3, :4].min() == 1
     assert masks[0][3].max() == 0
+
+
+@pytest.mark.journey
+def test_dicom_readers_agree_on_every_sum(tmp_path):
+    found = quick("dicom_read", tmp_path / "read.json")
+    # The command itself stops where two readers disagree.
+    assert set(found["rows"]) == {"raw", "jpeg2000", "jpegls"}
+    assert all({"lucency load", "pydicom loop", "SimpleITK"} <= set(rows) for rows in found["rows"].values())
+    assert found["bytes"]["jpegls"] < found["bytes"]["raw"] / 2
+    assert len(found["targets"]) == 8
+
+
+@pytest.mark.journey
+def test_damaged_dicom_files_give_outcomes_and_nothing_wrong(tmp_path):
+    found = quick("dicom_mutated", tmp_path / "mutated.json")
+    assert found["mutants"] == 40
+    assert found["wrong"] == []
+    assert sum(n for kind, n in found["outcomes"].items() if kind.startswith("decode: ")) == 40

@@ -176,8 +176,6 @@ def test_bytes_in_big_endian_words_are_turned(tmp_path):
         (0, 12, 11, 0xF123, 0x123),  # an overlay in the upper bits
         (1, 12, 11, 0x0FFF, -1),  # the sign is bit 11, not filled up
         (1, 12, 11, 0xF7FF, 2047),
-        (0, 12, 15, 0x1230, 0x123),  # left-justified
-        (1, 12, 15, 0xFFF7, -1),
         (1, 16, 15, 0x8000, -32768),
     ],
 )
@@ -186,6 +184,23 @@ def test_only_stored_bits_count(signed, stored, high, raw, value, tmp_path):
     data = dataset_of(array, PixelRepresentation=signed, BitsStored=stored, HighBit=high)
     data.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     assert set(pixels(tmp_path / "a.dcm").reshape(-1).tolist()) == {value}
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_a_high_bit_that_is_not_below_bits_stored_is_believed_where_the_pixels_agree(signed, tmp_path):
+    values = noise((1, 8, 8, 1), 12, np.int16 if signed else np.uint16)
+
+    def found(array):
+        data = dataset_of(array, BitsStored=12, HighBit=15)
+        data.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+        return pixels(tmp_path / "a.dcm")
+
+    # Twelve bits at the top of sixteen; twelve at the bottom, under a wrong header; numbers that are neither, or both.
+    assert np.array_equal(found(values * values.dtype.type(16)), values)
+    assert np.array_equal(found(values), values)
+    for array in (values | values.dtype.type(0x4000), np.full_like(values, 16)):
+        with pytest.raises(ReadError, match="high bit does not fit their bits"):
+            found(array)
 
 
 def test_frames_of_single_bits_follow_each_other_without_a_gap(tmp_path):

@@ -421,8 +421,9 @@ def test_a_file_that_is_not_there_says_so(tmp_path):
     refused(tmp_path / "text.dcm", "Not readable as DICOM|holds no pixels")
 
 
-def test_a_picture_of_30000_squared_is_refused(tmp_path):
-    head = b"IHDR" + struct.pack(">IIBBBBB", 30000, 30000, 8, 0, 0, 0, 0)
+@pytest.mark.parametrize(("depth", "colour"), [(8, 0), (16, 2)], ids=["grey", "deep colour"])
+def test_a_picture_of_30000_squared_is_refused(depth, colour, tmp_path):
+    head = b"IHDR" + struct.pack(">IIBBBBB", 30000, 30000, depth, colour, 0, 0, 0)
     chunk = struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
     body = zlib.compress(bytes(30001) * 100)
     data = struct.pack(">I", len(body)) + b"IDAT" + body + struct.pack(">I", zlib.crc32(b"IDAT" + body))

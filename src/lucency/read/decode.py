@@ -230,8 +230,25 @@ def _native(found: Opened, form: Form, chosen: Sequence[int], where: str) -> np.
             _fill(found.file, place, where)
     if form.allocated > 8 and found.little != pixelform.LITTLE_MACHINE:
         array.byteswap(inplace=True)
-    decoder.stored_bits(array, form.allocated, form.stored, form.high)
+    _meaningful(array, form, where)
     return np.ascontiguousarray(np.moveaxis(array, 1, -1)) if form.planar else array
+
+
+def _meaningful(array: np.ndarray, form: Form, where: str) -> np.ndarray:
+    """Keep the stored bits, in place.
+
+    The standard has them at the bottom, and High Bit one below Bits Stored (PS3.5, 8.1.1). A header that says otherwise
+    may mean it, as files of the first years did, or be wrong. The pixels tell, unless they fit both.
+    """
+    spare = form.high + 1 - form.stored
+    if not spare or form.floating:
+        return decoder.stored_bits(array, form.allocated, form.stored)
+    raised = not np.bitwise_and(array, array.dtype.type((1 << spare) - 1)).any()
+    low = -(1 << (form.stored - 1)) if form.signed else 0
+    lowered = bool(array.min() >= low and int(array.max()) < low + (1 << form.stored))
+    if array.any() and raised == lowered:
+        raise pixelform.unreadable("the header's high bit does not fit their bits", where)
+    return decoder.stored_bits(array, form.allocated, form.stored, form.high if raised else form.stored - 1)
 
 
 def _turned_words(found: Opened, form: Form, where: str) -> np.ndarray:
@@ -241,7 +258,7 @@ def _turned_words(found: Opened, form: Form, where: str) -> np.ndarray:
     found.file.seek(found.start)
     _fill(found.file, words, where)
     words.view(np.uint16).byteswap(inplace=True)
-    return decoder.stored_bits(words[:size].view(form.dtype), form.allocated, form.stored, form.high)
+    return _meaningful(words[:size].view(form.dtype), form, where)
 
 
 def _fill(file: BinaryIO, array: np.ndarray, where: str) -> None:
@@ -307,7 +324,7 @@ def _encapsulated(found: Opened, form: Form, chosen: Sequence[int], where: str) 
         if len(data) - form.frame_bytes not in (0, 1):
             raise pixelform.unreadable(REASONS["size"], where)
         place[:] = np.frombuffer(data[: form.frame_bytes], form.dtype.newbyteorder("<")).reshape(shape)
-    decoder.stored_bits(array, form.allocated, form.stored, form.high)
+    _meaningful(array, form, where)
     return np.ascontiguousarray(np.moveaxis(array, 1, -1)) if form.planar else array
 
 
@@ -323,6 +340,8 @@ def _compressed(found: Opened, form: Form, chosen: Sequence[int], pending: _Pend
         )
     if form.allocated not in (1, 8, 16, 32) or form.dtype.kind == "f":
         raise pixelform.unreadable(f"{form.allocated} bits cannot be compressed as {SYNTAXES[syntax]}", where)
+    if form.high != form.stored - 1 and syntax in decoder.RLE + decoder.DEFLATED_FRAMES:
+        raise pixelform.unreadable("the header's high bit does not fit its bits stored", where)
     spans = _spans(found, form, where)
     n_samples = form.rows * form.columns * form.samples
     seconds = FILE_S + SECONDS_PER_MILLION * n_samples * len(chosen) / 1e6

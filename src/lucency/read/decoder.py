@@ -14,7 +14,7 @@ import os
 import struct
 import sys
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -34,6 +34,10 @@ MAX_HEAD = 4096
 
 #: Frames of JPEG that carry sizes: SOF0 to SOF15 without DHT, JPG and DAC (ITU-T T.81, B.1.1.3), and SOF55 (T.87).
 SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+
+
+#: glibc, malloc.h; and the largest buffer that is kept (glibc's own limit), which most frames stay below.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 32 << 20
 
 
 class Refused(Exception):  # noqa: N818 - what happened to a frame, not a fault of the program
@@ -381,7 +385,7 @@ def jpeg_2000_stream(data: bytes) -> Stream:
 
 def head_of(frame: Frame, n_bytes: int, number: int) -> bytes:
     """Return the message that goes before the compressed bytes of a frame; the answer bears the same number."""
-    return message(asdict(frame) | {"bytes": n_bytes, "number": number})
+    return message({**vars(frame), "bytes": n_bytes, "number": number})
 
 
 def message(words: dict[str, Any]) -> bytes:
@@ -439,6 +443,19 @@ def _limit(frame: Frame) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (bound if most < 0 else min(bound, most), most))
 
 
+def _keep_memory() -> None:
+    """Let glibc keep freed buffers: new ones are zeroed page by page, which costs a twentieth of the decoding."""
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415 - numpy has loaded it
+
+        try:
+            set_option = ctypes.CDLL(None).mallopt
+        except (OSError, AttributeError):
+            return  # another C library
+        set_option(M_MMAP_THRESHOLD, KEPT_BYTES)
+        set_option(M_TRIM_THRESHOLD, 2 * KEPT_BYTES)
+
+
 def _renounce() -> None:
     """Give up files and core dumps for good."""
     if sys.platform != "win32":
@@ -475,6 +492,7 @@ def main() -> None:
             msvcrt.setmode(stream.fileno(), os.O_BINARY)
     os.dup2(2, 1)
     _renounce()
+    _keep_memory()
     send(target, message({"ready": True, "bytes": 0}))
     while True:
         try:

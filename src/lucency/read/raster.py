@@ -57,6 +57,9 @@ def pixels(source: Source) -> Image:
     if _is_tiff(path):
         return plane(_tiff_pixels(source), source)
     if _deep_colour(path):
+        head = _png_head(path)
+        assert head is not None
+        _refuse_huge(head[0], head[1], source)
         return plane(_deep_pixels(path), source)
     with _open(source) as picture:
         array = _decoded(picture, source)
