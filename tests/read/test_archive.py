@@ -166,3 +166,25 @@ def test_an_archive_that_cannot_be_read_is_skipped_and_named(folder):
     assert len(inputs) == 1
     assert [s.path for s in inputs.skipped] == ["bad.zip"]
     assert "zip archive" in inputs.skipped[0].reason
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mutated_archive_is_read_rightly_or_refused(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    content = {"a": rng.integers(0, 4, 3000, dtype=np.uint8).tobytes(), "b": bytes(500)}
+    box = packed(tmp_path / "s.zip", content)
+    whole = box.read_bytes()
+    refused = 0
+    for _ in range(80):
+        changed = bytearray(whole)
+        for place in rng.integers(0, len(whole), int(rng.integers(1, 6))):
+            changed[place] = int(rng.integers(0, 256))
+        box.write_bytes(changed)
+        try:
+            for name in archive.contents(box).entries:
+                with archive.opened(box / name) as file:
+                    # The checksum lets nothing through that is not what was packed, whatever it is called.
+                    assert file.read() in content.values()
+        except (ReadError, FileNotFoundError):
+            refused += 1
+    assert refused

@@ -194,3 +194,25 @@ def test_a_cohort_with_labels_survives_its_file(folder, tmp_path):
     again = record.read(Cohort, tmp_path / "cohort.json")
     assert np.array_equal(load(again.cases[0].target).array, load(cohort.cases[0].target).array)
     assert "SECRET" not in json.dumps(record.to_json(cohort))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_mutated_label_object_ends_in_words(folder, seed):
+    images = study(folder, "ct")
+    path = folder.root / "label.dcm"
+    segmentation(path, images, boxes((6, 5, 6), ((1, 1, 1), (4, 3, 4))), ["a"])
+    whole = path.read_bytes()
+    rng = np.random.default_rng(seed)
+    outcomes = set()
+    for _ in range(12):
+        changed = bytearray(whole[: int(rng.integers(200, len(whole)))] if rng.random() < 0.3 else whole)
+        for place in rng.integers(132, len(changed), int(rng.integers(1, 12))):
+            changed[place] = int(rng.integers(0, 256))
+        path.write_bytes(changed)
+        try:
+            (case,) = read(folder.root).cases
+            outcomes.add("unlabelled" if case.target is None else "read" if load(case.target).size else "")
+        except DataError as error:
+            outcomes.add("named" if "SECRET" in str(error) else "refused")
+    assert outcomes <= {"read", "refused", "unlabelled"}
+    assert len(outcomes) > 1

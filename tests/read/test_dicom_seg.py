@@ -218,3 +218,56 @@ def test_names_of_patients_are_in_no_error_and_no_note(folder):
     cohort, case = only(folder)
     assert "SECRET" not in repr(cohort)
     assert case.patient == cohort.cases[0].patient
+
+
+def dataset(sop_class, **values):
+    data = pydicom.Dataset()
+    data.file_meta = pydicom.dataset.FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = data.SOPClassUID = sop_class
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID = pydicom.uid.generate_uid()
+    data.PatientID, data.SeriesInstanceUID = "P", pydicom.uid.generate_uid()
+    data.Rows, data.Columns, data.SamplesPerPixel, data.PhotometricInterpretation = 4, 8, 1, "MONOCHROME2"
+    data.PixelRepresentation = 0
+    for name, value in values.items():
+        setattr(data, name, value)
+    return data
+
+
+def sequence(**values):
+    item = pydicom.Dataset()
+    for name, value in values.items():
+        setattr(item, name, value)
+    return [item]
+
+
+def test_frames_of_a_clip_are_found_by_the_frames_they_were_drawn_on(folder):
+    bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    clip = dataset("1.2.840.10008.5.1.4.1.1.3.1", Modality="US", NumberOfFrames=5, FrameTime=40.0, **bits)
+    clip.PixelData = bytes(range(160))
+    clip.save_as(folder.place("clip.dcm"), enforce_file_format=True)
+    bits = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}
+    seg = dataset("1.2.840.10008.5.1.4.1.1.66.4", Modality="SEG", NumberOfFrames=2, SegmentationType="BINARY", **bits)
+    seg.SegmentSequence = sequence(SegmentNumber=1, SegmentLabel="Line")
+    reference = {"ReferencedSOPClassUID": clip.SOPClassUID, "ReferencedSOPInstanceUID": clip.SOPInstanceUID}
+    instances = sequence(**reference)
+    seg.ReferencedSeriesSequence = sequence(
+        SeriesInstanceUID=clip.SeriesInstanceUID, ReferencedInstanceSequence=instances
+    )
+    seg.PerFrameFunctionalGroupsSequence = [
+        sequence(
+            SegmentIdentificationSequence=sequence(ReferencedSegmentNumber=1),
+            DerivationImageSequence=sequence(SourceImageSequence=sequence(ReferencedFrameNumber=n, **reference)),
+        )[0]
+        for n in (4, 2)
+    ]
+    # One bit a pixel, 4 rows of 8: the first frame has its first row, the second its last.
+    seg.PixelData = bytes([255, 0, 0, 0, 0, 0, 0, 255])
+    seg.save_as(folder.place("seg.dcm"), enforce_file_format=True)
+    _, case = only(folder)
+    image, truth = load(case.sources[0]), load(case.target)
+    assert image.k_axis == truth.k_axis == "time"
+    mask = np.zeros((5, 4, 8))
+    mask[3, 0] = mask[1, 3] = 1
+    assert np.array_equal(truth.array[0], mask)
+    assert truth.same_grid(image)

@@ -134,7 +134,7 @@ def _contents(archive: Path, size: int, changed: int) -> Contents:
     try:
         with zipfile.ZipFile(archive) as box:
             infos = [i for i in box.infolist() if not i.is_dir()]
-    except (zipfile.BadZipFile, struct.error, ValueError, NotImplementedError, EOFError, UnicodeDecodeError) as error:
+    except (zipfile.BadZipFile, struct.error, ValueError, OverflowError, RuntimeError, EOFError, OSError) as error:
         raise ReadError(
             f"Not readable as a zip archive ({type(error).__name__})",
             where=archive.name,
@@ -183,6 +183,8 @@ def _refusal(info: zipfile.ZipInfo) -> str:
         return "An archive inside an archive; unpack it yourself."
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return "It is packed in a way other than deflate; pack it anew."
+    if info.header_offset < 0:
+        return "Its place in the archive is not one."
     if info.file_size > MAX_ENTRY:
         return f"{info.file_size >> 30} GiB unpacked, at most {MAX_ENTRY >> 30} GiB are read."
     if info.file_size > SMALL and info.file_size > BOMB_RATIO * info.compress_size:

@@ -40,11 +40,16 @@ def segment_name(segment: Mapping[str, Any]) -> str:
     Source:
         DICOM PS3.3, C.8.20.4 Segment Description Macro.
     """
-    label = str(segment.get("SegmentLabel", "")).strip()
+    label = _one(segment.get("SegmentLabel"))
     if label and not NAMELESS.fullmatch(label):
         return label
-    meaning = segment.get("SegmentedPropertyTypeCodeSequence", {}).get("CodeMeaning")
-    return str(meaning or label or f"segment {segment.get('SegmentNumber', '')}").strip()
+    meaning = _one(segment.get("SegmentedPropertyTypeCodeSequence", {}).get("CodeMeaning"))
+    return meaning or label or f"segment {segment.get('SegmentNumber', '')}"
+
+
+def _one(value: Any) -> str:
+    """Return one text; a backslash in a name makes several values of it (PS3.5, 6.4)."""
+    return (" ".join(map(str, value)) if isinstance(value, list) else str(value or "")).strip()
 
 
 def agreed(names: Iterable[str]) -> dict[str, str]:

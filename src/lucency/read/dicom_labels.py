@@ -172,9 +172,10 @@ def _drawn(path: str, head: Head) -> Drawn:
     reader = reader_of(head)
     if reader == "dicom_seg":
         for segment in head.get("SegmentSequence", ()):
+            number = segment.get("SegmentNumber")
             # Number 0 of a label map is its background.
-            if int(segment.get("SegmentNumber") or 0) > 0:
-                parts.append(Part(int(segment["SegmentNumber"]), codes.segment_name(segment)))
+            if isinstance(number, int) and number > 0:
+                parts.append(Part(number, codes.segment_name(segment)))
     elif reader == "rtstruct":
         for region in head.get("Regions", ()):
             if region["Closed"]:

@@ -131,7 +131,8 @@ class _Segmentation:
         for frame in frames:
             if frame.place.size != size:
                 raise self._elsewhere(f"Frames of {frame.place.size} pixels on an image of {size}")
-            k = next((ours[r] for r in _references(self.dataset, frame.index) if r in ours), None)
+            with silent():
+                k = next((ours[r] for r in _references(self.dataset, frame.index) if r in ours), None)
             if k is None and self.grid.size[0] == 1 and len({f.place.get("StackID") for f in frames}) == 1:
                 # One image, one object drawn on it: which frame is which needs no saying.
                 k = 0

@@ -117,8 +117,11 @@ def pixels(source: Source) -> Image:
     for n in range(n_label_files(source)):
         with archive.opened(source.files[n]) as file, silent():
             groups = {g.number: g for g in _groups(pydicom.dcmread(file, stop_before_pixels=True, force=True))}
-        for number, value in entries_of(source, n).items():
-            structures.append(_structure(groups[number], value, grid, places, source.paths[n]))
+            # Values are decoded where they are first asked for, so all of it stays silent.
+            structures += [
+                _structure(groups[number], value, grid, places, source.paths[n])
+                for number, value in entries_of(source, n).items()
+            ]
     return composed(structures, source)
 
 

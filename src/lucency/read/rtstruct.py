@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lucency.case import Source, pseudonym
-from lucency.errors import ReadError
+from lucency.errors import LucencyError, ReadError
 from lucency.image import Image
 from lucency.read import archive
 from lucency.read.head import Head, silent
@@ -90,6 +90,14 @@ def lies_on(file: Path, planes: Mapping[str, tuple[np.ndarray, np.ndarray]], sal
         planes: Pseudonym of an instance to a point of it (3,) mm and its unit normal (3,).
         salt: Of the pseudonyms.
     """
+    try:
+        return _lies_on(file, planes, salt)
+    except (LucencyError, OSError, TypeError, ValueError, AttributeError):
+        # What cannot be read speaks for nothing; loading it says why.
+        return False
+
+
+def _lies_on(file: Path, planes: Mapping[str, tuple[np.ndarray, np.ndarray]], salt: bytes) -> bool:
     import pydicom  # noqa: PLC0415 - slow to import
 
     with archive.opened(file) as stream, silent():
@@ -98,9 +106,7 @@ def lies_on(file: Path, planes: Mapping[str, tuple[np.ndarray, np.ndarray]], sal
         for contour in contours:
             named = contour.get("ContourImageSequence") or ()
             plane = planes.get(pseudonym(salt, str(named[0].get("ReferencedSOPInstanceUID", "")))) if named else None
-            if plane is None:
-                return False
-            if np.abs((_points(contour, file.name) - plane[0]) @ plane[1]).max() > FLAT_MM:
+            if plane is None or np.abs((_points(contour, file.name) - plane[0]) @ plane[1]).max() > FLAT_MM:
                 return False
     return bool(contours)
 
