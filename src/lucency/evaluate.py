@@ -125,6 +125,8 @@ class Evaluation:
         classes: Class names in order, or the label names for masks.
         looks: How often the locked part has been evaluated with these data, this time included.
         notes: Sentences for the reader: warnings, limits, what was too few.
+        suspects: Out-of-fold cases whose label the model confidently denies, the surest first: their labels may be
+            wrong.
     """
 
     task: str
@@ -133,6 +135,7 @@ class Evaluation:
     classes: tuple[str, ...] = ()
     looks: int = 1
     notes: tuple[str, ...] = ()
+    suspects: tuple[Scored, ...] = ()
 
 
 #: A subgroup is shown from this many patients on (architecture, section 2).
@@ -146,6 +149,9 @@ FEW_PASSES = 8.0
 
 #: What the notes say after ``--allow-leak``.
 LEAKED = "Leakage between the parts was allowed by the user (--allow-leak): the numbers are too good"
+
+#: Calibrated probability of its own label below which a case's label is suspected.
+SUSPECT = 0.05
 
 #: A baseline is "as good" when the corrected p-value is above this.
 LEVEL = 0.05
@@ -206,6 +212,7 @@ def evaluate(grounds: Grounds, ledger: Path) -> Evaluation:
         parts=tuple(parts),
         classes=plan.classes or tuple(plan.labels[v] for v in sorted(plan.labels)),
         looks=looks,
+        suspects=suspects(parts),
         notes=_notes(grounds, parts),
     )
 
@@ -478,13 +485,18 @@ def _notes(grounds: Grounds, parts: Sequence[Part]) -> tuple[str, ...]:
             notes.append(f"{part.n_patients} patients in the {part.name} part: too few for intervals")
     if cohort.allow_leak:
         notes.append(LEAKED)
-    notes += [f"{len(cohort.left_out)} cases left out: duplicates of others"] if cohort.left_out else []
+    poor = sum(reason.startswith("quality: ") for reason in cohort.left_out.values())
+    copies = sum("copy" in reason.split() for reason in cohort.left_out.values())
+    notes += [f"{copies} cases left out: duplicates of others"] if copies else []
+    notes += [f"{poor} cases left out for their quality: the numbers hold for images that pass it"] if poor else []
     seen = _passes(grounds)
     if seen < FEW_PASSES:
         notes.append(f"Training saw each image about {seen:.1f} times: too few to converge; give more --minutes")
-    disagreeing = _suspects(parts)
+    disagreeing = suspects(parts)
     if disagreeing:
-        notes.append(f"{disagreeing} labels are contradicted by a confident out-of-fold prediction: look at them first")
+        notes.append(
+            f"{len(disagreeing)} labels are contradicted by a confident out-of-fold prediction: look at them first"
+        )
     # What concerns the numbers goes before what the reader saw.
     return (*notes, *cohort.notes)
 
@@ -495,14 +507,23 @@ def _passes(grounds: Grounds) -> float:
     return plan.schedule.steps * plan.batch / max(1, len(grounds.cohort.outside(fold)))
 
 
-def _suspects(parts: Sequence[Part]) -> int:
-    """Count out-of-fold cases whose label the model denies with at least 95 % certainty."""
-    return sum(
-        bool(c.probabilities) and c.probabilities.get(c.truth, 1.0) < 0.05
+def suspects(parts: Sequence[Part]) -> tuple[Scored, ...]:
+    """Return the out-of-fold cases to whose label the model gives less than 5 %, the surest disagreement first.
+
+    Args:
+        parts: The locked part is passed over: looking for its errors with the model would choose what it is judged on.
+
+    Source:
+        Northcutt 2021, doi:10.1613/jair.1.12125 (labels are doubted by out-of-sample probabilities only).
+    """
+    denied = [
+        c
         for p in parts
         if p.name != "locked"
         for c in p.cases
-    )
+        if c.probabilities and c.probabilities.get(c.truth, 1.0) < SUSPECT
+    ]
+    return tuple(sorted(denied, key=lambda c: (c.probabilities[c.truth], c.case)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lucency import __version__, evaluate, machine, planner, record
@@ -12,11 +13,12 @@ from lucency.case import Case, Source
 from lucency.errors import DataError, MemoryShortError
 from lucency.evaluate import Evaluation, Grounds
 from lucency.image import Image
+from lucency.inspect import ImageFacts
 from lucency.plan import Forecast, Machine, Plan, Timing
 from lucency.planner import Budget
 from lucency.prepare import Store, digest_of, prepare
 from lucency.read import load
-from lucency.report import Facts, card, cases_to_show, picture, write_report
+from lucency.report import Facts, Picture, card, cases_to_show, doubtful, picture, thumbnail, write_report
 from lucency.tasks import Task, task_for, task_named
 from lucency.train import OutOfFold, Work, calibrate, predict_held_out, rehearse, train_member
 from lucency.walk import ROOMS, Walk
@@ -289,10 +291,25 @@ class Learning:
             history=history["rows"],
             actual=Forecast(machine.peak_memory_mib(), seconds),
             pictures={s.case.id: picture(s) for s in shown},
+            images=inspection.images,
+            thumbnails=self._thumbnails(inspection.images),
             time_guard=history["time_guard"],
         )
         write_report(facts, self.walk.folder / "report", self.walk.settings.lang)
         models.replace_card(self.walk.folder / "model", card(facts, self.walk.settings.lang))
+
+    def _thumbnails(self, images: Sequence[ImageFacts]) -> dict[str, Picture]:
+        """Return pictures of the images whose quality is doubted; what cannot be read has none."""
+        by_id = {c.id: c for c in self.walk.cohort.cases}
+        found = {}
+        for facts in doubtful(images):
+            try:
+                source = by_id[facts.case].images[facts.modality][facts.time]
+                image = load(source, nan=self.walk.settings.nan)
+            except DataError:
+                continue
+            found[facts.case] = thumbnail(image, inverted=bool(source.header.get("inverted")))
+        return found
 
 
 def _truth_of(case: Case) -> Image | None:

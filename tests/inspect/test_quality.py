@@ -204,7 +204,7 @@ def test_rejected_images_are_left_out_with_the_reason_and_said(shelf):
     cohort = shelf.cohort()
     found = inspect(cohort, load=shelf.load)
     assert set(found.left_out) == {"case004", "case017", "case031"}
-    assert all(r.startswith("quality: noisy (") for r in found.left_out.values())
+    assert all(r.startswith("quality: noisy") for r in found.left_out.values())
     assert any(w.startswith("3 cases are left out for their quality: case004") for w in found.warnings)
     assert not set(found.left_out) & set(settle(cohort, found).folds)
     facts = {i.case: i for i in found.images}

@@ -88,7 +88,7 @@ def _residual(rows: np.ndarray) -> np.ndarray:
     """
     n = len(rows)
     components = min(COMPONENTS, n // IMAGES_EACH)
-    left = ((rows - np.median(rows, axis=0)) ** 2).sum(axis=1)
+    left: np.ndarray = ((rows - np.median(rows, axis=0)) ** 2).sum(axis=1)
     for _ in range(ROUNDS):
         rank = np.argsort(np.argsort(left, kind="stable"), kind="stable")
         judged = np.empty(n)

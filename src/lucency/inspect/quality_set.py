@@ -72,7 +72,8 @@ def judge_set(
     left_out: dict[str, str] = {}
     for image in judged:
         if image.quality == "reject":
-            left_out.setdefault(image.case, f"quality: {image.reason}")
+            faults = "; ".join(reason.partition(" (")[0] for reason in image.reason.split("; "))
+            left_out.setdefault(image.case, f"quality: {faults}")
     warnings += _said(judged, left_out)
     return Judged(judged, limits, left_out, absent, tuple(warnings))
 

@@ -8,6 +8,7 @@ import numpy as np
 from lucency.case import Cohort, Skipped
 from lucency.errors import UsageError
 from lucency.evaluate import Evaluation, Part, Scored
+from lucency.inspect import ImageFacts
 from lucency.plan import Forecast, Machine, Plan
 
 #: Cases shown with a picture: the worst first, then some from the middle and the best, so that neither flatters.
@@ -63,6 +64,8 @@ class Facts:
             ``rate``; ``val_loss`` may be absent or NaN.
         actual: Measured peak memory and seconds per room, to set beside ``plan.forecast``.
         pictures: Case id to picture; see :func:`cases_to_show`.
+        images: What inspection measured and thought of every image.
+        thumbnails: Case id to picture, of the images that ``report.quality.doubtful`` names.
         time_guard: What the time guard stopped or cut, as a sentence; empty when nothing.
     """
 
@@ -77,6 +80,8 @@ class Facts:
     history: Sequence[Mapping[str, float]] = ()
     actual: Forecast = field(default_factory=Forecast)
     pictures: Mapping[str, Picture] = field(default_factory=dict)
+    images: Sequence[ImageFacts] = ()
+    thumbnails: Mapping[str, Picture] = field(default_factory=dict)
     time_guard: str = ""
 
     def __post_init__(self) -> None:

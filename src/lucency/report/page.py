@@ -11,7 +11,7 @@ from typing import Any
 from lucency import record
 from lucency.baselines import IMAGE_BASELINES, MASK_BASELINES
 from lucency.evaluate import Part, Scored
-from lucency.report import figures, tables, verdict
+from lucency.report import figures, quality, tables, verdict
 from lucency.report.facts import Facts, cases_to_show
 from lucency.report.modelcard import card
 from lucency.report.numbers import DASH, headline, metric_name, number, paired, part_name, split
@@ -184,6 +184,7 @@ def sections(facts: Facts, lang: str) -> list[Section]:
     _labels(pages, facts, lang)
     _subgroups(pages, facts, lang)
     _data(pages, facts, lang)
+    _quality(pages, facts, lang)
     _plan(pages, facts, lang)
     _limits(pages, facts, lang)
     _methods(pages, facts, lang)
@@ -319,6 +320,17 @@ def _data(pages: Pages, facts: Facts, lang: str) -> None:
     pages.bullets(tuple(dict.fromkeys(sentence(s, lang) for s in said)))
     for table in tables.skipped(facts, lang):
         pages.table(table)
+
+
+def _quality(pages: Pages, facts: Facts, lang: str) -> None:
+    """What images were judged to be, and whose labels the model doubts."""
+    pages.section("quality")
+    pages.text(quality.said(facts, lang))
+    pages.table(quality.counted(facts, lang))
+    pages.cases(t("quality.shown", lang), quality.cards(facts, lang))
+    pages.table(quality.suspects(facts, lang))
+    if not pages.sections[-1].blocks:
+        pages.sections.pop()
 
 
 def _plan(pages: Pages, facts: Facts, lang: str) -> None:

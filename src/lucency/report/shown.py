@@ -17,14 +17,31 @@ def picture(shown: Shown) -> Picture:
         shown: A case with its prediction; all on the source's grid.
     """
     volume = shown.image.size[0] > 1
-    image = reorient(shown.image) if volume else shown.image
     truth = _turned(shown.truth, turn=volume)
     predicted = _turned(shown.prediction.mask, turn=volume)
+    inverted = bool(shown.case.sources[0].header.get("inverted"))
+    return _drawn(shown.image, truth, predicted, inverted=inverted)
+
+
+def thumbnail(image: Image, *, inverted: bool = False) -> Picture:
+    """Return the middle slice of an image without masks.
+
+    Args:
+        image: Any intensities.
+        inverted: Whether it is stored so that large numbers are dark.
+    """
+    return _drawn(image, None, None, inverted=inverted)
+
+
+def _drawn(source: Image, truth: np.ndarray | None, predicted: np.ndarray | None, *, inverted: bool) -> Picture:
+    """Return one slice; masks are already turned as volumes are."""
+    volume = source.size[0] > 1
+    image = reorient(source) if volume else source
     number = _telling_slice(image.size[0], truth, predicted)
     plane = image.array[:, number].astype(np.float64)
     low, high = np.percentile(plane, WINDOW)
     grey = np.clip((plane - low) / max(high - low, 1e-9), 0.0, 1.0)
-    if shown.case.sources[0].header.get("inverted"):
+    if inverted:
         # Stored so that large numbers are dark (MONOCHROME1); whoever looks expects bone to be white.
         grey = 1.0 - grey
     caption: dict[str, str | float] = {}
