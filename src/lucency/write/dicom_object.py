@@ -1,8 +1,10 @@
 """What every DICOM result has in common: whose it is, which study, who made it from what, and its UIDs."""
 
+import contextlib
 import hashlib
-import io
+import os
 import re
+import secrets
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,6 @@ import numpy as np
 
 from lucency import __version__
 from lucency.errors import OutputError, UsageError
-from lucency.record import write_bytes
 from lucency.write.dicom_source import Measured
 
 if TYPE_CHECKING:
@@ -322,16 +323,28 @@ def save(path: Path, file: "FileDataset") -> None:
     Raises:
         OutputError: A value that DICOM cannot hold, or a disk that cannot be written.
     """
-    buffer = io.BytesIO()
+    temporary = path.with_name(f".writing-{secrets.token_hex(6)}")
     try:
-        file.save_as(buffer, enforce_file_format=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Straight to the disk: a map of a whole CT has hundreds of megabytes.
+        with temporary.open("xb") as handle:
+            file.save_as(handle, enforce_file_format=True)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write ({error.strerror})", where=path.name, remedy="free space or choose a writable folder"
+        ) from None
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise OutputError(
             f"A value of the source does not fit into a DICOM result ({type(error).__name__})",
             where=path.name,
             remedy="use --format nifti, and report this as a bug",
         ) from None
-    write_bytes(path, buffer.getvalue())
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def same_names(names: Mapping[int, str]) -> list[tuple[int, int, str]]:

@@ -166,12 +166,12 @@ def _binary(
     planes: list[np.ndarray] = []
     counts: dict[int, int] = {}
     for _, number, _ in labels:
-        here = array[held] == number
-        for place in np.flatnonzero(here.any(axis=(1, 2))):
-            k = held[int(place)]
-            frames.append(groups.own(source, k, rank[k], derivation, number))
-            planes.append(_packed(here[place]))
-            counts[number] = counts.get(number, 0) + 1
+        for k in held:
+            here = array[k] == number  # a slice at a time: no copy of the volume
+            if here.any():
+                frames.append(groups.own(source, k, rank[k], derivation, number))
+                planes.append(_packed(here))
+                counts[number] = counts.get(number, 0) + 1
     groups.dimensions(file, source, segments=True)
     groups.add_groups(file, groups.shared(source), frames)
     file.SegmentationType = "BINARY"

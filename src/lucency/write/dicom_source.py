@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def measured(source: Source, grid: Image) -> Measured:
             where=source.where,
             remedy="use --format nifti, png or csv",
         )
-    heads = [_header(source, n) for n in range(len(source.paths))]
+    heads = [_header(f, p, whole=not n) for n, (f, p) in enumerate(zip(source.files, source.paths, strict=True))]
     head = heads[0]
     if len({str(h.StudyInstanceUID) for h in heads}) > 1 or len({str(h.SeriesInstanceUID) for h in heads}) > 1:
         raise GeometryError("Files of several studies or series in one source", expected="one", where=source.where)
@@ -134,17 +135,16 @@ def measured(source: Source, grid: Image) -> Measured:
     return Measured(head, frames, _pixel_spacing(head, frames), _gap(head, frames, grid), tuple(files))
 
 
-def _header(source: Source, number: int) -> "Dataset":
+def _header(file: Path, path: str, *, whole: bool) -> "Dataset":
     """Read one file without its pixels; the first whole, of the others the place and the UIDs."""
     import pydicom  # noqa: PLC0415  # costs start-up time
     from pydicom.errors import InvalidDicomError  # noqa: PLC0415
 
-    file, path = source.files[number], source.paths[number]
-    tags: list[Any] | None = list(PLACE_TAGS) if number else None
+    tags: list[Any] | None = None if whole else list(PLACE_TAGS)
     try:
         with opened(file) as stream:
             head = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=tags)
-            if not number:
+            if whole:
                 _decode(head)
     except FileNotFoundError:
         raise ReadError("The file is not there", where=path, remedy="restore it, or read the data anew") from None
