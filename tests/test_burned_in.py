@@ -170,6 +170,13 @@ def test_strips_give_what_the_whole_gives(monkeypatch):
     assert whole.shape == (60, 80)
 
 
+def test_bands_of_a_large_image_give_what_the_whole_gives(monkeypatch):
+    image = burned_in.normalised(written(body(301, 320), font_of("DejaVuSans", 14), at=(120, 20))[0])
+    whole = burned_in.probability(image)
+    monkeypatch.setattr(burned_in, "BAND", 320 * 60)
+    np.testing.assert_allclose(burned_in.probability(image), whole, atol=1e-5)
+
+
 def test_table_of_weights_fits_the_layers_and_is_small():
     table = burned_in._weights()
     width = 1
@@ -232,3 +239,23 @@ def test_real_images_without_text_are_rarely_flagged(pattern):
         pytest.skip("the real data are not here")
     flagged = [p.name for p in paths if find_text(np.asarray(Image.open(p)))]
     assert len(flagged) <= 0.1 * len(paths)
+
+
+@pytest.mark.journey
+def test_benchmark_runs_and_counts_every_line_once(tmp_path):
+    import json
+    import subprocess
+    import sys
+
+    if not (DATA / "hc18").exists():
+        pytest.skip("the real data are not here")
+    script = Path(__file__).resolve().parents[1] / "benchmarks" / "burned_in.py"
+    words = [sys.executable, str(script), "--quick", "--part", "tune", "--out", str(tmp_path / "r.json")]
+    done = subprocess.run(words, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
+    n = found["lines"]["n"]
+    assert n > 0
+    for key in ("by_font", "by_background", "by_height_px", "by_style", "turned_by_90", "16_bit"):
+        assert sum(v["n"] for v in found[key].values()) == n
+    assert all(v["lower"] <= v["value"] <= v["upper"] for v in found["by_font"].values())

@@ -35,6 +35,10 @@ LEAST_SIDE = 16
 LEAST_HALVED = 64
 #: Cells in one strip of the computation: the strip's operands stay in the processor's cache.
 STRIP = 8192
+#: Pixels that go through the network at once: some 60 MB of numbers between its layers.
+BAND = 1 << 20
+#: Rows of neighbours that a band brings along, px: the network sees 36 px to each side (2 + 2 + 4 + 8 + 16 + 4).
+REACH = 40
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,18 @@ def _weights() -> Mapping[str, np.ndarray]:
 
 
 def _network(image: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return (ceil(J / 4), ceil(I / 4)) probabilities of one image size."""
+    """Return (ceil(J / 4), ceil(I / 4)) probabilities of one image size, in bands of rows: memory stays bounded."""
+    step = max(CELL, BAND // image.shape[1] // CELL * CELL)
+    parts = []
+    for top in range(0, image.shape[0], step):
+        start, stop = max(0, top - REACH), min(image.shape[0], top + step + REACH)
+        cells = _layers(image[start:stop], weights)
+        first = (top - start) // CELL
+        parts.append(cells[first : first + -(-min(step, image.shape[0] - top) // CELL)])
+    return np.concatenate(parts)
+
+
+def _layers(image: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
     x = image[..., None]
     for number, (stride, dilation) in enumerate(LAYERS):
         y = _convolved(x, weights[f"kernel{number}"], weights[f"bias{number}"], stride, dilation)
