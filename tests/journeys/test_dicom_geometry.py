@@ -90,3 +90,32 @@ def test_a_hole_is_refused_and_on_request_filled_and_said(tmp_path):
     assert "filled in by interpolation, as asked" in (tmp_path / "out" / "notes.txt").read_text("utf-8")
     for one in found:
         assert nibabel.load(tmp_path / "out" / f"{one.case}.nii.gz").shape == (*SIZE[::-1], N)
+
+
+def test_a_walk_fills_in_holes_when_asked_and_reads_anew_when_the_answer_changes(tmp_path):
+    from lucency.errors import DataError, UsageError
+    from lucency.fit import fit
+    from lucency.walk import Settings
+
+    for number in range(12):
+        folder = tmp_path / "in" / ("well", "ill")[number % 2] / f"p{number:02d}"
+        series(folder, without=(5,) if number < 6 else ())
+        for file in folder.iterdir():
+            data = pydicom.dcmread(file)
+            data.SeriesInstanceUID, data.PatientID = f"1.2.3.{number}", f"P{number}"
+            noise = np.random.default_rng(number).integers(0, 200, SIZE).astype(np.uint16)
+            made.with_pixels(data, data.pixel_array + noise)
+            data.save_as(file)
+    run = tmp_path / "run"
+    with pytest.raises(DataError, match=r"6 of 12 files cannot be read.*1 slice is missing"):
+        fit(tmp_path / "in", run, settings=Settings(), upto="read")
+    asked = Settings(values={"missing_slices": "interpolate", "network": "cnn"})
+    fit(tmp_path / "in", run, settings=asked, upto="read")
+    told = (run / "cohort.json").read_text("utf-8")
+    assert "Missing slices were filled in by interpolation, as asked, in 6 DICOM images" in told
+    # The planner is told of the plan's own keys only.
+    assert asked.planned == {"network": "cnn"}
+    with pytest.raises(DataError, match="6 of 12 files cannot be read"):
+        fit(tmp_path / "in", run, settings=Settings(), upto="read")
+    with pytest.raises(UsageError, match="missing_slices = 'maybe'"):
+        fit(tmp_path / "in", run, settings=Settings(values={"missing_slices": "maybe"}), upto="read")

@@ -524,6 +524,17 @@ def test_a_truncated_slice_is_named_when_it_is_loaded(tmp_path):
         load(source)
 
 
+@pytest.mark.parametrize("kept", [10, 200, 400, 650])
+def test_a_slice_cut_off_in_its_header_costs_the_series_and_is_named(tmp_path, kept):
+    files = made.write(tmp_path, made.stack(DEPTHS))
+    assert files[3].stat().st_size > 800
+    files[3].write_bytes(files[3].read_bytes()[:kept])
+    sources, skipped, _ = outcome(tmp_path)
+    assert sources == []
+    assert "897.dcm" in skipped
+    assert "8 files" in skipped["897.dcm"] or "7 files" in skipped["897.dcm"]
+
+
 def test_cases_of_one_series_keep_their_patient_and_have_names_of_their_own(tmp_path):
     slices = [
         made.one_slice(n + 10 * phase, (-10, -20, 2.0 * n), "MR", EchoTime=2.0 + phase)
