@@ -383,6 +383,40 @@ def test_sidecars_keep_physics_and_lose_people(tmp_path):
     assert set(back) == {"RepetitionTime", "EchoTime", "PhaseEncodingDirection", "training", "labels"}
 
 
+def test_coco_keeps_boxes_classes_and_the_new_names_of_pictures(tmp_path):
+    content = {
+        "info": {"contributor": SECRET},
+        "images": [
+            {"id": 1, "width": 90, "height": 80, "file_name": "Mustermann_1.png", "date_captured": "2020-01-02"}
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2, 3.5, 4], "area": 14, "note": SECRET},
+            {"id": 2, "image_id": 1, "category_id": 2, "segmentation": [[1, 2, 3, 4, 5, 6]], "bbox": "Erika"},
+        ],
+        "categories": [{"id": 2, "name": "nodule", "supercategory": "Erika"}, {"id": 3, "name": "Erika"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8")
+    text = cleaned(tmp_path / "a.json", tmp_path / "out").target.read_text(encoding="utf-8")
+    back = json.loads(text)
+    assert secrets_in(text.encode()) == []
+    assert back["images"] == [
+        {"id": 1, "width": 90, "height": 80, "file_name": others.new_name("Mustermann_1.png", KEYS)}
+    ]
+    assert back["annotations"][0] == {"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2, 3.5, 4], "area": 14}
+    assert back["annotations"][1]["segmentation"] == [[1, 2, 3, 4, 5, 6]]
+    assert back["categories"][0] == {"id": 2, "name": "nodule"}
+    assert set(back) == {"images", "annotations", "categories"}
+
+
+def test_text_files_are_written_only_where_they_hold_boxes(tmp_path):
+    (tmp_path / "a.txt").write_text("0 0.5 0.25 0.1 0.2\n3 0.1 0.2 0.3 0.4\n", encoding="ascii")
+    outcome = cleaned(tmp_path / "a.txt", tmp_path / "out")
+    assert outcome.target.read_text(encoding="ascii") == "0 0.5 0.25 0.1 0.2\n3 0.1 0.2 0.3 0.4\n"
+    for text in (SECRET, "0 0.5 0.25 0.1 0.2\n# Erika\n", "1 19560312 1 0 1\n"):
+        (tmp_path / "b.txt").write_text(text, encoding="ascii")
+        assert cleaned(tmp_path / "b.txt", tmp_path / "out").action == "left out"
+
+
 def test_parts_of_a_case_keep_one_name_and_bids_keeps_its_form():
     names = ("Doe7_0000.nii.gz", "Doe7_0001.nii.gz", "Doe7.nii.gz", "Doe7_mask.png")
     new = [others.new_name(n, KEYS, folder="imagesTr") for n in names]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lucency.deidentify import boxes
 from lucency.deidentify.cleaning import Cleaned, cannot
 from lucency.deidentify.keys import Identities, Keys
 from lucency.deidentify.vocabulary import described
@@ -298,7 +299,7 @@ def sidecar(content: bytes, *, rules: Rules) -> Cleaned:
     """Return a JSON file of a data set with physics, sizes and the format's own words only.
 
     Args:
-        content: A BIDS sidecar, nnU-Net's dataset.json or the like.
+        content: A BIDS sidecar, nnU-Net's dataset.json, a COCO list of annotations or the like.
         rules: What to clean with.
 
     Raises:
@@ -310,6 +311,8 @@ def sidecar(content: bytes, *, rules: Rules) -> Cleaned:
         raise cannot("Not a JSON file", "save it again") from error
     if not isinstance(data, dict):
         raise cannot("A JSON file that is not of names and values", "save its numbers as a table")
+    if boxes.is_coco(data):
+        return boxes.coco(data, rules.new_path, lambda v: _class(v, rules))
     kept = {k: v for k, v in ((k, _harmless(k, v, rules)) for k, v in data.items()) if v is not None}
     if not kept:
         raise cannot("A JSON file of which nothing may stay", "save the values that are needed as a table")

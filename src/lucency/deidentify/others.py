@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from lucency.burned_in import Box
-from lucency.deidentify import arrays, headered, manifest, nifti, pictures, tiff
+from lucency.deidentify import arrays, boxes, headered, manifest, nifti, pictures, tiff
 from lucency.deidentify.cleaning import Cleaned, cannot
 from lucency.deidentify.keys import Identities, Keys
 from lucency.deidentify.vocabulary import described
@@ -221,6 +221,7 @@ _KINDS: Mapping[str, str] = {
     ".csv.gz": "table, packed",
     ".tsv.gz": "tabbed table, packed",
     ".json": "JSON",
+    ".txt": "boxes",
 }
 
 
@@ -247,6 +248,7 @@ def _cleaners(keys: Keys, identities: Identities) -> Mapping[str, Cleaner]:
         "tabbed table": tab,
         "table, packed": _packed(comma),
         "tabbed table, packed": _packed(tab),
+        "boxes": boxes.yolo,
         "JSON": partial(manifest.sidecar, rules=rules),
     }
 
