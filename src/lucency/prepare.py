@@ -176,11 +176,11 @@ def _shifted(plane: np.ndarray, by: float, axis: int, size: int) -> np.ndarray:
         nearest = np.floor(at + 0.5).astype(int)
         inside = (nearest >= 0) & (nearest <= last)
         taken = plane.take(np.clip(nearest, 0, last), axis)
-        return taken * inside.reshape([-1 if a == axis else 1 for a in range(3)]).astype(plane.dtype)
+        return np.asarray(taken * inside.reshape([-1 if a == axis else 1 for a in range(3)]).astype(plane.dtype))
     at = np.clip(at, 0, last)
     below = np.minimum(at.astype(int), max(0, last - 1))
     part = (at - below).astype(plane.dtype).reshape([-1 if a == axis else 1 for a in range(3)])
-    return plane.take(below, axis) * (1 - part) + plane.take(np.minimum(below + 1, last), axis) * part
+    return np.asarray(plane.take(below, axis) * (1 - part) + plane.take(np.minimum(below + 1, last), axis) * part)
 
 
 def _whole(length: float) -> int:
