@@ -178,3 +178,14 @@ def test_damaged_dicom_files_give_outcomes_and_nothing_wrong(tmp_path):
     assert found["mutants"] == 40
     assert found["wrong"] == []
     assert sum(n for kind, n in found["outcomes"].items() if kind.startswith("decode: ")) == 40
+
+
+@pytest.mark.journey
+def test_dicom_writing_measures_every_kind_beside_highdicom(tmp_path):
+    found = quick("dicom_write", tmp_path / "dicom_write.json")
+    rows = found["rows"]
+    assert {"SEG binary, nodule", "SEG binary, nodule, highdicom", "parametric map", "SR with SEG, nodule"} <= set(rows)
+    assert all(r["cpu_s"] > 0 and r["bytes"] > 1000 for r in rows.values())
+    # One bit against one byte a voxel, and one byte against four.
+    assert rows["parametric map"]["bytes"] > 12 * 64 * 64 * 4
+    assert rows["SEG label map, organs"]["bytes"] < rows["SEG binary, organs"]["bytes"]
