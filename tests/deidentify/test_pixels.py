@@ -338,6 +338,14 @@ def test_text_around_the_scan_costs_no_look_at_every_frame(monkeypatch):
     assert all((plane[:25] == plane.min()).all() for plane in seen)
 
 
+def test_pixels_that_are_not_whole_numbers_are_refused():
+    data = made(scan())
+    del data.PixelData
+    data.FloatPixelData = scan().astype("<f4").tobytes()
+    with pytest.raises(DataError, match="not whole numbers"):
+        blanked(data, [Box(0, 0, 2, 2, 1.0)], stored=lambda: scan()[None, ..., None].astype(np.float32))
+
+
 def test_truncated_pixels_are_refused_and_nothing_is_changed():
     data = made(scan())
     data.PixelData = data.PixelData[:100]

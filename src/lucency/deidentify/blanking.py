@@ -127,6 +127,12 @@ def numbers_of(dataset: "Dataset", stored: Callable[[], np.ndarray] | None) -> n
             remedy="pass what lucency.read.decode.frames gives",
         )
     frames = np.array(stored())
+    if frames.dtype.kind not in "iu" or "PixelData" not in dataset:
+        raise DataError(
+            "Pixels that are not whole numbers were to be changed",
+            expected="integers in Pixel Data",
+            remedy="leave it out",
+        )
     return frames.reshape(-1, int(dataset.Rows), int(dataset.Columns), frames.shape[-1])
 
 
