@@ -135,6 +135,12 @@ def test_a_name_that_is_a_word_of_radiology_counts_only_with_another_part(name):
     assert one.found_in(name.replace("^", ", "))
 
 
+@pytest.mark.parametrize("text", ["W. Li", "Li, W.", "li wei", "WEI LI", "Li_Wei", "liwei", "w.li"])
+def test_a_name_of_two_letters_is_found_beside_an_initial(text):
+    assert Identities(frozenset({"Li^Wei"})).found_in(text)
+    assert not Identities(frozenset({"Li^Wei"})).found_in("li 5 mm, weighted")
+
+
 def test_filler_names_and_short_numbers_are_not_searched():
     one = Identities(frozenset({"Anonymous", "Unknown^Patient"}), frozenset({"1", "12", "000000"}))
     assert not one.found_in("anonymous patient 1 of 12, 000000")

@@ -92,6 +92,9 @@ def _of_parts(parts: tuple[str, ...]) -> Iterator[str]:
         # jsmith, smithj, j.smith: the forms of user names and signatures
         if len(family) >= SHORTEST_PART:
             yield LEFT + re.escape(given[0]) + r"[._\-]?" + _letters(family) + RIGHT
+        # W. Li; Head, P.
+        yield LEFT + re.escape(given[0]) + r"\.[\s_]*" + _letters(family) + RIGHT
+        yield LEFT + _letters(family) + r"\s*,\s*" + re.escape(given[0]) + RIGHT
 
 
 def identifier_pattern(number: str) -> Iterator[str]:
