@@ -9,11 +9,12 @@ import pydicom
 import pytest
 
 from lucency.case import Case, Prediction, Source
-from lucency.errors import OutputError, UsageError
+from lucency.errors import OutputError, ReadError, UsageError
 from lucency.image import Image
 from lucency.read import load, read_inputs
 from lucency.write.dicom_object import Origin
 from lucency.write.dicom_result import DICOM_FORMATS, Dicom, encoded, refuse, write_result
+from lucency.write.dicom_source import grid_of
 from lucency.write.outputs import FORMATS, Names, write_outputs
 
 LABELS = {1: "nodule", 2: "kidney"}
@@ -157,7 +158,23 @@ def test_what_cannot_become_dicom_is_refused_before_anything_is_predicted(tmp_pa
     refuse("dicom-sr", [case], {}, ("a", "b"))
     with pytest.raises(OutputError, match="single number"):
         write_result(Prediction("c1", "0", value=1.5), case, "dicom-sr", HOW, tmp_path / "out")
+    # Of ten patients one has a file without a study: better known now than after nine predictions.
+    path = case.sources[0].files[0]
+    data = pydicom.dcmread(path)
+    del data.StudyInstanceUID
+    data.save_as(path)
+    with pytest.raises(ReadError, match=r"lacks StudyInstanceUID.*--format nifti"):
+        write_outputs(never(), [case], Names(labels=LABELS), tmp_path / "out", "dicom-sr", HOW)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_grid_of_a_source_needs_no_pixels(kind, tmp_path):
+    case, image = case_of(kind, tmp_path)
+    grid = grid_of(case.sources[0])
+    assert grid is not None
+    assert grid.same_grid(image)
+    assert grid.k_axis == image.k_axis
 
 
 def test_encodings_are_settled_by_name():

@@ -10,7 +10,7 @@ from lucency.read import load
 from lucency.write.capture import write_capture
 from lucency.write.dicom_object import Origin
 from lucency.write.dicom_seg import TYPES, write_seg
-from lucency.write.dicom_source import measured
+from lucency.write.dicom_source import grid_of, identified, measured
 from lucency.write.dicom_sr import CLASSES, write_classes, write_found
 
 #: Formats that are DICOM, by name, and whether each can hold classes.
@@ -64,8 +64,10 @@ def refuse(form: str, cases: Iterable[Case], labels: Mapping[int, str], classes:
 
     Raises:
         UsageError: Sources that are not DICOM; a mask asked of a model that gives classes.
+        ReadError: A source without the UIDs that a result refers to.
     """
-    others = [c for c in cases if c.sources[0].reader != "dicom"]
+    sources = [c.sources[0] for c in cases]
+    others = [s for s in sources if s.reader != "dicom"]
     if others:
         raise UsageError(
             f"{len(others)} of the images are not DICOM",
@@ -73,6 +75,8 @@ def refuse(form: str, cases: Iterable[Case], labels: Mapping[int, str], classes:
             where=f"--format {form}",
             remedy="use --format nifti, png or csv, or give the DICOM series themselves",
         )
+    for source in sources:
+        identified(source)
     if not labels and any(True for _ in classes) and not DICOM_FORMATS[form]:
         raise UsageError(
             "This model gives classes, which have no shape", where=f"--format {form}", remedy="use --format dicom-sr"
@@ -106,7 +110,7 @@ def write_result(prediction: Prediction, case: Case, form: str, dicom: Dicom, fo
         raise UsageError(f"No format {form!r}", expected=", ".join(DICOM_FORMATS), where="--format")
     source, report = case.sources[0], folder / f"{prediction.case}-sr.dcm"
     if prediction.probabilities is not None:
-        grid = load(source)
+        grid = grid_of(source) or load(source)
         write_classes(report, prediction, measured(source, grid), dicom.origin, form=dicom.sr)
         return (report,)
     if prediction.mask is None:

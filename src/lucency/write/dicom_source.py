@@ -10,7 +10,7 @@ import numpy as np
 
 from lucency.case import Source
 from lucency.errors import GeometryError, OutputError, ReadError
-from lucency.image import Image
+from lucency.image import Image, KAxis
 from lucency.read.archive import opened
 
 if TYPE_CHECKING:
@@ -133,6 +133,26 @@ def measured(source: Source, grid: Image) -> Measured:
     _check_place(frames, grid, source)
     files = dict.fromkeys((str(h.SOPClassUID), str(h.SOPInstanceUID)) for h in heads)
     return Measured(head, frames, _pixel_spacing(head, frames), _gap(head, frames, grid), tuple(files))
+
+
+def identified(source: Source) -> None:
+    """Check, at the cost of one short read, that results can refer to a source; the whole is checked when they do.
+
+    Raises:
+        ReadError: The first file is gone or lacks a UID.
+    """
+    _header(source.files[0], source.paths[0], whole=False)
+
+
+def grid_of(source: Source) -> Image | None:
+    """Return an empty image on the source's grid, from what the reader noted; None where it did not."""
+    size, affine = source.header.get("size"), source.header.get("affine")
+    if not isinstance(size, tuple) or not isinstance(affine, tuple) or len(size) != 3 or len(affine) != 16:
+        return None
+    k, j, i = (int(n) for n in size)
+    nothing = np.broadcast_to(np.zeros((), np.uint8), (1, k, j, i))
+    axis: KAxis = "time" if source.header.get("k_axis") == "time" else "space"
+    return Image(nothing, np.reshape(affine, (4, 4)), kind="labels", k_axis=axis)
 
 
 def _header(file: Path, path: str, *, whole: bool) -> "Dataset":
