@@ -30,16 +30,25 @@ def thumbnail(image: Image, *, inverted: bool = False) -> Picture:
         image: Any intensities.
         inverted: Whether it is stored so that large numbers are dark.
     """
-    return _drawn(image, None, None, inverted=inverted)
+    # Eight bits are shown as dark or bright as they are: the image's own percentiles would mend its exposure.
+    ends = (0.0, 255.0) if image.array.dtype == np.uint8 else None
+    return _drawn(image, None, None, inverted=inverted, ends=ends)
 
 
-def _drawn(source: Image, truth: np.ndarray | None, predicted: np.ndarray | None, *, inverted: bool) -> Picture:
-    """Return one slice; masks are already turned as volumes are."""
+def _drawn(
+    source: Image,
+    truth: np.ndarray | None,
+    predicted: np.ndarray | None,
+    *,
+    inverted: bool,
+    ends: tuple[float, float] | None = None,
+) -> Picture:
+    """Return one slice, black and white at ``ends`` or at its percentiles; masks are turned as volumes are."""
     volume = source.size[0] > 1
     image = reorient(source) if volume else source
     number = _telling_slice(image.size[0], truth, predicted)
     plane = image.array[:, number].astype(np.float64)
-    low, high = np.percentile(plane, WINDOW)
+    low, high = ends or np.percentile(plane, WINDOW)
     grey = np.clip((plane - low) / max(high - low, 1e-9), 0.0, 1.0)
     if inverted:
         # Stored so that large numbers are dark (MONOCHROME1); whoever looks expects bone to be white.
