@@ -48,22 +48,43 @@ def drawn(contours: Sequence[np.ndarray], grid: Grid) -> tuple[Drawing, int]:
         The structure, and how many contours were left out because they are not flat.
     """
     drawing = Drawing(grid)
-    in_slices: list[tuple[float, np.ndarray]] = []
+    # By the axis of the image that they are square to: 0 for contours in the slices.
+    square: dict[int, list[tuple[float, np.ndarray]]] = {0: [], 1: [], 2: []}
     others: list[np.ndarray] = []
     bent = 0
     for contour in contours:
         place = grid.voxels(contour)
-        if np.ptp(place[:, 0]) <= 2 * SAME_PLANE:
-            in_slices.append((float(place[:, 0].mean()), place[:, 1:]))
+        axis = next((a for a in range(3) if np.ptp(place[:, a]) <= 2 * SAME_PLANE), None)
+        if axis is not None:
+            square[axis].append((float(place[:, axis].mean()), np.delete(place, axis, axis=1)))
         elif _is_flat(contour):
             others.append(contour)
         else:
             bent += 1
-    for k, level in _by_slice(_levels(in_slices, SAME_PLANE), grid.size[0]):
+    for k, level in _by_slice(_levels(square[0], SAME_PLANE), grid.size[0]):
         drawing.add(k, filled(level.contours, grid.size[1:]))
+    for axis in (1, 2):
+        _draw_upright(_levels(square[axis], SAME_PLANE), axis, drawing)
     for group in _parallel(others):
         _draw_across(group, grid, drawing)
     return drawing, bent
+
+
+def _draw_upright(levels: Sequence[_Level], axis: int, drawing: Drawing) -> None:
+    """Draw contours that stand square on the slices, in planes of one row (axis 1) or one column (axis 2) each."""
+    k_size, rows, columns = drawing.grid.size
+    planes = {
+        n: filled(level.contours, (k_size, columns if axis == 1 else rows))
+        for n, level in _by_slice(levels, drawing.grid.size[axis])
+    }
+    for k in range(k_size if planes else 0):
+        plane = np.zeros((rows, columns), dtype=bool)
+        for n, standing in planes.items():
+            if axis == 1:
+                plane[n] = standing[k]
+            else:
+                plane[:, n] = standing[k]
+        drawing.add(k, plane)
 
 
 def filled(contours: Iterable[np.ndarray], size: tuple[int, int]) -> np.ndarray:
