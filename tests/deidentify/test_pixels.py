@@ -273,15 +273,19 @@ def test_compressed_pixels_become_plain_and_what_was_lost_is_said(syntax, lossy,
     assert (pydicom.dcmread(io.BytesIO(stream.getvalue())).pixel_array == out.pixel_array).all()
 
 
-def test_decoded_palette_becomes_rgb_without_its_tables():
+@pytest.mark.parametrize("bits", [8, 16])
+def test_decoded_palette_becomes_rgb_without_its_tables(bits):
     data = made(
         np.zeros((ROWS, COLUMNS), np.uint8), syntax="1.2.840.10008.1.2.5", PhotometricInterpretation="PALETTE COLOR"
     )
     for colour in ("Red", "Green", "Blue"):
         setattr(data, f"{colour}PaletteColorLookupTableDescriptor", [4, 0, 16])
         setattr(data, f"{colour}PaletteColorLookupTableData", b"\0" * 8)
-    rgb = np.full((1, ROWS, COLUMNS, 3), 7, np.uint8)
+    rgb = (
+        np.full((1, ROWS, COLUMNS, 3), 7, np.uint8) if bits == 8 else np.full((1, ROWS, COLUMNS, 3), 0x0707, np.uint16)
+    )
     out = blanked(data, [Box(0, 0, 4, 4, 1.0)], stored=lambda: rgb)
+    assert (out.BitsAllocated, out.BitsStored, out.HighBit) == (8, 8, 7)
     assert (out.PhotometricInterpretation, out.SamplesPerPixel) == ("RGB", 3)
     assert "RedPaletteColorLookupTableData" not in out
     assert out.pixel_array[:4, :4].sum() == 0
@@ -319,8 +323,16 @@ def test_signed_numbers_in_fewer_bits_keep_their_sign():
 
 @pytest.mark.parametrize(
     ("word", "signed", "high", "hidden"),
-    [(0x0FFF, 0, 11, False), (0x1005, 0, 11, True), (0xF800, 1, 11, False), (0x0800, 1, 11, False)]
-    + [(0x1800, 1, 11, True), (0xF005, 1, 11, True), (0x0FF0, 0, 15, False), (0x0FF1, 0, 15, True)],
+    [
+        (0x0FFF, 0, 11, False),
+        (0x1005, 0, 11, True),
+        (0xF800, 1, 11, False),
+        (0x0800, 1, 11, False),
+        (0x1800, 1, 11, True),
+        (0xF005, 1, 11, True),
+        (0x0FF0, 0, 15, False),
+        (0x0FF1, 0, 15, True),
+    ],
 )
 def test_bits_beside_the_number_are_told_from_its_sign(word, signed, high, hidden):
     data = made(np.full((20, 20), word, np.uint16), BitsStored=12, HighBit=high, PixelRepresentation=signed)

@@ -133,7 +133,11 @@ def numbers_of(dataset: "Dataset", stored: Callable[[], np.ndarray] | None) -> n
             expected="integers in Pixel Data",
             remedy="leave it out",
         )
-    return frames.reshape(-1, int(dataset.Rows), int(dataset.Columns), frames.shape[-1])
+    frames = frames.reshape(-1, int(dataset.Rows), int(dataset.Columns), frames.shape[-1])
+    if str(dataset.get("PhotometricInterpretation", "")).strip() == "PALETTE COLOR" and frames.dtype.itemsize == 2:
+        # Tables of 16 bits hold colours for screens of 8; RGB of 16 bits is allowed in hardly any object.
+        return np.asarray(frames >> 8 if int(frames.max()) > 255 else frames, np.uint8)
+    return frames
 
 
 def replaced(dataset: "Dataset", frames: np.ndarray, code: str = "", meaning: str = "") -> None:
