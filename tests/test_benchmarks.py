@@ -189,3 +189,12 @@ def test_dicom_writing_measures_every_kind_beside_highdicom(tmp_path):
     # One bit against one byte a voxel, and one byte against four.
     assert rows["parametric map"]["bytes"] > 12 * 64 * 64 * 4
     assert rows["SEG label map, organs"]["bytes"] < rows["SEG binary, organs"]["bytes"]
+
+
+@pytest.mark.journey
+def test_the_header_cache_answers_for_every_file(tmp_path):
+    found = quick("header_cache", tmp_path / "header_cache.json")
+    # The command itself stops where the second pass does not come from the cache or says something else.
+    assert found["files"] == 600
+    assert {"first_pass", "second_pass", "first_read", "second_read"} <= set(found["seconds"])
+    assert 500 < found["cache_bytes_per_file"] < 5000
