@@ -16,7 +16,7 @@ from pixel_files import COMPRESSED, dataset_of, deflated, written
 
 from lucency.case import Source
 from lucency.errors import LucencyError, ReadError
-from lucency.read import decode, decoder, load, opening, pixelform, workers
+from lucency.read import decode, decoder, load, opening, pixelform, read_inputs, workers
 
 SECRETS = ("SECRET^NAME", "SECRET-ID")
 
@@ -178,36 +178,62 @@ def test_a_deflated_file_that_is_cut_or_damaged_is_refused(tmp_path):
     refused(tmp_path / "a.dcm", "deflated and it is damaged")
 
 
-@pytest.mark.parametrize("undefined", [True, False])
-def test_twenty_thousand_nested_sequences_are_refused(tmp_path, plain, undefined):
-    inner = b""
-    whole = plain.read_bytes()
-    depth = 20_000
-    if undefined:
-        opening_, closing = [], []
-        for _ in range(depth):
-            opening_.append(
-                struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
-            )
-            closing.append(b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0")
-        inner = b"".join(opening_) + b"".join(closing)
-    else:
-        pieces, size = [], 0
-        for _ in range(depth):
-            pieces.append(
-                struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, size + 8)
-                + b"\xfe\xff\x00\xe0"
-                + struct.pack("<I", size)
-            )
-            size += 20
-        inner = b"".join(reversed(pieces))
+def nested(whole, depth, *, undefined):
+    """Put sequences inside sequences before the patient's name, with or without lengths."""
+    pieces, size = [], 0
+    head = struct.pack("<HH2sH", 0x0008, 0x1140, b"SQ", 0)
+    for _ in range(depth):
+        length, inner = (b"\xff" * 4,) * 2 if undefined else (struct.pack("<I", size + 8), struct.pack("<I", size))
+        pieces.append(head + length + b"\xfe\xff\x00\xe0" + inner)
+        size += 20
+    closing = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0" * depth if undefined else b""
     place = whole.index(b"\x10\x00\x10\x00PN")
-    plain.write_bytes(whole[:place] + inner + whole[place:])
+    return whole[:place] + b"".join(reversed(pieces)) + closing + whole[place:]
+
+
+@pytest.mark.parametrize("undefined", [True, False])
+def test_twenty_thousand_nested_sequences_are_bounded(plain, undefined):
+    plain.write_bytes(nested(plain.read_bytes(), 20_000, undefined=undefined))
     if undefined:
         refused(plain, "nested too deep")
     else:
         # Lengths are known, so nothing is opened that nobody asks for; the pixels are whole.
         assert pixels(plain).shape == (2, 32, 48, 1)
+
+
+def test_a_folder_of_bombs_is_read_and_every_bomb_is_named(tmp_path):
+    import zipfile
+
+    root = tmp_path / "data"
+    root.mkdir()
+    good = written(root / "good.dcm", np.arange(3072, dtype=np.uint16).reshape(1, 64, 48, 1), Modality="CT")
+    whole = good.read_bytes()
+    (root / "deflate.dcm").write_bytes(bomb(2048))
+    (root / "nested.dcm").write_bytes(nested(whole, 20_000, undefined=True))
+    place = whole.index(b"\x10\x00\x10\x00PN")
+    lie = struct.pack("<HH2sHI", 0x0009, 0x1010, b"OB", 0, 0xFFFFFFF0)
+    (root / "lie.dcm").write_bytes(whole[:place] + lie + whole[place:])
+    with zipfile.ZipFile(root / "box.zip", "w", zipfile.ZIP_DEFLATED) as box:
+        box.write(good, "../climbs.dcm")
+        box.write(good, "inner/good.dcm")
+        box.writestr("grows.dcm", bytes(1 << 27))
+    tracemalloc.start()
+    found = read_inputs(root)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert {s.path for s in found.skipped} == {
+        "deflate.dcm",
+        "nested.dcm",
+        "lie.dcm",
+        "box.zip/../climbs.dcm",
+        "box.zip/grows.dcm",
+    }
+    assert peak < 768 << 20
+    assert not (tmp_path / "climbs.dcm").exists()
+    read_paths = {p for c in found for s in c.sources for p in s.paths}
+    assert read_paths <= {"good.dcm", "box.zip/inner/good.dcm"}
+    assert [load(s).size for c in found for s in c.sources] == [(1, 64, 48)] * len(found)
+    assert len(found) >= 1
 
 
 def test_a_length_that_lies_takes_no_memory(plain):
