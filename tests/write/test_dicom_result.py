@@ -1,6 +1,8 @@
 """From what the reader gives to what lies in the output folder, for every kind of source and every format."""
 
+import importlib
 from datetime import datetime
+from pathlib import Path
 
 import highdicom
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from lucency.case import Case, Prediction, Source
 from lucency.errors import OutputError, ReadError, UsageError
 from lucency.image import Image
-from lucency.read import load, read_inputs
+from lucency.read import ReadOptions, load, read, read_inputs
 from lucency.write.dicom_object import Origin
 from lucency.write.dicom_result import DICOM_FORMATS, Dicom, encoded, refuse, write_result
 from lucency.write.dicom_source import grid_of
@@ -190,3 +192,53 @@ def test_encodings_are_settled_by_name():
             encoded(placed.ORIGIN, LABELS, wrong)
     with pytest.raises(UsageError, match="1 to 64"):
         Origin("0", datetime(2026, 1, 1), "x" * 65)
+
+
+def test_a_slice_that_the_reader_filled_in_has_its_place_and_no_source(tmp_path):
+    found = placed.place("oblique", tmp_path)
+    found.source.files[3].unlink()
+    (case,) = read(tmp_path, ReadOptions(missing_slices="interpolate")).cases
+    image = load(case.sources[0])
+    assert image.size == placed.SIZE
+    array = np.ones((1, *image.size), np.uint8)
+    said = Prediction("c1", "0", mask=Image(array, image.affine, kind="labels"))
+    (path,) = write_result(said, case, "dicom-seg", HOW, tmp_path / "out")
+    file = pydicom.dcmread(path)
+    uids = {str(pydicom.dcmread(f).SOPInstanceUID): f for f in case.sources[0].files}
+    bare = []
+    for k, frame in enumerate(file.PerFrameFunctionalGroupsSequence):
+        here = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
+        assert np.abs(here - (image.affine @ (k, 0, 0, 1))[:3]).max() < 1e-4
+        if not frame.DerivationImageSequence:
+            bare.append(k)
+            continue
+        source = uids[frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID]
+        assert np.abs(here - np.array(pydicom.dcmread(source).ImagePositionPatient, float)).max() < 1e-4
+    assert bare == [int(k) for k in case.sources[0].header["interpolated"]]
+    assert len(bare) == 1
+
+
+@pytest.mark.parametrize("up", [1.0, -1.0])
+def test_tiles_of_a_mosaic_lie_where_the_reader_puts_them(tmp_path, monkeypatch, up):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "read"))
+    dicom_made = importlib.import_module("dicom_made")
+    data = dicom_made.mosaic(5, normal=(0, 0, up))
+    (tmp_path / "in").mkdir()
+    data.save_as(tmp_path / "in" / "m.dcm", enforce_file_format=True)
+    (case,) = read_inputs(tmp_path / "in")
+    image = load(case.sources[0])
+    assert image.size[0] == 5
+    said = speck_of(image)
+    (path,) = write_result(said, case, "dicom-seg", HOW, tmp_path / "out")
+    file = pydicom.dcmread(path)
+    for value in LABELS:
+        assert np.abs(places_in(file, value) - places(said.mask, value)).max() <= 0.0015
+    seen = file.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence[0]
+    assert seen.SpatialLocationsPreserved == "NO"
+
+
+def speck_of(image) -> Prediction:
+    """As :func:`speck`, for images of a few pixels."""
+    array = np.zeros((1, *image.size), np.uint8)
+    array[0, 1, 2, 3], array[0, -1, 1:3, 4:6] = 1, 2
+    return Prediction("c1", "0", mask=Image(array, image.affine, kind="labels"))
