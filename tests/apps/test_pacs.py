@@ -312,6 +312,19 @@ def test_lists_that_are_none_are_refused(content, monkeypatch):
         list(Server(server.url, Access()).search("studies", {}))
 
 
+def test_a_server_whose_list_grows_while_it_is_read_is_left(monkeypatch):
+    monkeypatch.setattr(dicomweb, "MOST_ROWS", 50)
+
+    def say(method, path, body):
+        start = int(path.partition("offset=")[2])
+        rows = [{"0020000D": {"vr": "UI", "Value": [f"1.2.{start + n}"]}} for n in range(10)]
+        return 200, {}, json.dumps(rows).encode()
+
+    with web(say) as server, pytest.raises(OutputError, match="does not end"):
+        list(Server(server.url, Access()).search("studies", {}))
+    assert len(server.asked) == 6
+
+
 def test_a_list_without_end_is_cut(monkeypatch):
     monkeypatch.setattr(dicomweb, "LARGEST_JSON", 1000)
     with web(lambda *_: (200, {}, b"[" + b"1," * 9999 + b"1]")) as server, pytest.raises(OutputError, match="too long"):

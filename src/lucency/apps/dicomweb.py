@@ -24,8 +24,8 @@ LARGEST_OBJECT = 1 << 32
 PIECE = 1 << 20
 #: A request of STOW holds no more than this many bytes or objects, so that one bad object costs few others.
 BATCH_BYTES, BATCH_OBJECTS = 1 << 26, 100
-#: Rows that are asked for at a time.
-PAGE = 200
+#: Rows that are asked for at a time, and rows of a list in all: a study has thousands of objects, not millions.
+PAGE, MOST_ROWS = 200, 200_000
 
 JSON = "application/dicom+json"
 #: Statuses of STOW that come with a list of what was stored (PS3.18, Table 10.5.3-1).
@@ -166,6 +166,8 @@ class Server:
             if not new:
                 return
             offset += len(rows)
+            if offset > MOST_ROWS:
+                raise OutputError("The server's list does not end", expected=f"at most {MOST_ROWS} rows")
 
     # --- WADO ---------------------------------------------------------------------------------------------------------
 

@@ -255,9 +255,7 @@ def _whole(one: Instance) -> Any:
     import pydicom  # noqa: PLC0415
 
     with opened(one.path) as stream:
-        data = pydicom.dcmread(stream)
-        data.decode()
-    return data
+        return pydicom.dcmread(stream)
 
 
 def verdict(status: int) -> str | None:

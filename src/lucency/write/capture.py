@@ -178,7 +178,6 @@ def _write(path: Path, picture: np.ndarray, source: Measured, k: int, origin: Or
         ImageType=["DERIVED", "SECONDARY", "OVERLAY"],
         PatientOrientation="",
         BurnedInAnnotation="YES",
-        RecognizableVisualFeatures="NO",
         DerivationDescription=BURNED_IN,
         SamplesPerPixel=3,
         PhotometricInterpretation="RGB",

@@ -82,7 +82,7 @@ def write_parametric(
         Modality="OT",
         ImageType=IMAGE_TYPE,
         BurnedInAnnotation="NO",
-        RecognizableVisualFeatures="NO",
+        RecognizableVisualFeatures="NO",  # type 1 here; these are the network's numbers, not the image's
         PresentationLUTShape="IDENTITY",
         SamplesPerPixel=1,
         PhotometricInterpretation="MONOCHROME2",
