@@ -210,6 +210,7 @@ def test_16_bit_stack_of_pages_stays_a_stack_and_pages_of_several_sizes_are_left
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack", description=SECRET)
     outcome = cleaned(tmp_path / "a.tif", tmp_path / "out")
     assert (tifffile.imread(outcome.target) == stack).all()
+    assert any("not searched" in r for r in outcome.remarks)
     with tifffile.TiffWriter(tmp_path / "b.tif") as writer:
         writer.write(stack[0])
         writer.write(stack[1][:20])

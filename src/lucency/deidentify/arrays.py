@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 
-from lucency.deidentify.cleaning import Cleaned, cannot
+from lucency.deidentify.cleaning import UNSEARCHED, Cleaned, cannot
 from lucency.deidentify.keys import Identities, Keys
 from lucency.deidentify.vocabulary import described
 from lucency.errors import DataError
@@ -32,7 +32,7 @@ def npy(content: bytes) -> Cleaned:
     Raises:
         DataError: Not numbers.
     """
-    return Cleaned(_stored(_numbers(content)), ("header", "bytes after the numbers"))
+    return Cleaned(_stored(_numbers(content)), ("header", "bytes after the numbers"), (UNSEARCHED,))
 
 
 def npz(content: bytes, *, keys: Keys, identities: Identities) -> Cleaned:
@@ -72,7 +72,7 @@ def npz(content: bytes, *, keys: Keys, identities: Identities) -> Cleaned:
             n_kept += 1
     if not n_kept:
         raise cannot("An archive without any array that may stay", "name the arrays for what they are")
-    return Cleaned(out.getvalue(), tuple(dict.fromkeys(removed)))
+    return Cleaned(out.getvalue(), tuple(dict.fromkeys(removed)), (UNSEARCHED,))
 
 
 def _numbers(content: bytes) -> np.ndarray:

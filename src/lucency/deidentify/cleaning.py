@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from lucency.burned_in import Box
 from lucency.errors import DataError
 
+UNSEARCHED = "Its voxels or pixels were not searched for text."
 HEAD = "If it shows a head, recognisable features remain: nothing was done to the voxels."
 
 

@@ -3,7 +3,7 @@
 import re
 import zlib
 
-from lucency.deidentify.cleaning import HEAD, Cleaned, cannot
+from lucency.deidentify.cleaning import HEAD, UNSEARCHED, Cleaned, cannot
 
 #: Fields of NRRD that describe the array and hold no free text (teem's format definition, sections 4 to 7).
 _NRRD = (
@@ -71,7 +71,7 @@ def nrrd(content: bytes) -> Cleaned:
     if "line skip" in fields or "byte skip" in fields:
         raise cannot("An NRRD file that skips bytes before its voxels", "save it without")
     body = "\n".join(kept).encode("ascii") + b"\n\n"
-    return Cleaned(body + voxels, tuple(dict.fromkeys(removed)), (HEAD,))
+    return Cleaned(body + voxels, tuple(dict.fromkeys(removed)), (HEAD, UNSEARCHED))
 
 
 def metaimage(content: bytes) -> Cleaned:
@@ -101,7 +101,7 @@ def metaimage(content: bytes) -> Cleaned:
             removed.append("Comment" if name == "comment" else "other fields")
     # Nothing may come after the line that says where the voxels are.
     body = "\n".join(kept).encode("ascii") + b"\n"
-    return Cleaned(body + content[end.end() :], tuple(dict.fromkeys(removed)), (HEAD,))
+    return Cleaned(body + content[end.end() :], tuple(dict.fromkeys(removed)), (HEAD, UNSEARCHED))
 
 
 def _harmless(value: str) -> bool:

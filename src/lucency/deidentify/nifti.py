@@ -4,7 +4,7 @@ import math
 import struct
 from dataclasses import dataclass
 
-from lucency.deidentify.cleaning import HEAD, Cleaned, cannot
+from lucency.deidentify.cleaning import HEAD, UNSEARCHED, Cleaned, cannot
 
 #: Bits of one voxel by data type (nifti1.h); RGB24, RGBA32, complex and 128-bit types included.
 BITS = {1: 1, 2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32}
@@ -84,7 +84,7 @@ def cleaned(content: bytes) -> Cleaned:
     # 4 bytes say that no extension follows; 16 is the boundary that readers expect of the voxels.
     begin = 16 * math.ceil((layout.size + 4) / 16)
     struct.pack_into(order + layout.start[1], head, layout.start[0], begin)
-    return Cleaned(b"".join([head, bytes(begin - layout.size), voxels]), tuple(removed), (HEAD,))
+    return Cleaned(b"".join([head, bytes(begin - layout.size), voxels]), tuple(removed), (HEAD, UNSEARCHED))
 
 
 def _layout(content: bytes) -> tuple[Layout, str]:

@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass, field
 
-from lucency.deidentify.cleaning import Cleaned, cannot
+from lucency.deidentify.cleaning import UNSEARCHED, Cleaned, cannot
 from lucency.deidentify.keys import Identities
 from lucency.deidentify.pictures import segments, text_in
 
@@ -114,8 +114,10 @@ def cleaned(content: bytes, *, identities: Identities) -> Cleaned:
             "export the level you need as a picture by itself",
         )
     out = _assembled(pages, form)
-    remark = ("Names of axes and channels in the description are gone.",) if "ImageDescription" in removed else ()
-    return Cleaned(out, removed, remark, text_in(out) if _pillow_can(pages, form) else ())
+    remarks = ["Names of axes and channels in the description are gone."] if "ImageDescription" in removed else []
+    searched = _pillow_can(pages, form)
+    remarks += [] if searched else [UNSEARCHED]
+    return Cleaned(out, removed, tuple(remarks), text_in(out) if searched else ())
 
 
 def _pages(content: bytes, form: _Form, identities: Identities) -> tuple[list[_Page], tuple[str, ...]]:
