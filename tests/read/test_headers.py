@@ -286,3 +286,23 @@ def test_reading_a_folder_twice_opens_no_file_twice(folder, tmp_path, monkeypatc
     monkeypatch.setattr(files, "digest_of", lambda paths: pytest.fail("a file was summed again"))
     second = read(folder.root, options)
     assert second == first
+
+
+def test_a_disk_that_failed_once_is_asked_again(folder, tmp_path, monkeypatch):
+    folder.slices("s")
+    cache = tmp_path / "headers.sqlite"
+    opened = headers.archive.opened
+    monkeypatch.setattr(headers, "KEPT_AT_ONCE", 1)
+
+    def failing(file):
+        if file.name == "098.dcm":
+            raise OSError(5, "Input/output error")
+        return opened(file)
+
+    monkeypatch.setattr(headers.archive, "opened", failing)
+    first = all_of(folder, cache=cache)
+    assert len(first.found) == 2
+    assert "cannot be read (OSError)" in first.broken["s/098.dcm"]
+    monkeypatch.setattr(headers.archive, "opened", opened)
+    second = all_of(folder, cache=cache)
+    assert (len(second.found), second.broken, second.n_read) == (3, {}, 1)

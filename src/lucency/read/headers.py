@@ -33,6 +33,9 @@ ALONE = 800
 #: Paths handed to a process at a time.
 CHUNK = 100
 
+#: Rows written to the cache at a time.
+KEPT_AT_ONCE = 5000
+
 #: Largest single value in front of the pixels; a functional group of ten thousand frames has some 20 MB.
 MAX_VALUE = 256 << 20
 
@@ -101,16 +104,20 @@ def heads(root: Path, paths: Sequence[str], *, salt: bytes = b"", cache: Path | 
     keys, gone = _keys(root, paths)
     wanted = [p for p, k in keys.items() if p not in known or known[p].key != k]
     fresh: dict[str, Row] = {}
+    waiting: dict[str, Row] = {}
     for path, kind, text in _read_all(root, wanted, salt):
         fresh[path] = Row(keys[path], kind, text)
-        if len(fresh) % 5000 == 0:
+        if kind != "failed":
+            waiting[path] = fresh[path]
+        if len(waiting) >= KEPT_AT_ONCE:
             # A pass over a large archive that is interrupted goes on where it was.
-            store.keep(fresh)
-    store.keep(fresh)
+            store.keep(waiting)
+            waiting = {}
+    store.keep(waiting)
     store.close()
     rows = {p: fresh.get(p) or known[p] for p in keys}
     found = dict(zip((p for p, r in rows.items() if r.kind == "head"), _parsed(rows.values()), strict=True))
-    broken = {p: r.text for p, r in rows.items() if r.kind == "broken"} | gone
+    broken = {p: r.text for p, r in rows.items() if r.kind in ("broken", "failed")} | gone
     others = frozenset(p for p, r in rows.items() if r.kind == "other")
     return Heads(found, broken, others, tuple(store.notes), len(wanted))
 
@@ -350,13 +357,13 @@ def _read_all(root: Path, paths: Sequence[str], salt: bytes) -> Iterator[tuple[s
 
 
 def _attempt(root: Path, path: str, salt: bytes) -> tuple[str, str, str]:
-    """Return (path, "head" / "broken" / "other", JSON of the head or the reason)."""
+    """Return (path, kind, JSON of the head or the reason); "failed" is tried again the next time."""
     try:
         head = read_head(root / path, path, salt)
     except LucencyError as error:
         return path, "broken", reason(error)
     except (OSError, MemoryError) as error:
-        return path, "broken", f"The file cannot be read ({type(error).__name__})."
+        return path, "failed", f"The file cannot be read ({type(error).__name__})."
     return (path, "other", "") if head is None else (path, "head", json.dumps(head, separators=(",", ":")))
 
 
@@ -380,7 +387,7 @@ class _Workers:
         if answers is not None:
             return answers
         if len(paths) == 1:
-            return [(paths[0], "broken", "Reading its header ended the process. What to do: fetch the file again.")]
+            return [(paths[0], "failed", "Reading its header ended the process. What to do: fetch the file again.")]
         return [answer for p in paths for answer in self.read([p])]
 
     def _ask(self, paths: Sequence[str]) -> list[tuple[str, str, str]] | None:
