@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -131,6 +130,8 @@ def peak() -> int:
     if status.exists():
         line = next(n for n in status.read_text().splitlines() if n.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
+    import resource  # not on Windows
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

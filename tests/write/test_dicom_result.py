@@ -94,6 +94,21 @@ def test_nothing_found_is_a_report_whatever_was_asked_for(form, tmp_path):
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["c1-sr.dcm"]
 
 
+def test_old_results_of_a_case_do_not_stand_beside_a_new_one(tmp_path):
+    case, image = case_of("axial", tmp_path)
+    out = tmp_path / "out"
+    for form in ("dicom-sc", "dicom-sr"):
+        write_result(speck(image), case, form, HOW, out)
+    assert sorted(p.name for p in out.iterdir()) == ["c1-seg.dcm", "c1-sr.dcm"]
+    (out / "c10-seg.dcm").write_text("another case")
+    (out / "c1-overlay").mkdir()
+    (out / "c1-overlay" / "mine.txt").write_text("mine")
+    empty = image.with_array(np.zeros((1, *image.size), np.uint8), kind="labels")
+    write_result(Prediction("c1", "0", mask=empty), case, "dicom-seg", HOW, out)
+    assert sorted(p.name for p in out.iterdir()) == ["c1-overlay", "c1-sr.dcm", "c10-seg.dcm"]
+    assert (out / "c1-overlay" / "mine.txt").exists()
+
+
 def test_report_refers_to_the_segmentation_beside_it(tmp_path):
     case, image = case_of("oblique", tmp_path)
     seg, report = write_result(speck(image), case, "dicom-sr", HOW, tmp_path / "out")

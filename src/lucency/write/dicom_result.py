@@ -84,7 +84,7 @@ def refuse(form: str, cases: Iterable[Case], labels: Mapping[int, str], classes:
 
 
 def write_result(prediction: Prediction, case: Case, form: str, dicom: Dicom, folder: Path) -> tuple[Path, ...]:
-    """Write a prediction as DICOM.
+    """Write a prediction as DICOM; what an earlier one of the same case left there and this one does not, is removed.
 
     ``dicom-seg`` gives ``<case>-seg.dcm``; ``dicom-sr`` also ``<case>-sr.dcm``, which refers to it; ``dicom-sc``
     pictures ``<case>-overlay/overlay-0001.dcm`` … Where nothing was found there is the report alone, whatever was
@@ -108,6 +108,25 @@ def write_result(prediction: Prediction, case: Case, form: str, dicom: Dicom, fo
     """
     if form not in DICOM_FORMATS:
         raise UsageError(f"No format {form!r}", expected=", ".join(DICOM_FORMATS), where="--format")
+    written = _written(prediction, case, form, dicom, folder)
+    _clear(folder, prediction.case, keep=written)
+    return written
+
+
+def _clear(folder: Path, case: str, keep: tuple[Path, ...]) -> None:
+    """Remove a case's other results: an old segmentation beside a report that says "absent" would mislead."""
+    pictures = folder / f"{case}-overlay"
+    ours = [folder / f"{case}-seg.dcm", folder / f"{case}-sr.dcm", *pictures.glob("overlay-[0-9]*.dcm")]
+    try:
+        for path in set(ours) - set(keep):
+            path.unlink(missing_ok=True)
+        if pictures.is_dir() and not any(pictures.iterdir()):
+            pictures.rmdir()
+    except OSError as error:
+        raise OutputError(f"Cannot remove an old result ({error.strerror})", where=case) from None
+
+
+def _written(prediction: Prediction, case: Case, form: str, dicom: Dicom, folder: Path) -> tuple[Path, ...]:
     source, report = case.sources[0], folder / f"{prediction.case}-sr.dcm"
     if prediction.probabilities is not None:
         grid = grid_of(source) or load(source)
