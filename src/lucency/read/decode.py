@@ -4,11 +4,12 @@ Uncompressed pixels are read here, straight into their array. Compressed ones ar
 files ahead, so that a file that breaks a decoder costs that file and nothing else.
 """
 
+import io
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -28,6 +29,9 @@ AHEAD = 4
 
 #: Bytes of decoded pixels that wait to be asked for; one file may have more.
 AHEAD_BYTES = 256 << 20
+
+#: Compressed pixels of up to this size are read at once.
+AT_HAND_BYTES = 8 << 20
 
 #: What a worker may take: codecs hold a sample in up to 16 bytes while they work (OpenJPEG int32 twice, output, input).
 WORKER_BYTES, WORKER_BYTES_PER_SAMPLE = 256 << 20, 16
@@ -187,6 +191,8 @@ def _begun(file: Path, where: str, chosen: Sequence[int] | None) -> _Pending:
             chosen = range(form.frames) if chosen is None else chosen
             if any(not 0 <= n < form.frames for n in chosen):
                 raise pixelform.unreadable(f"a frame was asked for that is not among its {form.frames}", where)
+            if found.length is None:
+                found = _at_hand(found)
             if found.length is not None:
                 _refuse_mismatch(found, where)
                 pending.array = _native(found, form, chosen, where)
@@ -292,6 +298,15 @@ def _halved(found: Opened, form: Form, chosen: Sequence[int]) -> np.ndarray:
         packed = np.frombuffer(decoder.exactly(found.file, form.frame_bytes), np.uint8)
         place[:] = colour.whole_ybr(packed, form.rows, form.columns)
     return array
+
+
+def _at_hand(found: Opened) -> Opened:
+    """Return a file whose compressed pixels are in memory, if they are not large; fragments are then cheap to walk."""
+    if found.end - found.start > AT_HAND_BYTES:
+        return found
+    found.file.seek(found.start)
+    data = found.file.read(found.end - found.start)
+    return replace(found, file=io.BytesIO(data), start=0, end=len(data))
 
 
 def _spans(found: Opened, form: Form, where: str) -> list[tuple[tuple[int, int], ...]]:

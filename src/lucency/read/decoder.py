@@ -15,6 +15,7 @@ import struct
 import sys
 import zlib
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -221,12 +222,12 @@ def _gdcm(frame: Frame, stream: Stream, data: bytes) -> np.ndarray:
 
 def _jpeg_ls(frame: Frame, data: bytes) -> np.ndarray:
     """Decode JPEG-LS by CharLS; it knows no sign, so the header's is applied."""
-    import jpeg_ls  # noqa: PLC0415 - only some files need it
-
+    # The extension module itself: the package around it spends a third of a worker's start on its own version number.
+    charls = import_module("_CharLS")
     stream = jpeg_stream(data)
     _same_size(frame, stream)
-    found, info = jpeg_ls.decode_buffer(data)
-    array = np.frombuffer(found, "u1" if stream.precision <= 8 else "u2")
+    info = charls.read_header(data)
+    array = np.frombuffer(charls.decode_from_buffer(data), "u1" if stream.precision <= 8 else "u2")
     if stream.components > 1 and info["interleave_mode"] == 0:
         array = array.reshape(stream.components, stream.rows, stream.columns).transpose(1, 2, 0)
     return _fitted(frame, array, stream)

@@ -169,7 +169,7 @@ class Worker:
         self.close()
         self.why = "start"
         # -P: what lies beside the program cannot stand in for a library; -B: nothing is written.
-        command = [sys.executable, "-P", "-B", str(Path(decoder.__file__))]
+        command = [sys.executable, "-P", "-B", str(_program())]
         flags = CREATE_NO_WINDOW if sys.platform == "win32" else 0
         process = subprocess.Popen(  # noqa: S603 - our own program
             command,
@@ -315,6 +315,12 @@ def cores() -> int:
     """Return how many cores this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return max(1, len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
+
+
+def _program() -> Path:
+    """Return the worker's program, compiled where this process found it so."""
+    compiled = Path(decoder.__spec__.cached or "") if decoder.__spec__ is not None else Path()
+    return compiled if compiled.suffix == ".pyc" and compiled.is_file() else Path(decoder.__file__)
 
 
 def _resident(pid: int) -> int:
