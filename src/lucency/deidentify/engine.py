@@ -94,6 +94,7 @@ class Engine:
         self.keys, self.options = keys, options
         self._plans: dict[tuple[str, str], dict[int, Callable[[Dataset, int, _Place], None]]] = {}
         self._texts: dict[tuple[int, str], str] = {}
+        self._codes_done = [actions.code(value, "DCM", meaning) for value, meaning in options.codes]
 
     def clean(self, dataset: Dataset, person: Person) -> Counter[str]:
         """Clean a dataset in place.
@@ -127,12 +128,12 @@ class Engine:
         return meta
 
     def _say_so(self, dataset: Dataset) -> None:
-        dataset.PatientIdentityRemoved = "YES"
-        dataset.DeidentificationMethod = [f"Lucency {__version__}", "DICOM PS3.15 Annex E, Table E.1-1 of 2025"]
-        codes = [actions.code(value, "DCM", meaning) for value, meaning in self.options.codes]
-        dataset.DeidentificationMethodCodeSequence = Sequence(codes)
-        changed = {"shift": "MODIFIED", "remove": "REMOVED", "keep": "UNMODIFIED"}
-        dataset.LongitudinalTemporalInformationModified = changed[self.options.dates]
+        method = f"Lucency {__version__}\\DICOM PS3.15 Annex E, Table E.1-1 of 2025"
+        changed = {"shift": "MODIFIED", "remove": "REMOVED", "keep": "UNMODIFIED"}[self.options.dates]
+        put(dataset, 0x00120062, "CS", b"YES")
+        put(dataset, 0x00120063, "LO", method.encode())
+        dataset.add(sequence(0x00120064, self._codes_done))
+        put(dataset, 0x00280303, "CS", changed.encode())
 
     def _walk(self, dataset: Dataset, place: _Place) -> None:
         if place.depth > DEEPEST:

@@ -127,6 +127,7 @@ def by_tag() -> dict[int, Row]:
     return {int(row.tag, 16): row for row in rows() if re.fullmatch(r"[0-9A-F]{8}", row.tag)}
 
 
+@cache
 def row_of(tag: int) -> Row | None:
     """Return the row of a tag, that of its repeating group (50xx, 60xx) among them; None if the table lacks it."""
     found = by_tag().get(tag)
