@@ -181,6 +181,7 @@ def test_label_objects_are_no_images_to_predict_on(folder):
     assert len(inputs) == 1
     assert inputs[0].target is None
     assert inputs.skipped == ()
+    assert inputs.notes == ("1 DICOM segmentations, structure sets or reports are no images and were left out.",)
 
 
 def test_a_cohort_with_labels_survives_its_file(folder, tmp_path):

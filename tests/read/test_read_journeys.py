@@ -62,7 +62,8 @@ def test_a_folder_of_odd_dicom_is_refused_for_training_and_sifted_for_prediction
     inputs = read_inputs(real / "dicom")
     assert len(inputs) >= 30
     assert all(re.fullmatch(r"[0-9a-f]{16}", c.id) for c in inputs)
-    assert any("not a plain image" in n for n in inputs.notes)
+    assert any("DICOM files left out: whole-slide image" in n for n in inputs.notes)
+    assert any("segmentations, structure sets or reports are no images" in n for n in inputs.notes)
 
 
 def test_real_series_fill_a_box_of_voxels(real):

@@ -63,7 +63,9 @@ def read_inputs(src: Path, *, salt: bytes = b"", missing_slices: str = "refuse")
         )
         for i in items
     ]
-    return Inputs(cases, skipped, tree.notes)
+    drawn = len(tree.label_heads)
+    said = [f"{drawn} DICOM segmentations, structure sets or reports are no images and were left out."] if drawn else []
+    return Inputs(cases, skipped, (*tree.notes, *said))
 
 
 def _items(tree: Tree) -> list[Item]:
