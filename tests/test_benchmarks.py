@@ -198,3 +198,22 @@ def test_the_header_cache_answers_for_every_file(tmp_path):
     assert found["files"] == 600
     assert {"first_pass", "second_pass", "first_read", "second_read"} <= set(found["seconds"])
     assert 500 < found["cache_bytes_per_file"] < 5000
+
+
+@pytest.mark.journey
+def test_quality_is_measured_for_every_fault(tmp_path):
+    found = quick("quality", tmp_path / "quality.json")
+    (only,) = found["sets"].values()
+    assert set(only["faults"]) == set(found["strengths"])
+    assert all(0 <= row["lower"] <= row["auc"] <= row["upper"] <= 1 for row in only["faults"].values())
+    assert only["faults"]["inverted"]["auc"] > 0.99
+    assert only["false_rejection"]["value"] <= only["false_warning"]["value"] < 0.2
+
+
+@pytest.mark.journey
+def test_quality_gate_abstains_from_degraded_images_only(tmp_path):
+    found = quick("quality_gate", tmp_path / "gate.json")
+    for part in found["parts"].values():
+        assert part["no gate"]["abstained"] == 0 <= part["reject"]["abstained"] <= part["warn"]["abstained"]
+    assert found["parts"]["degraded"]["reject"]["abstained"] > found["parts"]["untouched"]["reject"]["abstained"]
+    assert sum(found["by_fault"]["inverted"][q] for q in ("accept", "warn", "reject")) > 0
