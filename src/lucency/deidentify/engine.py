@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pydicom
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
@@ -47,7 +48,13 @@ ALWAYS_DESCRIBED = frozenset({0x0040A160, 0x00700006})
 PSEUDONYMOUS = frozenset({0x00100010, 0x00100020, 0x00120040})
 #: Identifiers that only need to be told apart: the same one gets the same token in every file.
 TOKENS = frozenset({0x00400512, 0x00400551})
+#: Representations of PS3.5, 6.2, with those that pydicom leaves open between two; None for implicit ones.
+VRS = frozenset(str(vr) for vr in pydicom.valuerep.VR) | {None}
 NUMBER = re.compile(rb"[0-9+\-.eE\\ \0]*")
+#: Bytes of numbers too few to hold a name.
+SHORT = 4
+#: Characters that no text has (PS3.5, 6.1.3); the escapes of ISO 2022 are gone once it is decoded.
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
 CODE_STRING = re.compile(r"[A-Za-z0-9_ \\]*")
 IMPLEMENTATION_UID = "2.25.182931405628309872157293046520193857461"
 PIXELS = 0x7FE00010
@@ -96,6 +103,10 @@ class Engine:
         self._texts: dict[tuple[int, str], str] = {}
         self._codes_done = [actions.code(value, "DCM", meaning) for value, meaning in options.codes]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what was worked out on the way: another process makes it anew, and functions do not travel."""
+        return {**self.__dict__, "_plans": {}}
+
     def clean(self, dataset: Dataset, person: Person) -> Counter[str]:
         """Clean a dataset in place.
 
@@ -140,6 +151,8 @@ class Engine:
             raise ReadError("Sequences nested more than 48 deep", remedy="leave the file out; it was made to do harm")
         plan = self._plans.setdefault((place.iod, place.parent), {})
         for tag in sorted(dataset._dict):
+            if dataset._dict[tag].VR not in VRS:
+                raise ReadError("An element is of a kind that does not exist", remedy="fetch it again; it is damaged")
             step = plan.get(tag)
             if step is None:
                 step = plan[tag] = self._step(tag, place)
@@ -152,7 +165,7 @@ class Engine:
         group, element = tag >> 16, tag & 0xFFFF
         if group & 1:
             return self._private
-        if element == 0 or group < 8 or (group >> 8 in {0x50, 0x60, 0x7F} and group != 0x7FE0):
+        if element == 0 or group in {0, 2, 4, 6, 0xFFFE} or (group >> 8 in {0x50, 0x60, 0x7F} and group != 0x7FE0):
             return self._drop
         if tag == CHARSET:
             return self._charset
@@ -277,6 +290,7 @@ class Engine:
         if table.row_of(tag) is None and (
             "uids" in self.options.keep or KIND_OF_THING.search(keyword_for_tag(tag)) is not None
         ):
+            self._kept(dataset, tag, place)
             return
         values = [v.strip(" \0") for v in raw.decode("ascii", "replace").split("\\")]
         new = "\\".join(v if v.startswith(STANDARD_ROOT) else self.keys.uid(v) for v in values)
@@ -322,6 +336,10 @@ class Engine:
         """Keep a text without the strings by which the patient is known."""
         vr = dictionary_VR(tag)
         text = text_of(dataset, tag, place.codecs)
+        if CONTROL.search(text):  # the value of a damaged file runs on into the elements behind it
+            put(dataset, tag, vr, b"")
+            place.counts["not a text"] += 1
+            return
         clean = self._scrubbed(text, vr, place.person.identities)
         if clean != text:
             put_text(dataset, tag, vr, clean, place.codecs)
@@ -391,11 +409,14 @@ class Engine:
         element = dataset._dict[tag]
         if element.VR in actions.TEXT:  # text where the dictionary has numbers
             self._drop(dataset, tag, place)
-        elif tag != PIXELS and element.VR in {"OB", "OW", "UN"}:
-            raw = raw_of(dataset, tag)[0]
-            if any(n.encode(c, "ignore") in raw for n in place.person.identities.needles() for c in SPELLED_AS):
-                self._drop(dataset, tag, place)
-                place.counts["identity in bytes"] += 1
+            return
+        raw = raw_of(dataset, tag)[0]
+        if tag == PIXELS or len(raw) <= SHORT:
+            return
+        low = raw.lower()
+        if any(n.lower().encode(c, "ignore") in low for n in place.person.identities.needles() for c in SPELLED_AS):
+            self._drop(dataset, tag, place)
+            place.counts["identity in bytes"] += 1
 
     def _charset(self, dataset: Dataset, tag: int, place: _Place) -> None:
         """Keep the character set; what no reader knows becomes UTF-8, in which new text is written."""

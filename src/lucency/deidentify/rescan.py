@@ -89,7 +89,11 @@ def left_in(dst: Path, output: str, known: Known, options: Options) -> list[Find
     identities = known.people.get(output.split("/", maxsplit=1)[0], known.everybody)
     found = [("name or number", "file name")] if identities.found_in(output.replace("/", " ")) else []
     if content[128:132] == b"DICM":
-        found += _in_dicom(content, dst / output, identities, known, options)
+        try:
+            found += _in_dicom(content, dst / output, identities, known, options)
+        except (Exception, RecursionError):
+            found.append(("file that cannot be read", "file"))
+            found += _in_bytes(content, identities, known)
     else:
         found += _in_bytes(content, identities, known)
         if len(content) < LONGEST_TEXT and known.everybody.found_in(content.decode("utf-8", "replace")):
@@ -187,7 +191,15 @@ def _in_dataset(dataset: Dataset, identities: Identities, known: Known, options:
             yield wrong, str(tag)
         elif row is None and dataset.get_item(tag).VR in BINARY:
             continue  # a number of a kind that holds no text
-        element = dataset[tag]
+        raw = dataset.get_item(tag)
+        try:
+            element = dataset[tag]
+        except (Exception, RecursionError):
+            yield "value that cannot be read", name
+            held = raw.value if isinstance(raw.value, bytes) else b""
+            if identities.found_in(held.decode("latin-1")):
+                yield "name or number", name
+            continue
         if row is not None:
             yield from _of_listed(element, row, options, name)
         if element.VR == "SQ":

@@ -1,6 +1,7 @@
 """What lies in the source folder: which files are DICOM, whose they are, and by which strings a patient is known."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -233,7 +234,9 @@ def _several(dataset: Dataset, key: str | int) -> list[str]:
     except (ValueError, KeyError, TypeError, UnicodeError):
         return []
     values = value if isinstance(value, MultiValue | list) else [] if value is None else [value]
-    return [str(v).strip(" \0") for v in values if str(v).strip(" \0")]
+    texts = (re.sub(r"[\t\n\f\r]+", " ", str(v).strip(" \0")) for v in values)
+    # A value that runs on into the elements behind it names nobody, and would be found everywhere.
+    return [t for t in texts if t and t.isprintable()]
 
 
 def _one(dataset: Dataset, keyword: str) -> str:

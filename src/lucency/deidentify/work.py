@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from lucency.record import write_bytes
 #: Folder below the records for objects whose pixels a person must look at first.
 QUARANTINE = "quarantine"
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
+UID = re.compile(r"[0-9][0-9.]{0,63}")
 #: A voice is as good as a name (PS3.3, A.34.9).
 VOICES = frozenset({"1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2"})
 #: Encapsulated Document, Rows, and the three kinds of pixels.
@@ -236,12 +238,14 @@ def _complete(dataset: Dataset) -> None:
             if not value:
                 raise ReadError("It has no SOP Instance UID", remedy="fetch it again")
             setattr(dataset, keyword, value)
+        if not UID.fullmatch(str(dataset[keyword].value)):
+            raise ReadError("Its SOP Class or Instance UID is no UID", remedy="fetch it again; it is damaged")
 
 
 def _syntax(dataset: Dataset) -> str:
     """Return the transfer syntax, that of the encoding where the file says none."""
     syntax = str(dataset.file_meta.get("TransferSyntaxUID", "") or "")
-    if syntax.startswith(IMPLICIT):
+    if syntax.startswith(IMPLICIT) and UID.fullmatch(syntax):
         return syntax
     implicit, little = dataset.original_encoding
     return IMPLICIT if implicit else EXPLICIT if little is not False else "1.2.840.10008.1.2.2"
