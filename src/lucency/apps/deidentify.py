@@ -1,7 +1,8 @@
 """The commands ``lucency deidentify`` and ``lucency pseudonyms``."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -92,11 +93,20 @@ def deidentify(  # noqa: PLR0913, PLR0917 - one parameter for each option of the
         if "full-dates" in _named(keep) and dates not in {None, "keep"}:
             raise UsageError(f"--keep full-dates and --dates {dates} contradict each other", remedy="choose one")
         n = workers or min(os.cpu_count() or 1, 8)
-        report = run(src, dst, key, options, records=records, map_=map_, n_workers=n)
+        listeners = [] if quiet else [_shown]
+        report = run(src, dst, key, options, records=records, map_=map_, n_workers=n, listeners=listeners)
         manner.say(*report.lines())
         manner.result({**to_json(report), "clean": report.clean, "exit_status": report.exit_status})
         if report.exit_status:
             raise typer.Exit(report.exit_status)
+
+
+def _shown(event: dict[str, Any]) -> None:
+    """Tell how far a session is, on a terminal only."""
+    words = {"survey": "{n} files to look at", "clean": "{n} files to clean", "rescan": "second look at {n} files"}
+    if sys.stderr.isatty():
+        text = words.get(event["kind"], "{n} of {of}" if event["kind"] == "progress" else "")
+        print(f"\r\033[K{text.format(**event)}", end="\n" if event["kind"] == "rescan" else "", file=sys.stderr)
 
 
 def _named(text: str) -> frozenset[str]:
