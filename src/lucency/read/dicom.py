@@ -81,7 +81,8 @@ def grouped(root: Path, found: Mapping[str, Head], broken: Mapping[str, str], *,
     together = _series({path: head for path, head in found.items() if path not in kinds}, remarks)
     torn = _torn(together, broken)
     images: list[Series] = []
-    skipped = [Skipped(p, why) for p, why in broken.items() if p not in {q for lost in torn.values() for q in lost}]
+    with_series = {path for lost in torn.values() for path in lost}
+    skipped = [Skipped(path, why) for path, why in broken.items() if path not in with_series]
     for uid, paths in sorted(together.items()):
         n_files = len(paths) + len(torn.get(uid, ()))
         whole = f"The series of {n_files} files is left out" if n_files > 1 else "The file is left out"
@@ -169,7 +170,7 @@ class _OneSeries:
         """
         self._drop_copies()
         several = [p for p, h in self.heads.items() if _has_frames(h)]
-        single = [p for p in self.heads if p not in set(several)]
+        single = [p for p, h in self.heads.items() if not _has_frames(h)]
         # What comes out of every file is known before the first is yielded: a refusal is one of the whole series.
         made = self._of_single([s for p in single for s in slices_of(p, self.heads[p])])
         several.sort(

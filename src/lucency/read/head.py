@@ -195,8 +195,9 @@ TAGS: list[str | int] = [
     *OVERLAYS,
 ]
 
-#: Only one thread at a time may change Python's filter of warnings, which is one for the whole process.
-SILENCE = threading.Lock()
+#: Only one thread at a time may change Python's filter of warnings, which is one for the whole process. The same
+#: thread may come back: decoding, which is silent itself, is also called where somebody keeps silent.
+SILENCE = threading.RLock()
 
 # Beside its warnings pydicom logs them, values and all; what a hospital logs must not hold a name.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
