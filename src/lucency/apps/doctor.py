@@ -20,12 +20,18 @@ State = Literal["ok", "warn", "missing"]
 MARKS = {"ok": "✓", "warn": "!", "missing": "✗"}
 
 #: Distributions whose module has another name.
-MODULES = {"scikit-learn": "sklearn", "pillow": "PIL", "simpleitk": "SimpleITK"}
-#: Distributions that are not required, and what they add.
-OPTIONAL = {
-    "pylibjpeg-libjpeg": ("libjpeg", "lossless_jpeg"),
-    "pyjpegls": ("jpeg_ls", "jpegls"),
+MODULES = {
+    "scikit-learn": "sklearn",
+    "scikit-image": "skimage",
+    "pillow": "PIL",
+    "simpleitk": "SimpleITK",
+    "pyjpegls": "jpeg_ls",
+    "pylibjpeg-openjpeg": "openjpeg",
+    "pylibjpeg-rle": "rle",
+    "python-gdcm": "gdcm",
 }
+#: Programs that are not required, and what they add.
+OPTIONAL = {"tesseract": "burned_in"}
 #: Below these a run of the demo's size is in doubt (its peak was 1.3 GiB, its folder 0.1 GiB).
 LEAST_MEMORY_MIB, LEAST_DISK_MIB = 2048, 1024
 OLDEST = (3, 11)
@@ -172,9 +178,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _optional() -> Iterator[Finding]:
-    for name, (module, adds) in OPTIONAL.items():
-        if importlib.util.find_spec(module) is None:
-            remedy = f"{Path(sys.executable).name} -m pip install {name}"
-            yield Finding(adds, "warn", "not installed, not needed otherwise", remedy)
+    for program, adds in OPTIONAL.items():
+        if shutil.which(program) is None:
+            yield Finding(adds, "warn", f"{program} not installed, not needed otherwise")
         else:
-            yield Finding(adds, "ok", f"{name} {metadata.version(name)}")
+            yield Finding(adds, "ok", program)

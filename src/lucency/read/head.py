@@ -199,8 +199,9 @@ TAGS: list[str | int] = [
 #: thread may come back: decoding, which is silent itself, is also called where somebody keeps silent.
 SILENCE = threading.RLock()
 
-# Beside its warnings pydicom logs them, values and all; what a hospital logs must not hold a name.
-logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+# Beside its warnings pydicom logs them, values and all; what a hospital logs must not hold a name. A filter, since
+# pydicom sets its logger's level when it is imported, which may be later than this.
+logging.getLogger("pydicom").addFilter(lambda record: record.levelno >= logging.CRITICAL)
 
 
 @contextmanager
