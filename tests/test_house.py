@@ -63,7 +63,7 @@ LEARNERS = {"losses", "networks", "augment", *(r for r, n in PLACE.items() if n 
 ONLY = {
     **dict.fromkeys(("pydicom", "highdicom", "nibabel", "PIL", "tifffile"), DOORS),
     **dict.fromkeys(("torch", "monai", "lightning_fabric", "safetensors"), LEARNERS),
-    **dict.fromkeys(("fastapi", "typer", "rich", "pynetdicom", "dicomweb_client", "requests"), APPS),
+    **dict.fromkeys(("fastapi", "typer", "rich", "pynetdicom", "requests"), APPS),
     **dict.fromkeys(("gdcm", "pylibjpeg", "openjpeg", "jpeg_ls"), READ),
     "sklearn": {"baselines"},
 }
