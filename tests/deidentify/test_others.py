@@ -497,4 +497,4 @@ def test_colour_profile_bomb_is_dropped(tmp_path):
 
 def test_refusal_of_a_cleaner_says_what_to_do():
     with pytest.raises(DataError, match="What to do"):
-        manifest.table(b"1,2\n3,4\n", rules=manifest.Rules(KEYS, NOBODY, str, str), separator=",")
+        manifest.table(b"1,2\n3,4\n", rules=manifest.Rules(KEYS, NOBODY, str, str))

@@ -9,57 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lucency.deidentify import boxes
+from lucency.deidentify import boxes, columns
 from lucency.deidentify.cleaning import Cleaned, cannot
+from lucency.deidentify.columns import FILE_NAME, MISSING, NUMBER
 from lucency.deidentify.keys import Identities, Keys
 from lucency.deidentify.vocabulary import described
-
-#: Columns, by the words of their names; the first rule that fits decides.
-PERSONAL = re.compile(
-    r"\b(name|names|surname|firstname|lastname|fullname|patientname|physician|doctor|radiologist|operator|author|nurse|"
-    r"address|street|city|town|county|zip|zipcode|postcode|postal|phone|telephone|mobile|fax|email|mail|ssn|insurance|"
-    r"passport|licence|license|plate|ip|url|hospital|institution|institute|department|clinic|ward|room|employer|"
-    r"occupation|religion|relative|contact|comment|comments|note|notes|remark|remarks|history|report|text|narrative)\b"
-)
-PATIENT = re.compile(r"\b(patient|patients|patientid|mrn|pid|subject|subjects|subjectid|participant|person)\b")
-NUMBERED = re.compile(
-    r"\b(id|ids|accession|accessionnumber|case|caseid|study|series|exam|examination|visit|key|no|nr)\b"
-)
-BIRTH = re.compile(r"\b(dob|birth|birthdate|birthday|born)\b")
-DATED = re.compile(r"\b(date|dates|day|datetime|timestamp|acquired|scanned|performed|collected|death|dod)\b")
-FILES = re.compile(r"\b(file|files|filename|path|paths|image|images|img|mask|masks|label file|scan|scans|filepath)\b")
-AGE = re.compile(r"\b(age|ages|patientage)\b")
-SAFE = re.compile(
-    r"\b(sex|gender|laterality|side|modality|view|position|projection|split|fold|set|label|labels|class|target|"
-    r"diagnosis|finding|findings|grade|stage|density|birads|site|manufacturer|bodypart|body part|orientation|"
-    r"event|status|outcome)\b"
-)
-#: An age above this is told as this (HIPAA, 45 CFR 164.514(b)(2)(i)(C): all ages over 89 form one group).
-OLDEST = 90
-UID = re.compile(r"[0-2](\.(0|[1-9]\d*)){5,}")
-FILE_NAME = re.compile(
-    r"[^\n]{0,250}\.(nii|nii\.gz|png|jpe?g|tiff?|nrrd|mha|mhd|npy|npz|dcm|dicom|csv|tsv|json|bmp)", re.I
-)
-NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?%?")
-MISSING = frozenset(
-    ["", "na", "n/a", "nan", "none", "null", "-", "?", "missing", "unknown", "true", "false", "yes", "no"]
-)
-#: Whole numbers of so many digits may be numbers of a patient or an examination.
-LONG_NUMBER = re.compile(r"\d{6,}")
-#: How dates are written; two spellings that differ in order are told apart by a value above 12 in the column.
-DATES: tuple[str, ...] = (
-    "%Y-%m-%d",
-    "%Y%m%d",
-    "%Y/%m/%d",
-    "%d.%m.%Y",
-    "%d/%m/%Y",
-    "%m/%d/%Y",
-    "%d-%m-%Y",
-    "%Y-%m-%d %H:%M:%S",
-)
-DATES += ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%d.%m.%Y %H:%M", "%Y%m%d%H%M%S", "%Y年%m月%d日")
-#: A column with more different words than this is text, not a list of classes.
-MOST_CLASSES = 50
 
 #: Keys of BIDS sidecars, of nnU-Net's dataset.json and of BIDS' dataset_description.json that hold physics, sizes or
 #: the format's own words (BIDS 1.9, MR and PET; nnU-Net v2).
@@ -97,36 +51,38 @@ class Rules:
     new_stem: Callable[[str], str]
 
 
-def table(content: bytes, *, rules: Rules, separator: str) -> Cleaned:
+#: Words of the format and of spreadsheets: the separator in the first line.
+TOLD_SEPARATOR = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+REPLACED = (
+    "Numbers that nothing shows to be measurements were replaced; name their column for what it measures to keep them."
+)
+
+
+def table(content: bytes, *, rules: Rules) -> Cleaned:
     """Return a table whose identifiers are the images' pseudonyms and whose dates are moved as theirs are.
 
-    Columns of names, contacts and free text go. Patients, UIDs, file names and numbers of examinations are replaced,
-    the same one always alike. Dates move with their patient; without a column of patients they go. Birth dates go. Ages
-    over 89 become 90. Numbers stay; words stay where each is in the vocabulary, and other classes become codes.
+    Columns of names, contacts and free text go, and birth dates. Patients, UIDs, file names and numbers of examinations
+    are replaced, the same one always alike. Dates and years move with their patient; without a column of patients they
+    go. Ages over 89 become 90. Numbers stay where their values (fractions, at most three digits) or their column's name
+    show that they are measured; others are replaced. Words stay where each is in the vocabulary, and other classes
+    become codes.
 
     Args:
-        content: A whole file, UTF-8 (else GB18030, else Latin-1), with names of columns in its first row.
+        content: A whole file, UTF-8 (else GB18030, else Windows-1252), with names of columns in its first row and tabs,
+            semicolons or commas between the cells.
         rules: What to clean with.
-        separator: "," or tab.
 
     Raises:
         DataError: Not a table, or no column may stay.
     """
-    rows = list(csv.reader(io.StringIO(_decoded(content), newline=""), delimiter=separator))
-    rows = [r for r in rows if any(cell.strip() for cell in r)]
-    if len(rows) < 2 or any(len(r) > len(rows[0]) for r in rows):
-        raise cannot("Not a table with one row of names and rows of as many cells", "save it again as CSV")
-    if _looks_like_data(rows[0]):
-        raise cannot("A table without a first row of column names", "add one")
-    width = len(rows[0])
-    body = [[*r, *[""] * (width - len(r))] for r in rows[1:]]
-    columns = [[r[n].strip() for r in body] for n in range(width)]
-    kinds = [_kind(name, column, rules) for name, column in zip(rows[0], columns, strict=True)]
-    patients = next((columns[n] for n, k in enumerate(kinds) if k == "patient"), None)
+    head, body, separator = _rows(content)
+    cells = [[r[n].strip() for r in body] for n in range(len(head))]
+    kinds = [columns.kind(name, column, rules.identities) for name, column in zip(head, cells, strict=True)]
+    patients = next((cells[n] for n, k in enumerate(kinds) if k == "patient"), None)
     out: list[list[str]] = []
     removed: list[str] = []
-    for name, column, kind in zip(rows[0], columns, kinds, strict=True):
-        done = _column(kind, column, patients, rules)
+    for name, column, kind in zip(head, cells, kinds, strict=True):
+        done = _column(kind, column, columns.words(name), patients, rules)
         if done is None:
             removed.append(f"column of {kind}")
         else:
@@ -137,83 +93,65 @@ def table(content: bytes, *, rules: Rules, separator: str) -> Cleaned:
         raise cannot("A table of which no column may stay", "list the columns that are needed by themselves")
     stream = io.StringIO(newline="")
     csv.writer(stream, delimiter=separator, lineterminator="\n").writerows(zip(*out, strict=True))
-    remark = ("Classes with words that are not in the vocabulary became codes.",) if "mixed" in kinds else ()
-    return Cleaned(stream.getvalue().encode("utf-8"), tuple(dict.fromkeys(removed)), remark)
+    remarks = ["Classes with words that are not in the vocabulary became codes."] if "mixed" in kinds else []
+    if any(
+        k == "numbers of examinations" and not columns.NUMBERED.search(columns.words(n))
+        for n, k in zip(head, kinds, strict=True)
+    ):
+        remarks.append(REPLACED)
+    return Cleaned(stream.getvalue().encode("utf-8"), tuple(dict.fromkeys(removed)), tuple(remarks))
+
+
+def _rows(content: bytes) -> tuple[list[str], list[list[str]], str]:
+    """Return names of columns, rows of as many cells, and the separator.
+
+    The separator is the one of tab, semicolon and comma that occurs most often in the first line.
+    """
+    text = _decoded(content)
+    told = TOLD_SEPARATOR.match(text)
+    text = text[told.end() :] if told else text
+    separator = told[1] if told else max(",;\t", key=text.split("\n", 1)[0].count)
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    except csv.Error as error:
+        raise cannot("A table whose cells cannot be told apart", "save it again as CSV") from error
+    rows = [r for r in rows if any(cell.strip() for cell in r)]
+    if len(rows) < 2 or any(len(r) > len(rows[0]) for r in rows):
+        raise cannot("Not a table with one row of names and rows of as many cells", "save it again as CSV")
+    if _looks_like_data(rows[0]):
+        raise cannot("A table without a first row of column names", "add one")
+    return rows[0], [[*r, *[""] * (len(rows[0]) - len(r))] for r in rows[1:]], separator
+
+
+#: One or two bytes above 127 within a word of Latin letters: Windows-1252, where GB18030 would see a Chinese character.
+WESTERN = re.compile(rb"[A-Za-z][\x80-\xff]{1,2}[a-z]")
 
 
 def _decoded(content: bytes) -> str:
     if b"\0" in content[:4096]:
-        raise cannot("Not a text file", "save it again as CSV in UTF-8")
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            return content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return content.decode("latin-1")
+        raise cannot("Not a text file, or in UTF-16", "save it again as CSV in UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass
+    try:
+        chinese = content.decode("gb18030")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+    names = columns.words(chinese.split("\n", 1)[0])
+    if WESTERN.search(content) and not columns.in_chinese(names):
+        return content.decode("cp1252", "replace")
+    return chinese
 
 
 def _looks_like_data(row: Sequence[str]) -> bool:
-    return any(NUMBER.fullmatch(c.strip()) or FILE_NAME.fullmatch(c.strip()) or _date(c.strip()) for c in row)
+    cells = [c.strip() for c in row]
+    return any(NUMBER.fullmatch(c) or FILE_NAME.fullmatch(c) or columns.is_dates([c]) for c in cells)
 
 
-def _words(name: str) -> str:
-    """Return a column's name as words in lower case: ``StudyInstanceUID`` -> ``study instance uid``."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
-    return re.sub(r"[^0-9a-z\u0080-\uffff]+", " ", spaced.lower()).strip()
-
-
-def _kind(name: str, column: Sequence[str], rules: Rules) -> str:
-    """Return what a column holds, by its values and its name."""
-    words = _words(name)
-    values = [v for v in column if v.lower() not in MISSING]
-    numeric = bool(values) and all(NUMBER.fullmatch(v) for v in values)
-    if values and all(UID.fullmatch(v) for v in values):
-        return "UIDs"
-    return _named(words, values, numeric=numeric) or _unnamed(words, values, rules, numeric=numeric)
-
-
-def _named(words: str, values: Sequence[str], *, numeric: bool) -> str:
-    """Return what a column holds where its name tells, or ``""``."""
-    if BIRTH.search(words):
-        return "birth dates"
-    if values and all(FILE_NAME.fullmatch(v) for v in values):
-        return "file names"
-    if PATIENT.search(words) and not (AGE.search(words) or SAFE.search(words) or DATED.search(words)):
-        return "names and contacts" if re.search(r"\bname\b", words) else "patient"
-    if PERSONAL.search(words):
-        return "names and contacts"
-    if AGE.search(words) and numeric:
-        return "ages"
-    if values and not (numeric and not DATED.search(words)) and _format(values):
-        return "dates"
-    if DATED.search(words) and not numeric:
-        return "free text"
-    if FILES.search(words) and not numeric and values and not SAFE.search(words):
-        return "file names"
-    if NUMBERED.search(words) and not (words.startswith(("n ", "number of")) or SAFE.search(words)):
-        return "numbers of examinations"
-    return ""
-
-
-def _unnamed(words: str, values: Sequence[str], rules: Rules, *, numeric: bool) -> str:
-    """Return what a column holds by its values, where its name does not tell."""
-    if numeric or not values:
-        return "numbers of examinations" if _identifying(values) else "numbers"
-    plain = all(described(v.replace("_", " ")).split() == v.replace("_", " ").split() for v in set(values))
-    if plain and not any(rules.identities.found_in(v) for v in set(values)):
-        return "words"
-    if len(set(values)) <= MOST_CLASSES and (SAFE.search(words) or len(set(values)) * 2 <= len(values)):
-        return "mixed"
-    return "free text"
-
-
-def _identifying(values: Sequence[str]) -> bool:
-    """Tell whether whole numbers look like numbers of persons: long, and nearly all different."""
-    long = [v for v in values if LONG_NUMBER.fullmatch(v)]
-    return len(long) * 2 > len(values) > 0 and len(set(long)) * 10 >= len(long) * 8
-
-
-def _column(kind: str, column: Sequence[str], patients: Sequence[str] | None, rules: Rules) -> list[str] | None:
+def _column(
+    kind: str, column: Sequence[str], told: str, patients: Sequence[str] | None, rules: Rules
+) -> list[str] | None:
     """Return a column as it may stay, or None."""
     keys = rules.keys
 
@@ -230,10 +168,13 @@ def _column(kind: str, column: Sequence[str], patients: Sequence[str] | None, ru
         case "numbers of examinations":
             return each(rules.new_stem)
         case "ages":
-            return each(lambda v: str(OLDEST) if float(v.replace(",", ".").rstrip("%")) > OLDEST - 1 else v)
-        case "dates":
-            return _moved(column, patients, keys)
-        case "numbers" | "words":
+            return each(lambda v: columns.capped(v, told))
+        case "dates" | "years":
+            return _moved(column, patients, keys, years=kind == "years")
+        case "numbers":
+            known = rules.identities.whole_numbers
+            return each(lambda v: "" if re.sub(r"[.,]0*$", "", v.lstrip("+-")).lstrip("0") in known else v)
+        case "words":
             return list(column)
         case "mixed":
             return each(lambda v: _class(v, rules))
@@ -243,8 +184,7 @@ def _column(kind: str, column: Sequence[str], patients: Sequence[str] | None, ru
 
 def _class(value: str, rules: Rules) -> str:
     """Return a class whose words are known; any other becomes a code, the same one always, so that classes stay."""
-    plain = value.replace("_", " ")
-    if described(plain).split() == plain.split() and not rules.identities.found_in(value):
+    if columns.is_plain(value) and not columns.is_identifier(value) and not rules.identities.found_in(value):
         return value
     return "C" + rules.keys.token("class\0" + value, 6)
 
@@ -254,39 +194,27 @@ def _patient(value: str, keys: Keys) -> str:
     return ("sub-" if value.startswith("sub-") else "") + keys.patient("", value)
 
 
-def _moved(column: Sequence[str], patients: Sequence[str] | None, keys: Keys) -> list[str] | None:
-    """Return dates moved by each row's patient; None without patients."""
-    form = _format([v for v in column if v.lower() not in MISSING])
-    if patients is None or form is None:
+def _moved(column: Sequence[str], patients: Sequence[str] | None, keys: Keys, *, years: bool) -> list[str] | None:
+    """Return dates or years moved by each row's patient; None without patients.
+
+    A year alone moves as its first day would. A date that could have two meanings goes.
+    """
+    if patients is None:
         return None
+    common = None if years else columns.date_format(sorted({v for v in column if v.lower() not in MISSING}))
     out = []
     for value, patient in zip(column, patients, strict=True):
-        if value.lower() in MISSING or not patient:
+        form = "%Y" if years else common or columns.format_of(value)
+        if value.lower() in MISSING or patient.lower() in MISSING or form is None:
             out.append("")
             continue
         try:
             days = datetime.timedelta(keys.shift_days(keys.patient("", patient)))
-            out.append((datetime.datetime.strptime(value, form) + days).strftime(form))
+            plain = str(int(float(value.replace(",", ".")))) if years else value
+            out.append((datetime.datetime.strptime(plain, form) + days).strftime(form))
         except (ValueError, OverflowError):
             out.append("")
     return out
-
-
-def _format(values: Sequence[str]) -> str | None:
-    """Return the spelling that fits every date of a column, or None."""
-    different = sorted(set(values))
-    return next((f for f in DATES if different and all(_fits(v, f) for v in different)), None)
-
-
-def _fits(value: str, form: str) -> bool:
-    try:
-        return 1900 <= datetime.datetime.strptime(value, form).year <= 2100
-    except ValueError:
-        return False
-
-
-def _date(value: str) -> bool:
-    return any(_fits(value, f) for f in DATES)
 
 
 def _heading(name: str, rules: Rules, number: int) -> str:

@@ -217,9 +217,9 @@ _KINDS: Mapping[str, str] = {
     ".npy": "array",
     ".npz": "arrays",
     ".csv": "table",
-    ".tsv": "tabbed table",
+    ".tsv": "table",
     ".csv.gz": "table, packed",
-    ".tsv.gz": "tabbed table, packed",
+    ".tsv.gz": "table, packed",
     ".json": "JSON",
     ".txt": "boxes",
 }
@@ -230,10 +230,7 @@ def _cleaners(keys: Keys, identities: Identities) -> Mapping[str, Cleaner]:
     rules = manifest.Rules(
         keys, identities, partial(new_path, keys=keys, identities=identities), partial(new_stem, keys=keys)
     )
-    comma, tab = (
-        partial(manifest.table, rules=rules, separator=","),
-        partial(manifest.table, rules=rules, separator="\t"),
-    )
+    table = partial(manifest.table, rules=rules)
     return {
         "NIfTI": nifti.cleaned,
         "NIfTI, packed": _packed(nifti.cleaned),
@@ -244,10 +241,8 @@ def _cleaners(keys: Keys, identities: Identities) -> Mapping[str, Cleaner]:
         "MetaImage": headered.metaimage,
         "array": arrays.npy,
         "arrays": partial(arrays.npz, keys=keys, identities=identities),
-        "table": comma,
-        "tabbed table": tab,
-        "table, packed": _packed(comma),
-        "tabbed table, packed": _packed(tab),
+        "table": table,
+        "table, packed": _packed(table),
         "boxes": boxes.yolo,
         "JSON": partial(manifest.sidecar, rules=rules),
     }
