@@ -178,3 +178,17 @@ def test_number_of_a_known_patient_does_not_stay_among_volumes(tmp_path):
     known = Identities(numbers=frozenset({"4711234"}))
     out = clean("volume,label\n4711234,1\n812345,0\n", tmp_path, known=known)
     assert out == "volume,label\n,1\n812345,0\n"
+
+
+def test_table_that_named_dicom_files_by_their_old_names_names_the_new_ones(room, image):
+    room.put(image, "scans/a.dcm")
+    (room.src / "scans" / "beside.csv").write_text("image,label\na.dcm,1\n", encoding="utf-8")
+    (room.src / "index.csv").write_text("image,label\nscans/a.dcm,1\n", encoding="utf-8")
+    (room.src / "far.csv").write_text("文件,label\nC:\\data\\scans\\a.dcm,1\n", encoding="utf-8")
+    room.clean()
+    (new,) = room.dst.rglob("*.dcm")
+    tables = sorted(room.dst.rglob("*.csv"))
+    assert len(tables) == 3
+    for table in tables:
+        path = table.read_text(encoding="utf-8").splitlines()[1].split(",")[0]
+        assert (table.parent / path).resolve() == new.resolve()

@@ -6,6 +6,7 @@ copied through.
 
 import gzip
 import os
+import posixpath
 import re
 import tempfile
 import zlib
@@ -74,7 +75,13 @@ class OtherOutcome:
 Cleaner = Callable[[bytes], Cleaned]
 
 
-def clean_other(file: Path, target_folder: Path, keys: Keys, identities: Identities) -> OtherOutcome:
+def clean_other(
+    file: Path,
+    target_folder: Path,
+    keys: Keys,
+    identities: Identities,
+    moved: Callable[[str], str | None] = lambda _: None,
+) -> OtherOutcome:
     """Write a file without what identifies, under a name that does not come from the source.
 
     Args:
@@ -82,6 +89,7 @@ def clean_other(file: Path, target_folder: Path, keys: Keys, identities: Identit
         target_folder: Where to write; one folder of the output for each of the source, or names could meet.
         keys: For names, pseudonyms, UIDs and shifts.
         identities: Known strings of the patients, searched for in what stays.
+        moved: From a path in a table to the new place of a DICOM file, if it is one; see :func:`mover`.
 
     Returns:
         What became of it. The same file, key and identities give the same bytes and the same name.
@@ -90,7 +98,7 @@ def clean_other(file: Path, target_folder: Path, keys: Keys, identities: Identit
         OutputError: The folder cannot be written.
     """
     kind, _ = _kind(file.name)
-    cleaner = _cleaners(keys, identities).get(kind)
+    cleaner = _cleaners(keys, identities, moved).get(kind)
     if cleaner is None:
         return OtherOutcome("left out", "unknown", reason="This kind of file is not known; it was not copied.")
     try:
@@ -225,11 +233,47 @@ _KINDS: Mapping[str, str] = {
 }
 
 
-def _cleaners(keys: Keys, identities: Identities) -> Mapping[str, Cleaner]:
+def mover(moved: Mapping[str, str], folder: str, new: str) -> Callable[[str], str | None]:
+    """Return what finds the new place of a DICOM file that a table names.
+
+    Args:
+        moved: Path in the source to path in the output of every DICOM file.
+        folder: Of the table, relative to the source.
+        new: Of the table, relative to the output.
+
+    Returns:
+        From a path, as it stands in the table, to the one that leads from the table's new folder to the file; None for
+        what is no DICOM file. Paths may begin at the table, at the source or anywhere above; then the end decides, if
+        one file alone has it.
+
+    Example:
+        >>> mover({"a/1.dcm": "P1/x.dcm"}, "a", "D2")("1.dcm")
+        '../P1/x.dcm'
+    """
+    ends: dict[str, set[str]] = {}
+    for old in moved:
+        ends.setdefault(old.rsplit("/", 1)[-1], set()).add(old)
+
+    def found(path: str) -> str | None:
+        plain = posixpath.normpath(path.strip().replace("\\", "/"))
+        beside = posixpath.normpath(posixpath.join(folder, plain))
+        same = ends.get(plain.rsplit("/", 1)[-1], set())
+        like = [o for o in same if o.endswith("/" + plain) or plain.endswith("/" + o)]
+        exact = [p for p in (beside, plain) if p in moved]
+        if exact or len(like) == 1:
+            return posixpath.relpath(moved[(exact or like)[0]], new or ".")
+        return None
+
+    return found
+
+
+def _cleaners(keys: Keys, identities: Identities, moved: Callable[[str], str | None]) -> Mapping[str, Cleaner]:
     """Return what cleans each kind."""
-    rules = manifest.Rules(
-        keys, identities, partial(new_path, keys=keys, identities=identities), partial(new_stem, keys=keys)
-    )
+
+    def place(path: str) -> str:
+        return moved(path) or new_path(path, keys, identities)
+
+    rules = manifest.Rules(keys, identities, place, partial(new_stem, keys=keys))
     table = partial(manifest.table, rules=rules)
     return {
         "NIfTI": nifti.cleaned,

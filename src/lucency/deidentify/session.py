@@ -248,7 +248,9 @@ def _tasks(survey: _Survey, keys: Keys, options: Options) -> Iterator[Task]:
         elif source.kind == "other":
             folders = Path(source.path).parent.parts
             folder = "/".join(new_folder(f, keys, everybody) for f in folders)
-            yield Task(source.path, folder, None, everybody)
+            # Filled to the end before the first task is done; only tables name files.
+            table = source.path.lower().endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz"))
+            yield Task(source.path, folder, None, everybody, moved=targets if table else {})
 
 
 def _target(source: Source, person: Person, keys: Keys, options: Options) -> str:

@@ -19,7 +19,7 @@ from lucency.deidentify import actions, faces, sources
 from lucency.deidentify.blanking import blanked
 from lucency.deidentify.engine import Engine, Person
 from lucency.deidentify.keys import Identities, Keys
-from lucency.deidentify.others import clean_other
+from lucency.deidentify.others import clean_other, mover
 from lucency.deidentify.pixels import PixelVerdict, examine
 from lucency.deidentify.table import CLEAN, Options
 from lucency.errors import LucencyError, OutputError, ReadError
@@ -49,6 +49,7 @@ class Task:
         person: Whose it is; None for a file that is not DICOM.
         identities: Strings to look for in a file that is not DICOM.
         twin: The file has the UID of an earlier one.
+        moved: For a table: path in the source to path in the output of every DICOM file.
     """
 
     path: str
@@ -56,6 +57,7 @@ class Task:
     person: Person | None = None
     identities: Identities = field(default_factory=Identities)
     twin: str = ""
+    moved: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -280,7 +282,9 @@ def _other(task: Task, place: Place) -> Done:
     file = place.src / task.path
     if not file.is_file():
         return Done(task.path, "left out", "In an archive, and not DICOM; it was not copied.")
-    found = clean_other(file, place.dst / task.target, place.keys, task.identities)
+    folder = task.path.rpartition("/")[0]
+    moved = mover(task.moved, folder, task.target)
+    found = clean_other(file, place.dst / task.target, place.keys, task.identities, moved)
     action = {"written": "written", "quarantine": "quarantined"}.get(found.action, "left out")
     if found.target is None:
         return Done(task.path, action, found.reason, remarks=found.remarks)
