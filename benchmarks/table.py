@@ -83,6 +83,83 @@ NAMES = {
     "accuracy": ("accuracy", "准确率"),
     "ece": ("ECE", "ECE"),
 }
+
+
+@dataclass(frozen=True)
+class Door:
+    """One row of the table of the clinical doors.
+
+    Args:
+        result: Name of the result's file.
+        what: English and Chinese.
+        path: Where the number stands in the file.
+        form: How it is written; gets the number, or the interval's fields.
+    """
+
+    result: str
+    what: tuple[str, str]
+    path: tuple[str, ...]
+    form: str = "{0}"
+
+
+INTERVAL = "{value:.3f} ({lower:.3f}–{upper:.3f}), n = {n}"
+DOORS = (
+    Door(
+        "dicom_read",
+        (
+            "300 CT slices, raw: processor time, of a bare pydicom loop",
+            "300 层 CT，未压缩：处理器时间与直接用 pydicom 之比",
+        ),
+        ("targets", "lucency load: raw, processor time / pydicom loop", "is"),
+        "{0:.2f} ×",
+    ),
+    Door(
+        "dicom_read",
+        ("the same: memory at the peak", "同上：内存峰值"),
+        ("targets", "lucency load: raw, peak MB", "is"),
+        "{0:.0f} MB",
+    ),
+    Door(
+        "dicom_read",
+        ("the same in JPEG 2000: wall clock, of SimpleITK's", "同上，JPEG 2000：实际用时与 SimpleITK 之比"),
+        ("targets", "lucency load: jpeg2000, wall / SimpleITK", "is"),
+        "{0:.2f} ×",
+    ),
+    Door(
+        "dicom_read",
+        ("the same in JPEG-LS: wall clock, of SimpleITK's", "同上，JPEG-LS：实际用时与 SimpleITK 之比"),
+        ("targets", "lucency load: jpegls, wall / SimpleITK", "is"),
+        "{0:.2f} ×",
+    ),
+    Door(
+        "midi_style",
+        (
+            "de-identification, ten checks on 240 planted files of names kept aside: right, of 100",
+            "去标识化，十类检查，240 个植入文件（预留姓名）：正确率（%）",
+        ),
+        ("names", "kept aside", "percent_correct"),
+        "{0:.2f}",
+    ),
+    Door(
+        "burned_in",
+        (
+            "burned-in text: lines found, generated text over real images",
+            "图像中的文字：找到的行，生成文字叠加于真实图像",
+        ),
+        ("lines",),
+        INTERVAL,
+    ),
+    Door(
+        "quality_gate",
+        (
+            "Dice on fetal heads: untouched images; degraded ones; degraded ones without those that are rejected (share rejected)",
+            "胎儿头部 Dice：原图；劣化图；劣化图中去掉被拒者（被拒比例）",
+        ),
+        ("parts",),
+        "{untouched[no gate][dice]:.3f}; {degraded[no gate][dice]:.3f}; {degraded[reject][dice]:.3f}"
+        " ({degraded[reject][abstained]:.0%})",
+    ),
+)
 BASELINES = {
     "logistic_regression": ("logistic regression", "逻辑回归"),
     "support_vector_machine": ("support vector machine", "支持向量机"),
@@ -102,6 +179,7 @@ WORDS = {
         "| 数据 | 时间预算（分钟） | 锁定测试集：数值（95% 置信区间），患者数 | 最佳简单基线 | 实际用时／预算 "
         "| 实际内存／预测 | 他人发表的结果（此处未重跑） |",
     ),
+    "doors": ("| the clinical doors | measured |", "| 临床数据的进出 | 实测 |"),
     "patients": ("{n} patients", "{n} 名患者"),
     "comma": ("; ", "；"),
     "interval": (" ({0:.3f}–{1:.3f})", "（{0:.3f}–{1:.3f}）"),
@@ -172,10 +250,12 @@ def block(found: Mapping[str, dict[str, Any]], lang: str) -> str:
     quality = [say("quality", lang), rule(say("quality", lang)), *(fit_row(f, found, lang) for f in FITS)]
     speed = [say("speed", lang), rule(say("speed", lang)), train_row(found.get("throughput_train"), lang)]
     speed += predict_rows(found.get("throughput_predict"), lang)
+    doors = [say("doors", lang), rule(say("doors", lang)), *(door_row(d, found, lang) for d in DOORS)]
     names = [*(f"fit_{f.name}_{f.minutes}" for f in FITS), "throughput_train", "throughput_predict"]
+    names += dict.fromkeys(d.result for d in DOORS)
     used = [found[name] for name in names if name in found]
     where = [say("where", lang, places=places(used, lang))] if used else []
-    return "\n\n".join(["\n".join(quality), "\n".join(speed), *where])
+    return "\n\n".join(["\n".join(quality), "\n".join(speed), "\n".join(doors), *where])
 
 
 def fit_row(fit: Fit, found: Mapping[str, dict[str, Any]], lang: str) -> str:
@@ -191,6 +271,17 @@ def fit_row(fit: Fit, found: Mapping[str, dict[str, Any]], lang: str) -> str:
     cells = [joined(values, lang), baseline(result, lang)]
     cells += [ratio(result["profile_to_report_to_budget"]), ratio(result["memory_actual_to_forecast"])]
     return row([*head, *cells, *tail])
+
+
+def door_row(door: Door, found: Mapping[str, dict[str, Any]], lang: str) -> str:
+    """Return what was measured of one thing."""
+    value: Any = found.get(door.result)
+    if value is None:
+        return row([pick(door.what, lang), say("absent", lang)])
+    for key in door.path:
+        value = value[key]
+    said = door.form.format(**value) if isinstance(value, dict) else door.form.format(value)
+    return row([pick(door.what, lang), said])
 
 
 def baseline(result: Mapping[str, Any], lang: str) -> str:
