@@ -222,8 +222,8 @@ def _by_name(told: str, values: Sequence[str], *, numeric: bool) -> str:
         return "free text"
     if FILES.search(told) and not numeric and values and not SAFE.search(told):
         return "file names"
-    counted = told.startswith(("n ", "num ", "number of")) or SAFE.search(told) or _fractions(values)
-    if NUMBERED.search(told) and not counted:
+    tally = told.startswith(("n ", "num ", "number of")) or SAFE.search(told) or _fractions(values)
+    if NUMBERED.search(told) and not tally:
         return "numbers of examinations"
     return ""
 
