@@ -15,7 +15,7 @@ import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage
 
-from lucency.apps import dicomweb, fetch, pacs, send
+from lucency.apps import dicomweb, fetch, pacs, query, send
 from lucency.apps.dicomweb import Access, Server
 from lucency.errors import OutputError, ReadError, UsageError
 from lucency.image import Image, diagonal_affine
@@ -287,7 +287,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
 def test_a_server_that_does_not_page_is_not_asked_for_ever():
     row = {"0020000D": {"vr": "UI", "Value": ["1.2.3"]}}
     with web(lambda *_: (200, {}, json.dumps([row, row]).encode())) as server:
-        assert fetch.found(Server(server.url, Access()), {"ModalitiesInStudy": "CT"}, 10) == ["1.2.3", "1.2.3"]
+        assert list(Server(server.url, Access()).search("studies", {"ModalitiesInStudy": "CT"})) == [row, row]
     assert len(server.asked) == 2
 
 
@@ -298,11 +298,68 @@ def test_a_server_that_pays_no_heed_to_the_query_does_not_give_us_its_archive():
     ]
     with web(lambda m, path, b: (200, {}, json.dumps(rows if "offset=0" in path else []).encode())) as server:
         asked = Server(server.url, Access())
-        assert fetch.found(asked, {"PatientID": "MRN3"}, 10) == ["1.2.3"]
-        assert fetch.found(asked, {"PatientID": "MRN?"}, 10) == [f"1.2.{n}" for n in range(5)]
-        assert fetch.found(asked, {"StudyInstanceUID": "1.2.4"}, 10) == ["1.2.4"]
+        assert fetch.found(asked, {"PatientID": "MRN3"}, 10) == (["1.2.3"], 4)
+        assert fetch.found(asked, {"PatientID": "MRN?"}, 10) == ([f"1.2.{n}" for n in range(5)], 0)
+        assert fetch.found(asked, {"StudyInstanceUID": "1.2.4,1.2.1"}, 10) == (["1.2.1", "1.2.4"], 3)
         with pytest.raises(UsageError, match="more than 3 studies"):
-            fetch.found(asked, {"ModalitiesInStudy": "CT"}, 3)
+            fetch.found(asked, {"PatientID": "MRN*"}, 3)
+        with pytest.raises(OutputError, match="does not say ModalitiesInStudy"):
+            fetch.found(asked, {"ModalitiesInStudy": "CT"}, 10)
+
+
+def test_a_misspelt_key_of_a_query_does_not_fetch_the_archive():
+    with pytest.raises(UsageError, match=r"No DICOM attribute 'PatientNam'.*did you mean PatientName\?"):
+        fetch.queries([], [], {"PatientNam": "X"})
+    with pytest.raises(UsageError, match="No DICOM attribute 'Colour'"):
+        fetch.queries([], [], {"Colour": "red"})
+    assert fetch.queries([], [], {"patientid": "7"}) == [{"PatientID": "7"}]
+    with pytest.raises(UsageError, match="named twice"):
+        fetch.queries([], [], {"patientid": "7", "PatientID": "8"})
+    with pytest.raises(UsageError, match="two options"):
+        fetch.queries([], ["7"], {"PatientID": "8"})
+
+
+@pytest.mark.parametrize("given", ["MRN7700*", "MRN?", "*", "A\\B"])
+def test_an_id_given_with_patient_takes_no_wildcards(given):
+    with pytest.raises(UsageError, match="Patient ID with a wildcard"):
+        fetch.queries([], [given], {})
+
+
+@pytest.mark.parametrize(
+    ("key", "vr", "said", "asked", "agrees"),
+    [
+        ("PatientName", "PN", [{"Alphabetic": "DOE^JANE^^"}], "doe^*", True),
+        ("PatientName", "PN", [{"Alphabetic": "ROE^JANE", "Ideographic": "王^小"}], "王*", True),
+        ("PatientName", "PN", [{"Alphabetic": "ROE^JANE"}], "DOE*", False),
+        ("StudyDate", "DA", ["20240131"], "20240101-20240201", True),
+        ("StudyDate", "DA", ["20240131"], "-20240130", False),
+        ("StudyDate", "DA", ["20240131"], "2024*", False),
+        ("StudyTime", "TM", ["120030.5"], "1200-1200", True),
+        ("ModalitiesInStudy", "CS", ["SEG", "CT"], "CT", True),
+        ("ModalitiesInStudy", "CS", ["SEG", "MR"], "CT", False),
+        ("NumberOfStudyRelatedInstances", "IS", [3], "3", True),
+        ("AccessionNumber", "SH", [], "A1", False),
+    ],
+)
+def test_answers_are_compared_with_the_query_again(key, vr, said, asked, agrees):
+    (one,) = query.asked_of({key: asked})
+    assert one.agrees({one.tag: {"vr": vr, "Value": said}}) is agrees
+    assert one.agrees({}) is None
+
+
+def test_series_of_another_modality_are_not_fetched_where_the_server_pays_no_heed(tmp_path):
+    rows = [
+        {"0020000E": {"vr": "UI", "Value": [f"1.5.{n}"]}, "00080060": {"vr": "CS", "Value": [m]}}
+        for n, m in enumerate(("CT", "SEG", "MR"))
+    ]
+
+    def say(method, path, body):
+        return 200, {}, json.dumps(rows if "/series?" in path and "offset=0" in path else []).encode()
+
+    with web(say) as server:
+        found = fetch.collect(Server(server.url, Access()), ["1.2"], tmp_path / "out", "CT")
+        assert found["discarded_series"] == 2
+        assert not any("1.5.1" in a[1] or "1.5.2" in a[1] for a in server.asked)
 
 
 @pytest.mark.parametrize("content", [b"{}", b"<a/>", b"[1]", b"[" * 100_000, b'{"a": "' + b"x" * 3000 + b'"}'])
@@ -395,7 +452,7 @@ def test_bulk_data_addresses_and_hostile_uids_are_not_followed(tmp_path):
 
 @pytest.mark.parametrize(
     ("studies", "patients", "attributes"),
-    [([], [], {}), ([], ["*"], {}), ([], [" "], {}), (["1.2/x"], [], {}), (["x"], [], {}), ([], [], {"Modality": "*"})],
+    [([], [], {}), ([], [" "], {}), (["1.2/x"], [], {}), (["x"], [], {}), ([], [], {"Modality": "*"})],
 )
 def test_everything_is_not_asked_for(studies, patients, attributes):
     with pytest.raises(UsageError, match=r"Nothing to look for|No UID"):

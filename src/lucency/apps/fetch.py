@@ -1,7 +1,6 @@
 """``lucency fetch``: studies from a DICOMweb server into a folder that the other commands read."""
 
 import hashlib
-import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Objects that are asked for at a time; a server that works hard for one client is no help to the ward.
 AT_ONCE = 4
-STUDY, SERIES, INSTANCE, PATIENT = "0020000D", "0020000E", "00080018", "00100020"
+STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
 
 
 def offer(app: typer.Typer) -> None:
@@ -59,70 +58,61 @@ def offer(app: typer.Typer) -> None:
             user, secret = credentials(login, ask=ask)
             server = Server(source, Access(user, secret, ca, insecure))
             wanted = queries(study or [], patient or [], settings_of(query or []))
-            studies = [s for one in wanted for s in found(server, one, most)]
+            answers = [found(server, one, most) for one in wanted]
+            studies = list(dict.fromkeys(s for own, _ in answers for s in own))
+            discarded = sum(n for _, n in answers)
             if not studies:
-                raise DataError("Nothing on the server matches", remedy="check the identifier or the query")
-            show(collect(server, list(dict.fromkeys(studies)), out, modality), out, manner)
+                said = f"; {discarded} studies that the server listed are others" if discarded else ""
+                raise DataError(f"Nothing on the server matches{said}", remedy="check the identifier or the query")
+            show({**collect(server, studies, out, modality), "discarded": discarded}, out, manner)
 
 
 def queries(studies: list[str], patients: list[str], attributes: Mapping[str, str]) -> list[dict[str, str]]:
     """Return the queries for what a user asked for.
 
     Raises:
-        UsageError: Nothing was asked for, which would be everything; or something that is no UID.
+        UsageError: Nothing was asked for, which would be everything; something that is no UID; a Patient ID with a
+            wildcard; or a key that is no DICOM keyword.
     """
     from lucency.apps.dicomweb import UID  # noqa: PLC0415
+    from lucency.apps.query import asked_of, exact  # noqa: PLC0415
 
     if any(not UID.fullmatch(s) or len(s) > 64 for s in studies):
         raise UsageError("No UID", expected="digits and dots", where="--study")
-    wanted = [{"StudyInstanceUID": s, **attributes} for s in studies]
-    wanted += [{"PatientID": p, **attributes} for p in patients if p.strip()]
-    if not wanted and attributes:
-        wanted = [dict(attributes)]
+    further = {a.keyword: a.value for a in asked_of(attributes)}
+    twice = {"StudyInstanceUID": studies, "PatientID": patients}.items()
+    if any(given and keyword in further for keyword, given in twice):
+        raise UsageError("The same attribute in two options", where="--query", remedy="leave it out of --query")
+    wanted = [{"StudyInstanceUID": s, **further} for s in studies]
+    wanted += [{"PatientID": p, **further} for p in exact(patients) if p]
+    if not wanted and further:
+        wanted = [further]
     if not wanted or not all(v.strip(" *") for one in wanted for v in one.values()):
         raise UsageError("Nothing to look for", expected="--study, --patient or --query with a value")
     return wanted
 
 
-def found(server: "Server", query: Mapping[str, str], most: int) -> list[str]:
-    """Return the Study Instance UIDs that match.
-
-    A server may pay no heed to an attribute that it does not know; where it returns the attribute, it is compared here.
+def found(server: "Server", query: Mapping[str, str], most: int) -> tuple[list[str], int]:
+    """Return the Study Instance UIDs that match, and how many listed studies do not: servers overlook what they like.
 
     Raises:
-        UsageError: More than ``most``.
-        OutputError: No answer.
+        UsageError: More than ``most``, or a key that is no DICOM keyword.
+        OutputError: No answer, or one that does not say what was asked for.
     """
     from lucency.apps.dicomweb import UID, first  # noqa: PLC0415
+    from lucency.apps.query import asked_of, restricted  # noqa: PLC0415
 
-    tags = {"StudyInstanceUID": STUDY, "PatientID": PATIENT}
-    uids: list[str] = []
-    for row in server.search("studies", query):
-        asked = {tags[k]: v for k, v in query.items() if k in tags}
-        said = {tag: first(row, tag) for tag in asked}
-        if any(v is not None and not matches(str(v).strip(), asked[tag]) for tag, v in said.items()):
-            continue
-        uid = str(first(row, STUDY))
-        if UID.fullmatch(uid) and len(uid) <= 64:
-            uids.append(uid)
-        if len(uids) > most:
-            raise UsageError(
-                f"The query matches more than {most} studies",
-                where="--query",
-                remedy="ask more narrowly, or allow more with --most",
-            )
-    return uids
-
-
-def matches(value: str, asked: str) -> bool:
-    """Tell whether a value is what was asked for, with ``*`` and ``?`` (DICOM PS3.4, C.2.2.2.4).
-
-    Example:
-        >>> matches("MRN1", "MRN?"), matches("MRN12", "MRN?"), matches("a.b", "a*"), matches("axb", "a.b")
-        (True, False, True, False)
-    """
-    pattern = re.escape(asked).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.fullmatch(pattern, value, re.DOTALL) is not None
+    asked = asked_of(query)
+    listed = server.search("studies", {a.keyword: a.value for a in asked}, [a.keyword for a in asked])
+    rows, discarded = restricted(listed, asked)
+    uids = [u for u in (str(first(row, STUDY)) for row in rows) if UID.fullmatch(u) and len(u) <= 64]
+    if len(uids) > most:
+        raise UsageError(
+            f"The query matches more than {most} studies",
+            where="--query",
+            remedy="ask more narrowly, or allow more with --most",
+        )
+    return uids, discarded
 
 
 def collect(server: "Server", studies: list[str], out: Path, modality: str | None) -> dict[str, Any]:
@@ -135,18 +125,25 @@ def collect(server: "Server", studies: list[str], out: Path, modality: str | Non
         modality: Of the series; None for all.
 
     Returns:
-        ``studies``, ``fetched``, ``known`` (there already), ``bytes``, ``lost``: file to reason.
+        ``studies``, ``fetched``, ``known`` (there already), ``bytes``, ``discarded_series``: listed, but of
+        another modality, ``lost``: file to reason.
 
     Raises:
         OutputError: No answer, or a disk that cannot be written. What was fetched stays, and is not fetched again.
     """
     from lucency.apps.dicomweb import UID, first  # noqa: PLC0415
+    from lucency.apps.query import asked_of, restricted  # noqa: PLC0415
 
+    kind = asked_of({} if modality is None else {"Modality": modality})
+    others = 0
     places: dict[Path, tuple[str, str, str]] = {}
     for study in studies:
-        for row in server.search(f"studies/{study}/series", {} if modality is None else {"Modality": modality}):
+        listed = server.search(f"studies/{study}/series", {a.keyword: a.value for a in kind})
+        rows, more = restricted(listed, kind)
+        others += more
+        for row in rows:
             series = str(first(row, SERIES))
-            if not UID.fullmatch(series) or modality not in (None, first(row, "00080060") or modality):
+            if not UID.fullmatch(series):
                 continue
             for inner in server.search(f"studies/{study}/series/{series}/instances", {}):
                 uid = str(first(inner, INSTANCE))
@@ -173,6 +170,7 @@ def collect(server: "Server", studies: list[str], out: Path, modality: str | Non
         "fetched": len(waiting) - len(lost),
         "known": len(places) - len(waiting),
         "bytes": total,
+        "discarded_series": others,
         "lost": lost,
     }
 
@@ -189,6 +187,9 @@ def show(result: dict[str, Any], out: Path, manner: Manner) -> None:
     manner.say(counted("cli.fetched", result["fetched"], manner.lang, studies=result["studies"]))
     if result["known"]:
         manner.say(t("cli.fetched_before", manner.lang, n=result["known"]))
+    for key in ("discarded", "discarded_series"):
+        if result[key]:
+            manner.say(counted(f"cli.{key}", result[key], manner.lang))
     close({"out": str(out), **result}, result["lost"], "could not be fetched", manner)
 
 
