@@ -152,7 +152,7 @@ DOORS = (
     Door(
         "quality_gate",
         (
-            "Dice on fetal heads: untouched images; degraded ones; degraded ones without those that are rejected (share rejected)",
+            "Dice on fetal heads: untouched; degraded; degraded without the rejected ones (share rejected)",
             "胎儿头部 Dice：原图；劣化图；劣化图中去掉被拒者（被拒比例）",
         ),
         ("parts",),
