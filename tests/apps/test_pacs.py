@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import threading
+import zipfile
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -541,8 +542,10 @@ def test_a_node_that_is_not_there_is_said_so(series, caplog):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with pytest.raises(OutputError, match="No association with the DICOM node"):
+    with pytest.raises(OutputError, match="No association with the DICOM node") as error:
         stored(series, pacs.Peer("NODE", "127.0.0.1", port))
+    assert f"nothing listens at 127.0.0.1:{port}" in str(error.value)
+    assert "Error" not in str(error.value)
     assert SECRET_ID not in caplog.text
 
 
@@ -580,12 +583,60 @@ def test_what_is_no_object_or_there_twice_is_left_out_with_the_reason(series):
     data.save_as(series / "torn.dcm", enforce_file_format=False)
     given, left_out = pacs.instances([series])
     assert [i.shown for i in given] == ["deeper/again.dcm", "slice-0001.dcm", "slice-0002.dcm"]
-    assert dict(left_out) == {
-        "notes.txt": "Not a DICOM file",
-        "empty.dcm": "Not a DICOM file",
-        "slice-0003.dcm": "The same object as deeper/again.dcm",
-        "torn.dcm": "Its header does not say what it holds",
+    assert {one.shown: (one.kind, one.why) for one in left_out} == {
+        "notes.txt": ("foreign", "Not a DICOM file"),
+        "empty.dcm": ("foreign", "Not a DICOM file"),
+        "slice-0003.dcm": ("twice", "The same object as deeper/again.dcm"),
+        "torn.dcm": ("unsent", "Its header does not say what it holds"),
     }
+
+
+def packed(series, name="study.zip"):
+    """An archive of the series beside it, and with a note, a nested archive and what a Mac leaves behind."""
+    path = series.parent / name
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for one in sorted(series.iterdir()):
+            file.write(one, f"inner/{one.name}")
+        file.writestr("readme.txt", "hello " * 50)
+        file.writestr("more.zip", b"PK")
+        file.writestr("__MACOSX/inner/slice", b"x" * 200)
+    return path
+
+
+def test_a_study_in_a_zip_is_sent(series, tmp_path):
+    path = packed(series)
+    names = [f"study.zip/inner/slice-000{n}.dcm" for n in (1, 2, 3)]
+    given, left_out = pacs.instances([path])
+    assert [i.shown for i in given] == names
+    assert [i.size for i in given] == [f.stat().st_size for f in sorted(series.iterdir())]
+    assert {one.shown: one.kind for one in left_out} == {
+        "study.zip/readme.txt": "foreign",
+        "study.zip/more.zip": "archive",
+    }
+    for syntax in (pacs.EXPLICIT, pacs.IMPLICIT):
+        with node([syntax]) as (peer, taken):
+            assert stored(path, peer) == dict.fromkeys(names)
+        sent = {str(d.SOPInstanceUID): d for d in map(pydicom.dcmread, series.iterdir())}
+        assert all(np.array_equal(d.pixel_array, sent[str(d.SOPInstanceUID)].pixel_array) for d in taken)
+        assert len(taken) == 3
+    uids = [i.uid for i in given]
+    _, asked = stow(path, lambda *_: (200, {}, json.dumps(items("00081199", *uids)).encode()))
+    assert parts(asked[0][3]) == [f.read_bytes() for f in sorted(series.iterdir())]
+
+
+def test_what_is_not_sent_is_said_by_kind(series, capsys):
+    from lucency.apps import cli
+
+    path = packed(series)
+    (series.parent / "torn.zip").write_bytes(b"PK" * 100)
+    given = [str(series), str(path), str(series.parent / "torn.zip")]
+    with node([pacs.EXPLICIT]) as (peer, _), pytest.raises(SystemExit) as ended:
+        cli.app(args=["send", *given, "--to", f"dicom://NODE@127.0.0.1:{peer.port}"])
+    assert ended.value.code == 0
+    said = "".join(capsys.readouterr())
+    assert "1 file is not DICOM" in said
+    assert "3 files hold the same object as another" in said
+    assert "2 zip archives or files in them cannot be read" in said
 
 
 def test_the_list_of_what_was_stored_grows_with_each_object_and_is_heeded(series, tmp_path):

@@ -15,6 +15,7 @@ import requests
 
 from lucency.apps.pacs import Instance, Told, identified
 from lucency.errors import OutputError, ReadError, UsageError
+from lucency.read.archive import opened
 
 #: Seconds to wait for a connection, and between two pieces of an answer.
 PATIENCE_S = (10.0, 120.0)
@@ -354,7 +355,7 @@ class Parts:
     def __iter__(self) -> Iterator[bytes]:
         for one in self.given:
             yield self._head
-            with one.path.open("rb") as file:
+            with opened(one.path) as file:
                 while piece := file.read(PIECE):
                     yield piece
             yield b"\r\n"

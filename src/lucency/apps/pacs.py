@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from lucency.errors import OutputError, ReadError, UsageError
-from lucency.read.archive import opened
+from lucency.read.archive import SUFFIX, contents, opened, parted
+from lucency.read.files import visible
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -30,6 +31,10 @@ EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 NATIVE = (EXPLICIT, IMPLICIT)
 DICOMDIR = "1.2.840.10008.1.3.10"
 
+#: Why a file is not sent.
+NO_DICOM = "Not a DICOM file"
+UNSENT = ("Nested too deeply", "A directory of files, which is not sent", "Its header does not say what it holds")
+
 #: What a status of C-STORE means (PS3.4, B.2.3); others by their first digits.
 MEANING = {0xA7: "out of resources", 0xA9: "the object is not of the kind that was announced", 0xC0: "not understood"}
 REFUSED = {0x0122: "the kind of object is not supported", 0x0124: "not authorised", 0x0117: "invalid object"}
@@ -40,7 +45,7 @@ class Instance:
     """One DICOM file that can be sent.
 
     Args:
-        path: Where it lies.
+        path: Where it lies; in a zip archive the archive's path with the name inside behind it.
         shown: How it is named to the user: relative to what was given.
         sop_class: SOP Class UID.
         uid: SOP Instance UID.
@@ -91,43 +96,78 @@ def peer_of(address: str) -> Peer:
     return Peer(title, host, port, parts.scheme == "dicoms")
 
 
-def instances(paths: Iterable[Path]) -> tuple[list[Instance], list[tuple[str, str]]]:
-    """Return the DICOM files below ``paths``, each SOP Instance UID once, and what was left out with the reason.
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that is not sent.
+
+    Args:
+        shown: As :class:`Instance` has it.
+        kind: ``"foreign"`` no DICOM, ``"twice"`` the same object as another, ``"unsent"`` DICOM that cannot be sent,
+            ``"archive"`` a zip archive, or what is in one, that cannot be read.
+        why: In words.
+    """
+
+    shown: str
+    kind: str
+    why: str
+
+
+def instances(paths: Iterable[Path]) -> tuple[list[Instance], list[LeftOut]]:
+    """Return the DICOM files below ``paths``, those in zip archives included, and what was left out with the reason.
 
     Args:
         paths: Files and folders.
     """
     found: dict[str, Instance] = {}
-    left_out: list[tuple[str, str]] = []
-    for path, shown in _files(paths):
+    left_out: list[LeftOut] = []
+    for path, shown, size in _files(paths, left_out):
         try:
-            one = _instance(path, shown)
+            one = _instance(path, shown, size)
         except ReadError as error:
-            left_out.append((shown, error.found))
+            kind = "foreign" if error.found == NO_DICOM else "archive" if parted(path) else "unsent"
+            left_out.append(LeftOut(shown, "unsent" if error.found in UNSENT else kind, error.found))
             continue
         if one.uid in found:
-            left_out.append((shown, f"The same object as {found[one.uid].shown}"))
+            left_out.append(LeftOut(shown, "twice", f"The same object as {found[one.uid].shown}"))
         else:
             found[one.uid] = one
     return list(found.values()), left_out
 
 
-def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+def _files(paths: Iterable[Path], left_out: list[LeftOut]) -> Iterator[tuple[Path, str, int]]:
+    """Yield every file, those in archives included, with how it is called and its bytes."""
     for path in paths:
         if path.is_file():
-            yield path, path.name
+            inside = [(path, path.name)]
         else:
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-            yield from ((p, p.relative_to(path).as_posix()) for p in inside)
+            below = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+            inside = [(p, p.relative_to(path).as_posix()) for p in below]
+        for file, shown in inside:
+            if file.suffix.lower() == SUFFIX:
+                yield from _packed(file, shown, left_out)
+            else:
+                yield file, shown, file.stat().st_size
 
 
-def _instance(path: Path, shown: str) -> Instance:
+def _packed(file: Path, shown: str, left_out: list[LeftOut]) -> Iterator[tuple[Path, str, int]]:
+    try:
+        held = contents(file)
+    except ReadError as error:
+        left_out.append(LeftOut(shown, "archive", error.found))
+        return
+    left_out += [LeftOut(f"{shown}/{name}", "archive", why) for name, why in held.refused.items()]
+    for name, entry in held.entries.items():
+        if visible(name):
+            yield file / name, f"{shown}/{name}", entry.size
+
+
+def _instance(path: Path, shown: str, size: int) -> Instance:
     """Read what the network has to know of a file: its header, never its pixels."""
-    if path.stat().st_size < 132:
-        raise ReadError("Not a DICOM file", where=shown)
+    if size < 132:
+        raise ReadError(NO_DICOM, where=shown)
     with opened(path) as stream:
         sop_class, uid, syntax = identified(stream, shown)
-    return Instance(path, shown, sop_class, uid, syntax, path.stat().st_size)
+    return Instance(path, shown, sop_class, uid, syntax, size)
 
 
 def identified(stream: BinaryIO, shown: str) -> tuple[str, str, str]:
@@ -146,13 +186,13 @@ def identified(stream: BinaryIO, shown: str) -> tuple[str, str, str]:
         own = str(data.get("SOPClassUID", "")), str(data.get("SOPInstanceUID", ""))
         syntax = str(meta.get("TransferSyntaxUID", ""))
     except (InvalidDicomError, ValueError, TypeError, AttributeError, OSError, NotImplementedError, EOFError):
-        raise ReadError("Not a DICOM file", where=shown) from None
+        raise ReadError(NO_DICOM, where=shown) from None
     except RecursionError:
-        raise ReadError("Nested too deeply", where=shown) from None
+        raise ReadError(UNSENT[0], where=shown) from None
     if said[0] == DICOMDIR:
-        raise ReadError("A directory of files, which is not sent", where=shown)
+        raise ReadError(UNSENT[1], where=shown)
     if said != own or not all(own) or not syntax:
-        raise ReadError("Its header does not say what it holds", where=shown)
+        raise ReadError(UNSENT[2], where=shown)
     return own[0], own[1], syntax
 
 
@@ -213,13 +253,32 @@ def _associated(peer: Peer, kinds: Sequence[tuple[str, str]], title: str, ca: Pa
             raise UsageError("The certificate cannot be read", where="--ca") from None
     try:
         # Where nobody listens the library would leave its socket open.
-        socket.create_connection((peer.host, peer.port), PATIENCE_S).close()
+        _knock(peer)
         association = entity.associate(peer.host, peer.port, ae_title=peer.title, tls_args=secure)
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise _unreachable(type(error).__name__) from None
+    except (OSError, RuntimeError, TypeError, ValueError):
+        raise _unreachable("the connection failed") from None
     if association.is_established:
         return association
     raise _unreachable("refused" if association.is_rejected else "no answer")
+
+
+def _knock(peer: Peer) -> None:
+    """Open a connection and close it.
+
+    Raises:
+        OutputError: No such host, nobody who listens, or no answer.
+    """
+    place = f"{peer.host}:{peer.port}"
+    try:
+        socket.create_connection((peer.host, peer.port), PATIENCE_S).close()
+    except ConnectionRefusedError:
+        raise _unreachable(f"nothing listens at {place}") from None
+    except socket.gaierror:
+        raise _unreachable(f"no computer is called {peer.host}") from None
+    except TimeoutError:
+        raise _unreachable(f"no answer from {place} in {PATIENCE_S:.0f} s") from None
+    except OSError as error:
+        raise _unreachable(f"{place} cannot be reached: {error.strerror or 'the network is down'}") from None
 
 
 def _unreachable(why: str) -> OutputError:
@@ -238,20 +297,24 @@ def _sent(association: "Association", one: Instance) -> str | None:
         raise _unreachable("the connection broke")
     accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])) for c in association.accepted_contexts}
     as_it_is = (one.sop_class, one.syntax) in accepted
+    # The library reads a file piece by piece; an entry of an archive has to go through memory.
+    by_path = as_it_is and parted(one.path) is None
     if not as_it_is and not (one.syntax in NATIVE and any((one.sop_class, s) in accepted for s in NATIVE)):
         return "the node does not take this kind of object in this encoding"
     try:
-        _config.STORE_SEND_CHUNKED_DATASET = as_it_is
-        status: Any = association.send_c_store(one.path if as_it_is else _whole(one))
-    except (ValueError, AttributeError, RuntimeError, OSError, TypeError) as error:
-        return f"cannot be sent ({type(error).__name__})"
+        _config.STORE_SEND_CHUNKED_DATASET = by_path
+        status: Any = association.send_c_store(one.path if by_path else _whole(one))
+    except ReadError as error:
+        return error.found
+    except (ValueError, AttributeError, RuntimeError, OSError, TypeError):
+        return "it cannot be read or encoded for sending"
     if "Status" not in status:
         raise _unreachable("no answer")
     return verdict(int(status.Status))
 
 
 def _whole(one: Instance) -> Any:
-    """Return the dataset, to be written in another uncompressed encoding."""
+    """Return the dataset, to be written anew: in another uncompressed encoding, or out of an archive as it is."""
     import pydicom  # noqa: PLC0415
 
     with opened(one.path) as stream:

@@ -1,6 +1,7 @@
 """``lucency send``: DICOM files to an archive, and what it says of each."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,7 +82,8 @@ def deliver(paths: Iterable[Path], to: str, access: Any, *, title: str, done: Pa
         done: List of what was stored before, and then again.
 
     Returns:
-        ``stored``: how many; ``known``: how many stood in the list; ``refused`` and ``left_out``: file to reason.
+        ``stored``: how many; ``known``: how many stood in the list; ``refused`` and ``left_out``: file to reason;
+        ``left_out_kinds``: how many of each kind of :class:`lucency.apps.pacs.LeftOut`.
 
     Raises:
         UsageError: A wrong address.
@@ -115,7 +117,8 @@ def deliver(paths: Iterable[Path], to: str, access: Any, *, title: str, done: Pa
         "stored": len(stored),
         "known": len(given) - len(waiting),
         "refused": refused,
-        "left_out": dict(left_out),
+        "left_out": {one.shown: one.why for one in left_out},
+        "left_out_kinds": dict(sorted(Counter(one.kind for one in left_out).items())),
     }
 
 
@@ -131,8 +134,8 @@ def show(found: dict[str, Any], manner: Manner) -> None:
     manner.say(counted("cli.sent", found["stored"], manner.lang))
     if found["known"]:
         manner.say(t("cli.sent_before", manner.lang, n=found["known"]))
-    if found["left_out"]:
-        manner.say(t("cli.not_sent", manner.lang, n=len(found["left_out"])))
+    for kind, n in found["left_out_kinds"].items():
+        manner.say(counted(f"cli.not_sent_{kind}", n, manner.lang))
     close(found, found["refused"], "were not stored", manner)
 
 
