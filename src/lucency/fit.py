@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lucency import record
-from lucency.case import Prediction
+from lucency.case import Case, Prediction, Skipped
 from lucency.errors import DataError, LucencyError, OutputError, UsageError
 from lucency.events import Events, Listener, read_events
 from lucency.plan import Plan
 from lucency.read import read_inputs
+from lucency.read.formats import reason
 from lucency.walk import ROOMS, Passport, Settings, Walk, locked
 from lucency.write.dicom_object import Origin
 from lucency.write.dicom_result import encoded
@@ -216,7 +217,9 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
 ) -> list[Prediction]:
     """Predict every image in ``src`` with the model of a run.
 
-    What could not be read, or was left out or filled in, stands in ``OUT/skipped.csv`` and ``OUT/notes.txt``.
+    What could not be read, or was left out or filled in, stands in ``OUT/skipped.csv`` and ``OUT/notes.txt``. With
+    ``out`` an image that turns out to be unusable when it is decoded is left out in the same way; without, there is
+    no such list, and it is refused.
 
     Args:
         run: Run folder or model folder.
@@ -234,7 +237,7 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
 
     Raises:
         ModelError: The model was altered.
-        DataError: An image that the model was not made for, or none at all.
+        DataError: No image, or none that can be decoded and that the model was made for.
     """
     from lucency import model as models  # noqa: PLC0415 - torch takes seconds; other uses of this module do without
     from lucency.predict import predict  # noqa: PLC0415
@@ -247,11 +250,20 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
     if not cases:
         raise DataError("No image to predict on", where=Path(src).name, remedy="give a folder with images")
     events = Events(None, *listeners)
+    lost: list[Skipped] = []
+
+    def leave_out(case: Case, error: DataError) -> None:
+        if len(cases) == 1:
+            raise error
+        lost.append(Skipped(error.where or case.sources[0].where, reason(error)))
 
     def counted() -> Iterator[Prediction]:
-        for number, one in enumerate(predict(model, cases, nan=nan), start=1):
-            events.emit("predict", "progress", done=number, of=len(cases))
+        found = predict(model, cases, nan=nan, refused=None if out is None else leave_out)
+        for number, one in enumerate(found, start=1):
+            events.emit("predict", "progress", done=number + len(lost), of=len(cases))
             yield one
+        if len(lost) == len(cases):
+            raise _none_usable(lost)
 
     if out is None:
         return list(counted())
@@ -259,15 +271,34 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
     made = Origin(model.digest, datetime.now(), f"Lucency {model.plan.task} {model.plan.network}"[:64])
     dicom = encoded(made, model.plan.labels, encoding or {})
     folder = Path(out).expanduser()
-    found = write_outputs(counted(), cases, names, folder, format, dicom)
+    try:
+        done = write_outputs(counted(), cases, names, folder, format, dicom)
+    except DataError:
+        if lost:
+            # Nothing could be predicted, so the list of reasons is the only result.
+            _write_left_out(folder, (*cases.skipped, *lost), cases.notes)
+        raise
+    _write_left_out(folder, (*cases.skipped, *lost), cases.notes)
+    return done
+
+
+def _none_usable(lost: Sequence[Skipped]) -> DataError:
+    return DataError(
+        f"None of {len(lost)} images can be used; the first: {lost[0].reason.rstrip('.')}",
+        expected="images that can be decoded and that the model was made for",
+        where=lost[0].path,
+        remedy="skipped.csv in the output folder lists every image with its reason",
+    )
+
+
+def _write_left_out(folder: Path, skipped: Sequence[Skipped], notes: Sequence[str]) -> None:
+    """Write what was left out and what there is to say; lists of an earlier prediction into the folder go."""
     for name in ("skipped.csv", "notes.txt"):
-        # Of an earlier prediction into the same folder.
         (folder / name).unlink(missing_ok=True)
-    if cases.skipped:
-        write_table(folder / "skipped.csv", ("path", "reason"), [(s.path, s.reason) for s in cases.skipped])
-    if cases.notes:
-        record.write_text(folder / "notes.txt", "\n".join((*cases.notes, "")))
-    return found
+    if skipped:
+        write_table(folder / "skipped.csv", ("path", "reason"), [(s.path, s.reason) for s in skipped])
+    if notes:
+        record.write_text(folder / "notes.txt", "\n".join((*notes, "")))
 
 
 def events_of(run: str | Path) -> list[dict[str, Any]]:

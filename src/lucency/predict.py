@@ -1,7 +1,7 @@
 """From an image to a prediction in the patient's own coordinates: tiles, mirrored copies, members, undo of prepare."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -197,24 +197,39 @@ def ensemble(nets: Sequence[nn.Module], arrays: Iterable[np.ndarray], model: Mod
             yield from total.numpy()
 
 
-def predict(model: Model, cases: Iterable[Case], *, nan: float | None = None) -> Iterator[Prediction]:
+def predict(
+    model: Model,
+    cases: Iterable[Case],
+    *,
+    nan: float | None = None,
+    refused: Callable[[Case, DataError], None] | None = None,
+) -> Iterator[Prediction]:
     """Yield a prediction per case, in order, each in the coordinates of its own source.
 
     Args:
         model: Loaded and thereby verified.
         cases: Labelled or not.
         nan: Value to put in place of NaN and infinite voxels; None refuses them.
+        refused: Told of every image that cannot be used, and the others go on; None raises at the first.
 
     Raises:
-        DataError: An image the model was not made for (modality, channels, 2-D against 3-D).
+        DataError: An image that cannot be decoded, or that the model was not made for (modality, channels, 2-D
+            against 3-D); only where ``refused`` is None.
     """
     task = task_named(model.plan.task)
     nets = networks(model, task)
     stream = iter(cases)
     while group := list(itertools.islice(stream, _images_at_once(model.plan))):
-        prepared = [prepare_case(case, model, nan) for case in group]
-        outputs = ensemble(nets, [p.array for p, _ in prepared], model, task)
-        for case, (ready, judged), output in zip(group, prepared, outputs, strict=True):
+        prepared = []
+        for case in group:
+            try:
+                prepared.append((case, *prepare_case(case, model, nan)))
+            except DataError as error:
+                if refused is None:
+                    raise
+                refused(case, error)
+        outputs = ensemble(nets, [ready.array for _, ready, _ in prepared], model, task)
+        for (case, ready, judged), output in zip(prepared, outputs, strict=True):
             found = task.decode(output, case, ready, model.plan, model.calibration)
             quality = judged.quality if model.quality else ""
             yield replace(found, model=model.digest, quality=quality, reason="; ".join(judged.reasons))

@@ -1,5 +1,6 @@
 """A disk that is full, a folder that cannot be written, a model that was altered, an image it was not made for."""
 
+import csv
 import errno
 import hashlib
 import os
@@ -136,6 +137,32 @@ def test_an_image_that_the_model_was_not_made_for(model, bench, give, words):
     assert caught.value.exit_status == 3
     assert str(bench.data) not in str(caught.value)
     assert bench.prints() == before
+
+
+def test_one_truncated_picture_stopped_the_prediction_of_the_whole_folder(model, bench):
+    for name in ("a", "b", "c"):
+        bench.picture(f"{name}.png")
+    broken = bench.data / "b.png"
+    broken.write_bytes(broken.read_bytes()[:150])
+    found = predict_folder(model, bench.data, bench.out)
+    assert [p.case for p in found] == ["a", "c"]
+    with (bench.out / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["case"] for row in csv.DictReader(file)] == ["a", "c"]
+    with (bench.out / "skipped.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["path"] == "b.png"
+    assert "Cannot be read" in row["reason"]
+
+
+def test_a_folder_of_truncated_pictures_is_refused_and_listed(model, bench):
+    for name in ("a", "b"):
+        bench.picture(f"{name}.png")
+        (bench.data / f"{name}.png").write_bytes((bench.data / f"{name}.png").read_bytes()[:150])
+    with pytest.raises(DataError, match=r"a\.png: None of 2 images can be used.*skipped\.csv") as caught:
+        predict_folder(model, bench.data, bench.out)
+    assert caught.value.exit_status == 3
+    assert len((bench.out / "skipped.csv").read_text("utf-8").splitlines()) == 3
+    assert not (bench.out / "predictions.csv").exists()
 
 
 def test_a_series_of_another_modality(model, bench):

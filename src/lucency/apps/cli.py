@@ -262,6 +262,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
         from lucency.apps.terminal import display  # noqa: PLC0415
         from lucency.events import Events  # noqa: PLC0415
         from lucency.fit import predict_folder  # noqa: PLC0415
+        from lucency.text import counted  # noqa: PLC0415
 
         with display(manner.lang, quiet=quiet) as shown:
             Events(None, shown).emit("predict", "begin")
@@ -276,7 +277,12 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
                 listeners=[shown],
             )
         manner.say(*summary.predicted(found, out, manner.lang))
-        manner.result({"out": str(out), "table": str(out / "predictions.csv"), "n_cases": len(found)})
+        lost = summary.n_left_out(out)
+        if lost:
+            typer.echo(f"lucency: {counted('cli.not_predicted', lost, manner.lang)}", err=True)
+        manner.result(
+            {"out": str(out), "table": str(out / "predictions.csv"), "n_cases": len(found), "n_skipped": lost}
+        )
 
 
 def _nan(values: dict[str, str]) -> float | None:

@@ -1,5 +1,6 @@
 """What a command says when it is done: the result in a sentence, where to read more, and what to do next."""
 
+import csv
 import os
 import shlex
 from collections.abc import Sequence
@@ -83,6 +84,15 @@ def predicted(found: Sequence[Prediction], out: Path, lang: str) -> list[str]:
     told = [out / "skipped.csv", out / "notes.txt"]
     said += [t("cli.left_over", lang, path=short(p)) for p in told if p.exists()]
     return [*said, t("report.banner", lang)]
+
+
+def n_left_out(out: Path) -> int:
+    """Return how many files and images a prediction left out."""
+    path = out / "skipped.csv"
+    if not path.exists():
+        return 0
+    with path.open(encoding="utf-8", newline="") as file:
+        return sum(1 for _ in csv.DictReader(file))
 
 
 def _read(cohort: Cohort, lang: str) -> list[str]:
