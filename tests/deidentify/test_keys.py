@@ -7,6 +7,7 @@ import pydicom
 import pytest
 
 from lucency.deidentify.keys import Identities, Keys
+from lucency.deidentify.vocabulary import described
 from lucency.errors import UsageError
 
 KEYS = Keys(bytes(range(32)))
@@ -151,3 +152,30 @@ def test_union_holds_the_strings_of_all():
     both = Identities.union([Identities(frozenset({"Adams^Jo"})), Identities(frozenset({"Baker^Al"}))])
     assert both.found_in("Adams")
     assert both.found_in("baker")
+
+
+@pytest.mark.parametrize("text", ["4.3.61", "04/03/61", "3/4/61", "61-03-04", "17.5.21", "5.17.21", "21-05-17"])
+def test_a_date_with_two_digits_for_its_year_passed_in_free_text(text):
+    assert PATIENT.found_in(f"seen {text} again")
+
+
+@pytest.mark.parametrize("text", ["471-12-34", "471 12 34", "4711 234", "47.11.234"])
+def test_a_patient_id_written_in_pieces_passed(text):
+    assert Identities(numbers=frozenset({"4711234"})).found_in(f"MRN {text}")
+    assert not Identities(numbers=frozenset({"4711234"})).found_in(f"MRN {text}5")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("4.3.61", "04/03/61", "3/4/61", "61-03-04", "10.4.23", "4 3 61", "4.3-61", "4 Mar 61", "Mar 4, 61"),
+        *("3. Okt 61", "1961年3月4日", "471-12-34", "943 476 5919", "(943) 476 5919", "943.476.5919", "10.4.23.1"),
+    ],
+)
+def test_dates_and_numbers_in_pieces_passed_as_harmless_numbers_of_descriptions(text):
+    assert described(f"Thorax {text}") == "Thorax"
+
+
+@pytest.mark.parametrize("text", ["CT 0.625 mm", "T2 C7", "120 kV", "CT 1.25/0.8", "C5-C7", "3 mm 120 kV", "5.0 B30f"])
+def test_sizes_and_vertebrae_stay_in_descriptions(text):
+    assert described(text) == text

@@ -10,6 +10,8 @@ from itertools import permutations
 SPELLED_OUT = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "oe", "å": "aa", "æ": "ae"}
 #: Separators between the parts of a name or number.
 GAP = r"[\s^,;._\-=/\\]*"
+#: What may stand between any two digits of a number.
+LOOSE = r"[\s._\-/]{0,2}"
 #: Not within a longer word. Digits may adjoin a name ("smith2"); an underscore separates.
 LEFT, RIGHT = r"(?<![^\W\d_])", r"(?![^\W\d_])"
 #: Shorter parts of a name (Li, Wu, Ng) are looked for only together with another part.
@@ -106,6 +108,9 @@ def identifier_pattern(number: str) -> Iterator[str]:
         return
     edges = (r"(?<![^\W_])", r"(?![^\W_])")
     yield edges[0] + GAP.join(map(re.escape, pieces)) + edges[1]
+    # 4711234 is also written 471-12-34 or 471 12 34.
+    if len(whole) >= 6 and whole.isdigit():
+        yield edges[0] + LOOSE.join(whole) + edges[1]
     # MRN-4471902 is also known as 4471902.
     yield from (rf"(?<!\d){p}(?!\d)" for p in re.findall(r"\d{6,}", whole) if p != whole)
     short = whole.lstrip("0")
@@ -129,9 +134,9 @@ def birth_spellings(date: str) -> Iterator[str]:
         year + month + day,
         day + month + year,
         month + day + year,
-        rf"{year}[\s./\-]{m}[\s./\-]{d}",
-        rf"{d}[\s./\-]{m}[\s./\-]{year}",
-        rf"{m}[\s./\-]{d}[\s./\-]{year}",
+        rf"{short_year}[\s./\-]{m}[\s./\-]{d}",
+        rf"{d}[\s./\-]{m}[\s./\-]{short_year}",
+        rf"{m}[\s./\-]{d}[\s./\-]{short_year}",
         rf"{d}(?:st|nd|rd|th)?[\s.\-]*{named}[\s.\-]*{short_year}",
         rf"{named}\s*{d}(?:st|nd|rd|th)?,?\s*{year}",
         rf"{year}年\s*{m}月\s*{d}日",

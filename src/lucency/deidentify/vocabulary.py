@@ -20,6 +20,18 @@ HARMLESS = re.compile(
 #: What stands between words. Hyphens, slashes and pluses may also stand within one (T1-weighted, w/o, C+).
 SEPARATORS = re.compile(r"[\s,;:_^()\[\]{}<>=&|\\!?\"']+|\.(?=\s|$)")
 INNER = re.compile(r"[-/+*.]+")
+#: Three groups of digits are a date in some order; so is a number beside the name of a month (English, German, French).
+_MONTH = r"(?:jan|feb|fev|mar|mrz|apr|avr|may|mai|jun|juin|jul|juil|aug|aout|sep|oct|okt|nov|dec|dez)(?:[a-z]{0,7})"
+DATE = re.compile(
+    r"(?<!\d)(?<!\d[.,])\d{1,4}(?:\s*[./,_\-]\s*\d{1,4}){2}(?![.,]?\d)"
+    rf"|(?<!\d)\d{{1,4}}(?:st|nd|rd|th)?[\s./,_\-]*(?<![a-z]){_MONTH}(?![a-z])[\s./,_\-]*\d{{0,4}}"
+    rf"|(?<![a-z]){_MONTH}(?![a-z])[\s./,_\-]*\d{{1,4}}(?:st|nd|rd|th)?(?:[\s./,_\-]+\d{{2,4}})?"
+    r"|\d{1,4}\s*年(?:\s*\d{1,2}\s*月)?(?:\s*\d{1,2}\s*日)?|\d{1,2}\s*月\s*\d{1,2}\s*日"
+)
+#: Groups of digits in a row: a number written in pieces, unless they are as few as two short ones.
+RUN = re.compile(r"(?<!\d)(?<!\d[.,])\d+(?:[\s\-/_()]+\d+)+(?![.,]?\d)")
+#: Digits of the shortest number that is looked for in pieces.
+LONG_RUN = 6
 
 
 @cache
@@ -41,6 +53,8 @@ def _harmless(word: str) -> bool:
     if any("一" <= c <= "鿿" for c in plain):
         return _segmented(plain)
     pieces = [p for p in INNER.split(plain) if p]
+    if sum(p.isdigit() for p in pieces) > 2:
+        return False
     return len(pieces) > 1 and all(p in words() or HARMLESS.fullmatch(p) for p in pieces)
 
 
@@ -64,4 +78,19 @@ def described(text: str) -> str:
         >>> described("头颅平扫+增强 王小明")
         '头颅平扫+增强'
     """
-    return " ".join(w for w in SEPARATORS.split(text) if w and _harmless(w))
+    return " ".join(w for w in SEPARATORS.split(_without_dates(text)) if w and _harmless(w))
+
+
+def _without_dates(text: str) -> str:
+    """Return the text with a comma for each date and each number written in pieces."""
+    plain = folded(text)
+    spans = [m.span() for m in DATE.finditer(plain)]
+    spans += [m.span() for m in RUN.finditer(plain) if _is_number(m[0])]
+    kept = list(text)
+    for start, stop in spans:
+        kept[start:stop] = "," * (stop - start)
+    return "".join(kept)
+
+
+def _is_number(run: str) -> bool:
+    return sum(map(str.isdigit, run)) >= LONG_RUN or len(re.findall(r"\d+", run)) > 2
