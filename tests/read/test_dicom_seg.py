@@ -4,7 +4,8 @@ import pytest
 from drawing import boxes, segmentation, study
 
 from lucency.errors import DataError, ReadError
-from lucency.read import ReadOptions, load, read, read_inputs
+from lucency.read import ReadOptions, dicom_labels, load, read, read_inputs
+from lucency.read.layout import tree_of
 
 SHAPE = (6, 5, 6)
 ONE = ((1, 1, 1), (4, 3, 4))
@@ -107,12 +108,59 @@ def test_structures_that_overlap_are_refused_unless_one_is_chosen_or_they_are_ne
     assert np.array_equal(load(case.target).array[0], np.where(drawn[..., 1], 2, drawn[..., 0]))
     drawn[5, 1:3, 2:4, 1] = 1
     segmentation(folder.root / "s.dcm", images, drawn, ["Organ", "Tumour"])
-    with pytest.raises(DataError, match=r"Number 2 shares 67% .* --target NAME"):
+    with pytest.raises(DataError, match=r"'Tumour' shares 67% of its voxels with 'Organ'.* --target NAME"):
         read(folder.root)
     cohort, case = only(folder, target="tumour")
     assert cohort.labels == {1: "Tumour"}
     assert cohort.target_name == "tumour"
     assert np.array_equal(load(case.target).array[0], drawn[..., 1])
+
+
+def test_one_pair_of_overlapping_structures_does_not_refuse_the_whole_folder(folder):
+    for n in range(4):
+        images = study(folder, f"p{n}/ct", PatientID=f"P{n}")
+        drawn = np.zeros((*SHAPE, 2), np.uint8)
+        drawn[1:5, 1:5, 1:5, 0] = 1
+        drawn[2 : 6 if n == 3 else 4, 1:3, 2:4, 1] = 1
+        segmentation(folder.root / f"p{n}/seg.dcm", images, drawn, ["Organ", f"Only {n}" if n == 3 else "Tumour"])
+    cohort = read(folder.root)
+    assert len(cohort.cases) == 4
+    assert [c.target is None for c in cohort.cases].count(True) == 1
+    assert cohort.skipped == ()
+    assert cohort.labels == {1: "Organ", 2: "Tumour"}
+    (note,) = [n for n in cohort.notes if "do not say one thing" in n]
+    assert "p3/seg.dcm: 'Only 3' shares 75% of its voxels with 'Organ'" in note
+
+
+def test_one_ambiguous_pair_of_label_objects_leaves_its_image_without_a_label(folder):
+    for n in range(3):
+        images = study(folder, f"p{n}/ct", PatientID=f"P{n}")
+        for again in range(2 if n == 0 else 1):
+            when = {"ContentDate": "20200101", "ContentTime": "120000"}
+            segmentation(folder.root / f"p{n}/s{again}.dcm", images, boxes(SHAPE, ONE), ["Organ"], changes=when)
+    cohort = read(folder.root)
+    assert [c.target is None for c in cohort.cases].count(True) == 1
+    assert cohort.skipped == ()
+    assert any("Two objects of the same date" in n for n in cohort.notes)
+
+
+def test_labels_of_a_series_that_was_left_out_are_not_called_foreign(folder):
+    for n in range(2):
+        images = study(folder, f"p{n}/ct", PatientID=f"P{n}")
+        segmentation(folder.root / f"p{n}/seg.dcm", images, boxes(SHAPE, ONE), ["Organ"])
+        if n == 1:
+            next(f for f in (folder.root / "p1/ct").iterdir() if f.samefile(images[2].filename)).unlink()
+    notes = read_dicom(folder).notes
+    (note,) = [n for n in notes if "images that were left out" in n]
+    assert "the first is p1/seg.dcm: Gap after slice" in note
+    assert not any("not here" in n for n in notes)
+
+
+def read_dicom(folder):
+    """The draft of a folder of which a part is left out, which is too much of so small a set."""
+    tree = tree_of(folder.root)
+    draft, _, _ = dicom_labels.draft_of(tree.units, tree, ReadOptions())
+    return draft
 
 
 def test_labels_have_one_number_in_the_whole_cohort_and_rare_ones_are_said(folder):

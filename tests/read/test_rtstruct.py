@@ -210,7 +210,7 @@ def test_a_region_inside_another_keeps_its_voxels_and_others_that_overlap_are_re
     near = distance_mm()
     assert np.array_equal(mask[2], np.where(near < 3.02, 2, np.where(near < 8.03, 1, 0)))
     shifted = [("CLOSED_PLANAR", circle(8.03, 2, centre=CENTRE + 4))]
-    with pytest.raises(ReadError, match=r"Number 2 shares \d+% .* --target NAME"):
+    with pytest.raises(ReadError, match=r"'Structure 2' shares \d+% of its voxels with 'Structure 1'.* --target NAME"):
         mask_of(tmp_path, {"organ": organ, "other": shifted})
     with pytest.raises(ReadError, match="shares 100%"):
         mask_of(tmp_path, {"organ": organ, "again": organ})

@@ -2,18 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from lucency.case import Skipped, Source, Target
+from lucency.case import Source, Target
 from lucency.errors import DataError, LucencyError, UsageError
 from lucency.read import codes, rtstruct
-from lucency.read.formats import Header
+from lucency.read.formats import WORKERS, Header, load, reason
 from lucency.read.head import Head
+from lucency.read.labelgrid import OverlapError
 from lucency.read.layout import Draft, Item, ReadOptions, Tree, Unit
-from lucency.read.masks import MAX_LABELS
+from lucency.read.masks import MAX_LABELS, MAX_VOXELS
 
 #: What of an image's header its labels need.
 PLACE = ("size", "spacing", "spacing_known", "affine", "k_axis", "frames", "interpolated", "tilt", "mosaic")
@@ -64,7 +66,7 @@ class _Found:
     by_unit: dict[Unit, list[Drawn]] = field(default_factory=dict)
     placed: set[Unit] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
+    unclear: list[tuple[str, str]] = field(default_factory=list)
     refusals: list[LucencyError] = field(default_factory=list)
 
 
@@ -95,7 +97,11 @@ def draft_of(units: Sequence[Unit], tree: Tree, options: ReadOptions) -> tuple[D
     names = measurements_in(objects)
     said = f"Reports hold measurements: {_listed(names.values())}; choose one with --target." if names else ""
     notes = (*found.notes, said) if said else tuple(found.notes)
-    return replace(plain, notes=notes, skipped=tuple(found.skipped)), said or "nothing is drawn on them.", False
+    return (
+        replace(plain, notes=(*notes, *_unclear(found)), refusals=_nothing_left(found)),
+        said or "nothing is drawn on them.",
+        False,
+    )
 
 
 def _asked(
@@ -106,7 +112,9 @@ def _asked(
     chosen = codes.wanted(target, structures)
     if chosen:
         masks = _masks(units, found, chosen)
-        assert masks is not None
+        if masks is None:
+            plain = Draft(tuple(Item({"image": u}) for u in units), target, notes=tuple(found.notes))
+            return replace(plain, refusals=_nothing_left(found)), "none of it can be used.", True
         return replace(masks, target_name=target), f"{_listed(chosen.values())} is drawn on them.", True
     names = measurements_in(objects)
     if codes.key_of(target) in names:
@@ -114,8 +122,7 @@ def _asked(
         draft = Draft(
             tuple(items),
             target,
-            notes=(*found.notes, *notes),
-            skipped=tuple(found.skipped),
+            notes=(*found.notes, *_unclear(found), *notes),
             refusals=tuple(found.refusals),
         )
         return draft, f"{names[codes.key_of(target)]!r} is measured on them.", True
@@ -124,7 +131,7 @@ def _asked(
         where="--target",
         remedy=f"use one of {_listed([*structures.values(), *names.values()]) or 'none: there are none'}",
     )
-    plain = Draft(tuple(Item({"image": u}) for u in units), notes=tuple(found.notes), skipped=tuple(found.skipped))
+    plain = Draft(tuple(Item({"image": u}) for u in units), notes=(*found.notes, *_unclear(found)))
     columns = [c for t in tree.tables for c in t.columns]
     return replace(plain, refusals=() if columns else (refusal,)), "no structure has the name asked for.", False
 
@@ -138,6 +145,7 @@ def _matched(units: Sequence[Unit], tree: Tree, found: _Found) -> dict[Unit, lis
     found.placed = {u for u in units if index.is_placed(u)}
     every: dict[Unit, list[Drawn]] = {}
     lost: list[str] = []
+    without: list[tuple[str, str]] = []
     left_aside = Counter[str]()
     # Reports last: they speak of images by way of the segmentations.
     for path, head in sorted(tree.label_heads.items(), key=lambda p: (reader_of(p[1]) == "dicom_sr", p[0])):
@@ -145,9 +153,13 @@ def _matched(units: Sequence[Unit], tree: Tree, found: _Found) -> dict[Unit, lis
         if own and why:
             found.notes.append(why)
         elif why:
-            found.skipped.append(Skipped(path, why))
+            found.unclear.append((path, why))
         elif not own:
-            lost.append(path)
+            gone = index.left_out(head)
+            if gone is None:
+                lost.append(path)
+            else:
+                without.append((path, gone))
         index.add(head, own)
         left_aside["points and open contours enclose nothing and were left out"] += sum(
             int(r["Other"]) for r in head.get("Regions", ())
@@ -161,6 +173,11 @@ def _matched(units: Sequence[Unit], tree: Tree, found: _Found) -> dict[Unit, lis
     if lost:
         found.notes.append(
             f"{len(lost)} DICOM label objects belong to images that are not here, the first is {lost[0]}."
+        )
+    if without:
+        path, why = without[0]
+        found.notes.append(
+            f"{len(without)} DICOM label objects were drawn on images that were left out; the first is {path}: {why}"
         )
     found.notes += [f"{n} {what}." for what, n in sorted(left_aside.items()) if n]
     return every
@@ -198,6 +215,7 @@ class _Index:
 
     def __init__(self, units: Sequence[Unit], tree: Tree) -> None:
         self._heads, self._root, self._salt = tree.heads.found, tree.root, tree.salt
+        self._labels, self._skipped = tree.label_heads, tree.skipped
         self._instance: dict[str, list[Unit]] = {}
         self._series: dict[str, list[Unit]] = {}
         self._place: dict[str, list[Unit]] = {}
@@ -232,6 +250,22 @@ class _Index:
             "Its frame of reference is not that of the images it refers to. "
             "Expected: one frame of reference. What to do: register and export it again."
         )
+
+    def left_out(self, head: Head) -> str | None:
+        """Return why the images that an object names, and that are here, were left out; None where none are here."""
+        wanted = {*head.get("ReferencedInstanceUIDs", ()), *head.get("ReferencedSeriesUIDs", ())}
+        keywords = ("SOPInstanceUID", "SeriesInstanceUID")
+        paths = [
+            p
+            for p, h in self._heads.items()
+            if p not in self._labels and wanted & {str(h.get(k) or "") for k in keywords}
+        ]
+        if not paths:
+            return None
+        folders = {p.rpartition("/")[0] for p in paths}
+        own = [s.reason for s in self._skipped if s.path in paths]
+        near = [s.reason for s in self._skipped if s.path.rpartition("/")[0] in folders]
+        return next(iter([*own, *near]), "they are no images that can be learnt from.")
 
     def _planes(self, units: Sequence[Unit]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Return a point and the normal of every instance of images."""
@@ -280,7 +314,13 @@ def _masks(units: Sequence[Unit], found: _Found, chosen: Mapping[str, str]) -> D
     taken = {u: t for u, own in found.by_unit.items() if (t := _taken(own, chosen, found))}
     if not taken:
         return None
-    names = codes.agreed(p.name for own in taken.values() for _, parts in own for p in parts)
+    names, sources = _sources(taken, found)
+    apart = _apart(sources, found)
+    if not apart:
+        return None
+    if len(apart) < len(taken):
+        taken = {u: own for u, own in taken.items() if u in apart}
+        names, sources = _sources(taken, found)
     refusals = list(found.refusals)
     if len(names) > MAX_LABELS:
         refusals.append(
@@ -290,8 +330,7 @@ def _masks(units: Sequence[Unit], found: _Found, chosen: Mapping[str, str]) -> D
                 remedy="choose what to learn with --target NAME, or several with commas between them",
             )
         )
-    value = {key: number for number, key in enumerate(names, start=1)}
-    items = [Item({"image": u}, _source(u, taken[u], value, found) if u in taken else None) for u in units]
+    items = [Item({"image": u}, sources.get(u)) for u in units]
     readers = Counter(d.reader for own in taken.values() for d, _ in own)
     notes = [f"Labels come from {n} DICOM {KINDS[r]}." for r, n in sorted(readers.items())]
     shown = Counter(key for own in taken.values() for key in {codes.key_of(p.name) for _, parts in own for p in parts})
@@ -303,9 +342,8 @@ def _masks(units: Sequence[Unit], found: _Found, chosen: Mapping[str, str]) -> D
     return Draft(
         tuple(items),
         target_name=", ".join(names.values()) if len(names) == 1 else "structures",
-        labels={value[k]: n for k, n in names.items()},
-        notes=(*notes, *found.notes),
-        skipped=tuple(found.skipped),
+        labels=dict(enumerate(names.values(), start=1)),
+        notes=(*notes, *found.notes, *_unclear(found)),
         refusals=tuple(refusals),
     )
 
@@ -320,8 +358,8 @@ def _taken(own: Sequence[Drawn], chosen: Mapping[str, str], found: _Found) -> li
         keys = {codes.key_of(p.name) for p in drawn.parts if not chosen or codes.key_of(p.name) in chosen}
         again = sorted(k for k in keys if k in owner)
         if any(owner[k].when == drawn.when for k in again):
-            found.skipped.append(
-                Skipped(
+            found.unclear.append(
+                (
                     drawn.path,
                     "Two objects of the same date draw the same structure on one image. What to do: keep one of them.",
                 )
@@ -341,7 +379,11 @@ def _taken(own: Sequence[Drawn], chosen: Mapping[str, str], found: _Found) -> li
 
 
 def _source(
-    unit: Unit, taken: Sequence[tuple[Drawn, tuple[Part, ...]]], value: Mapping[str, int], found: _Found
+    unit: Unit,
+    taken: Sequence[tuple[Drawn, tuple[Part, ...]]],
+    value: Mapping[str, int],
+    names: Sequence[str],
+    found: _Found,
 ) -> Source:
     """Return the Source of an image's mask."""
     header: Header = {k: unit.source.header[k] for k in PLACE if k in unit.source.header}
@@ -354,9 +396,68 @@ def _source(
         "owners": tuple(float(n) for n, _, _ in entries),
         "numbers": tuple(float(n) for _, n, _ in entries),
         "values": tuple(float(v) for _, _, v in entries),
+        # By label value from 1, for messages.
+        "names": "\n".join(n.replace("\n", " ") for n in names),
     }
     paths = (*(d.path for d, _ in taken), *unit.source.paths)
     return Source(paths, unit.source.root, taken[0][0].reader, kind="labels", header=header)
+
+
+def _sources(
+    taken: Mapping[Unit, Sequence[tuple[Drawn, tuple[Part, ...]]]], found: _Found
+) -> tuple[dict[str, str], dict[Unit, Source]]:
+    """Return key to name of all structures, in the order of their label values, and the mask of every image."""
+    names = codes.agreed(p.name for own in taken.values() for _, parts in own for p in parts)
+    value = {key: number for number, key in enumerate(names, start=1)}
+    return names, {u: _source(u, own, value, list(names.values()), found) for u, own in taken.items()}
+
+
+def _apart(sources: Mapping[Unit, Source], found: _Found) -> dict[Unit, Source]:
+    """Return the sources whose structures fit into one mask; the others leave their image without a label.
+
+    Only what has several structures is decoded, and as many voxels as the label values are looked for in.
+    """
+    several = [u for u, s in sources.items() if isinstance(v := s.header["values"], tuple) and len(set(v)) > 1]
+    voxels = sum(int(np.prod(np.asarray(sources[u].header.get("size", (1.0,))))) for u in several)
+    chosen = several[:: max(1, -(-voxels // MAX_VOXELS))]
+
+    def look(unit: Unit) -> str:
+        try:
+            load(sources[unit])
+        except OverlapError as error:
+            return reason(error)
+        except LucencyError:
+            # What cannot be read is counted as such when the values are looked at.
+            return ""
+        return ""
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        said = dict(zip(chosen, pool.map(look, chosen), strict=True))
+    found.unclear += [(sources[u].where, why) for u, why in said.items() if why]
+    return {u: s for u, s in sources.items() if not said.get(u)}
+
+
+def _unclear(found: _Found) -> list[str]:
+    """Return what is said of label objects that are read but not used; their images count as unlabelled."""
+    if not found.unclear:
+        return []
+    listed = "; ".join(f"{path}: {why}" for path, why in found.unclear[:LISTED])
+    return [f"{len(found.unclear)} DICOM label objects do not say one thing and were not used: {listed}"]
+
+
+def _nothing_left(found: _Found) -> tuple[LucencyError, ...]:
+    """Return the refusal where there are label objects and not one can be used."""
+    if not found.unclear:
+        return ()
+    path, why = found.unclear[0]
+    return (
+        DataError(
+            f"None of the DICOM label objects can be used; the first reason: {why}",
+            expected="labels that say one thing of each image",
+            where=path,
+            remedy="mend the objects, take them out of the folder, or choose one structure with --target NAME",
+        ),
+    )
 
 
 # Measurements -----------------------------------------------------------------------------------------------------

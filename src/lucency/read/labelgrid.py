@@ -157,7 +157,7 @@ def composed(structures: Sequence[Structure], source: Source) -> Image:
             if value and shared > MAX_SHARED * structure.volume:
                 inside = shared >= INSIDE * structure.volume and volumes[value] - shared >= MIN_LEFT * volumes[value]
                 if not inside:
-                    _refuse_overlap(structure, shared, source)
+                    _refuse_overlap(structure, int(value), shared, source)
         under[structure.mask] = structure.value
     k_axis = "time" if source.header.get("k_axis") == "time" else "space"
     return Image(mask[None], grid.affine, kind="labels", unit="label", k_axis="time" if k_axis == "time" else "space")
@@ -182,9 +182,15 @@ def _joined(structures: Sequence[Structure]) -> Iterator[Structure]:
         yield Structure(value, parts[0].number, (int(start[0]), int(start[1]), int(start[2])), mask)
 
 
-def _refuse_overlap(structure: Structure, shared: int, source: Source) -> None:
-    raise ReadError(
-        f"Number {structure.number} shares {shared / structure.volume:.0%} of its voxels with another structure",
+class OverlapError(ReadError):
+    """Structures overlap so that no one mask says the truth of both; the file itself can be read."""
+
+
+def _refuse_overlap(structure: Structure, other: int, shared: int, source: Source) -> None:
+    names = dict(enumerate(str(source.header.get("names", "")).split("\n"), start=1))
+    own, under = (names.get(v) or f"Structure {v}" for v in (structure.value, other))
+    raise OverlapError(
+        f"{own!r} shares {shared / structure.volume:.0%} of its voxels with {under!r}",
         expected="structures that lie apart or inside one another",
         where=source.where,
         remedy="choose one of them with --target NAME",
