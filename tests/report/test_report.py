@@ -339,6 +339,14 @@ def test_skipped_files_are_counted_in_full_and_named_up_to_twenty(classification
     assert "images/f020.png" not in page
 
 
+def test_paths_of_skipped_dicom_files_do_not_stand_in_the_report(classification):
+    files = tuple(Skipped(f"MRN4711/IM{n}", "The file is truncated.") for n in range(3))
+    cohort = replace(classification.cohort, layout="dicom", skipped=())
+    page = render(replace(classification, cohort=cohort, inspection_skipped=files), "en")
+    assert "The file is truncated." in page
+    assert "MRN4711" not in page
+
+
 def test_hostile_names_from_the_data_are_only_text(classification):
     evil = '<script>alert("x")</script>'
     cases = (Scored(evil, "p", "locked", truth="a & b", label=evil, probabilities={evil: 0.7, "a & b": 0.3}),)

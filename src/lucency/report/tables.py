@@ -28,6 +28,10 @@ from lucency.text import name, sentence, t
 
 #: Skipped files listed one by one; the counts by reason cover all of them.
 MOST_SKIPPED = 20
+
+#: The layout of a tree of DICOM series.
+DICOM = "dicom"
+
 #: Fields that hold one number for each axis.
 SIZES = ("size", "spacing", "patch", "tile")
 
@@ -197,7 +201,10 @@ def splits(facts: Facts, lang: str) -> Table:
 
 
 def skipped(facts: Facts, lang: str) -> tuple[Table, ...]:
-    """Files that could not be read: all of them counted by reason, the first twenty named."""
+    """Files that could not be read: all of them counted by reason, the first twenty named.
+
+    Those of a DICOM tree are counted only: archives name files and folders after patients.
+    """
     files = facts.skipped
     if not files:
         return ()
@@ -209,6 +216,8 @@ def skipped(facts: Facts, lang: str) -> tuple[Table, ...]:
         tallied,
         frozenset({1}),
     )
+    if facts.cohort.layout == DICOM:
+        return (count,)
     first = tuple((s.path, sentence(s.reason, lang)) for s in files[:MOST_SKIPPED])
     caption = t("table.skipped_caption", lang, shown=len(first), n=len(files))
     return count, Table(caption, (t("table.file", lang), t("table.reason", lang)), first, plain=True)
