@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -113,6 +114,37 @@ class Skipped:
 
     path: str
     reason: str
+
+
+#: Of the files or cases of a set this share may be unusable; more is a fault of the data set, not of single files …
+BAD_SHARE = 0.05
+#: … save that in a small set so many may be, since one broken series in ten is ordinary in a hospital …
+BAD_FEW = 3
+#: … unless they are more than this share of it.
+BAD_SHARE_FEW = 0.2
+#: The same for messages.
+BAD_RULE = f"at most {BAD_SHARE:.0%} of them, or {BAD_FEW} if these are no more than {BAD_SHARE_FEW:.0%}"
+
+
+def too_many_bad(n: int, total: int) -> bool:
+    """Tell whether so many unusable ones among ``total`` make the set unfit.
+
+    Example:
+        >>> too_many_bad(2, 30), too_many_bad(4, 30), too_many_bad(3, 12), too_many_bad(5, 100)
+        (False, True, True, False)
+    """
+    return n > BAD_SHARE_FEW * total or (n > BAD_FEW and n > BAD_SHARE * total)
+
+
+def by_reason(skipped: Iterable[Skipped]) -> list[tuple[int, Skipped]]:
+    """Return how many were left out for each reason, with the first of them; the most frequent reason first.
+
+    Numbers do not make another reason: a gap after slice 5 and one after slice 9 count together.
+    """
+    groups: dict[str, list[Skipped]] = {}
+    for one in skipped:
+        groups.setdefault(re.sub(r"[\d.]+", "#", one.reason.partition(" Expected: ")[0]), []).append(one)
+    return sorted(((len(g), g[0]) for g in groups.values()), key=lambda pair: -pair[0])
 
 
 #: The note of a cohort in which nothing tells the patients apart.

@@ -13,8 +13,8 @@ from typing import Any
 import psutil
 
 from lucency import machine, record
-from lucency.case import Cohort
-from lucency.errors import LucencyError, UsageError
+from lucency.case import Cohort, Skipped
+from lucency.errors import DataError, LucencyError, UsageError
 from lucency.events import Clock, Events, Listener
 from lucency.inspect import POLICIES, Inspection, inspect, settle
 from lucency.profile import Profile, profile
@@ -250,6 +250,27 @@ class Walk:
         }
         return self.folder / names.get(room, f"{room}.json")
 
+    @contextmanager
+    def _listing_left_out(self, earlier: Sequence[Skipped] = ()) -> Iterator[Callable[[Sequence[Skipped]], None]]:
+        """Give whom a room tells of files it cannot use: they are listed at once, and a refusal names the list."""
+        path = self.folder / "skipped.csv"
+        path.unlink(missing_ok=True)
+
+        def left_out(skipped: Sequence[Skipped]) -> None:
+            rows = {s.path: s.reason for s in (*earlier, *skipped)}
+            if rows:
+                write_table(path, ("path", "reason"), sorted(rows.items()))
+
+        try:
+            left_out(())
+            yield left_out
+        except DataError as error:
+            if not path.exists():
+                raise
+            remedy = f"{error.remedy}. {path.name} in the run folder lists every file left out, with its reason"
+            told = type(error)(error.found, expected=error.expected, where=error.where, remedy=remedy)
+            raise told from error
+
     # read ---------------------------------------------------------------------------------------------------------
 
     def read_depends(self) -> object:
@@ -272,7 +293,8 @@ class Walk:
             missing_slices=s.values.get("missing_slices", "refuse"),
             cache=self.folder / "headers.sqlite",
         )
-        cohort = read(self.data, options)
+        with self._listing_left_out() as left_out:
+            cohort = read(self.data, options, left_out=left_out)
         record.write(self.folder / "cohort.json", cohort)
         self.events.emit(
             "read",
@@ -294,13 +316,16 @@ class Walk:
     def inspect(self) -> None:
         """Do the room's work."""
         cohort = record.read(Cohort, self.folder / "cohort.json")
-        found = inspect(
-            cohort,
-            nan=self.settings.nan,
-            quality=self.settings.quality,
-            events=self.events,
-            workers=self.workers,
-        )
+        with self._listing_left_out(cohort.skipped) as left_out:
+            found = inspect(
+                cohort,
+                nan=self.settings.nan,
+                quality=self.settings.quality,
+                events=self.events,
+                workers=self.workers,
+                left_out=left_out,
+                untrained=True,
+            )
         record.write(self.folder / "inspection.json", found)
         self.events.emit(
             "inspect",
@@ -333,6 +358,7 @@ class Walk:
 
     def profile(self) -> None:
         """Do the room's work."""
+        self.inspection.refuse_untrainable()
         found = profile(self.cohort, nan=self.settings.nan, events=self.events, workers=self.workers)
         record.write(self.folder / "profile.json", found)
 

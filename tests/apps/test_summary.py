@@ -99,7 +99,8 @@ def test_reading_previews_what_was_recognised(run):
         "Classes: sick (26), well (14)",  # of 0 to 39, 14 are multiples of three
         "Patients are told apart by folder.",
         "- The moon was full.",
-        "Files that cannot be read: 1, the first of them b/7.png.",
+        "Files or series left out: 1. skipped.csv lists them all; the most frequent reasons:",
+        "- 1 × empty file (such as b/7.png)",
         f"Written: {Path('my run', 'cohort.json')}",
     ]
 
@@ -113,10 +114,10 @@ def test_unknown_patients_are_said_to_be_unknown(run, cohort):
 
 
 def test_inspection_tells_its_warnings_or_that_there_are_none(run):
-    assert summary.lines(run, "inspect", "en")[0] == "- 3 images carry no label."
-    assert CHINESE.search(summary.lines(run, "inspect", "zh")[0])
+    assert summary.lines(run, "inspect", "en")[1] == "- 3 images carry no label."
+    assert CHINESE.search(summary.lines(run, "inspect", "zh")[1])
     record.write(run / "inspection.json", Inspection("d"))
-    assert summary.lines(run, "inspect", "en")[0] == "Nothing to warn of."
+    assert summary.lines(run, "inspect", "en")[1] == "Nothing to warn of."
 
 
 def test_plan_gives_every_decision_its_reason_and_the_forecast(run):

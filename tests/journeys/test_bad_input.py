@@ -10,8 +10,10 @@ import zlib
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
 from lucency import record
+from lucency.apps import summary
 from lucency.case import Cohort
 from lucency.errors import DataError, UsageError
 from lucency.inspect import Inspection
@@ -55,26 +57,32 @@ def test_one_class_in_a_table(bench):
 
 def test_one_folder_of_one_class(bench):
     bench.classes(names=("cat",))
-    bench.refused(DataError, "None of 24 images has a label", "folder 'cat'", "cat/000.png", "a folder of its own")
+    bench.refused(
+        DataError, "None of 24 images has a label", "folder 'cat'", "cat/000.png", "a folder of its own", upto="profile"
+    )
 
 
 def test_images_without_a_word_about_them(bench):
     for number in range(12):
         bench.picture(f"{number}.png")
-    refused = bench.refused(DataError, "None of 12 images has a label", "a table with the columns image and label")
+    refused = bench.refused(
+        DataError, "None of 12 images has a label", "a table with the columns image and label", upto="profile"
+    )
     assert "one class only" not in str(refused)
 
 
 def test_two_patients(bench):
     bench.pictures().table([f"{n:03d}.png,{'xy'[n % 2]},P{n // 12}" for n in range(24)], "image,label,patient")
-    bench.refused(DataError, "2 labelled patients (24 labelled cases)", "at least 10", "add labelled patients")
+    bench.refused(
+        DataError, "2 labelled patients (24 labelled cases)", "at least 10", "add labelled patients", upto="profile"
+    )
 
 
 def test_a_class_with_fewer_patients_than_folds(bench):
     bench.classes(names=("cat",))
     for number in range(3):
         bench.picture(f"dog/{number}.png")
-    bench.refused(DataError, "Class 'dog' has 3 patients", "at least 6", "add patients")
+    bench.refused(DataError, "Class 'dog' has 3 patients", "at least 6", "add patients", upto="profile")
 
 
 # --- files that cannot be used --------------------------------------------------------------------------------------
@@ -109,7 +117,7 @@ def test_a_few_unreadable_images_are_left_out_and_listed(bench):
 def test_many_unreadable_images(bench):
     bench.classes(60)
     spoil(bench, zero=4)
-    bench.refused(DataError, "4 of 60 files cannot be read", "cat/000.png", "at most 5%", "mend these files")
+    bench.refused(DataError, "4 of 60 files or series cannot be used", "cat/000.png", "at most 5%", "mend these files")
 
 
 def test_many_truncated_images(bench):
@@ -121,7 +129,53 @@ def test_many_truncated_images(bench):
 def test_a_few_empty_and_a_few_truncated_files_are_many_together(bench):
     bench.classes(60)
     spoil(bench, zero=2, cut=2)
-    bench.refused(DataError, "2 of 58 cases cannot be used", "beside 2 files that could not be opened", "cat/004.png")
+    bench.refused(DataError, "2 of 58 cases cannot be used", "beside 2 files or series left out before", "cat/004.png")
+
+
+def test_a_refusal_for_many_files_left_no_list_of_them(bench):
+    bench.classes(60)
+    spoil(bench, zero=3, garbage=2)
+    refused = bench.refused(DataError, "3 × ", "2 × ", "or 3 if these are no more than 20%", "skipped.csv in the run")
+    assert "fetch the file again" in refused.remedy or "export it again" in refused.remedy
+    assert set(skipped_of(bench)) == {f"cat/{n:03d}.png" for n in (0, 2, 4, 6, 8)}
+
+
+def test_many_truncated_images_are_listed_before_the_refusal(bench):
+    bench.classes(60)
+    spoil(bench, zero=2, cut=3)
+    bench.refused(DataError, "3 of 58 cases", "skipped.csv in the run")
+    assert len(skipped_of(bench)) == 5
+
+
+def test_two_broken_files_of_thirty_refused_a_small_set(bench):
+    bench.classes(30)
+    spoil(bench, zero=1, cut=1)
+    bench.walk()
+    assert {"cat/000.png", "cat/002.png"} <= set(skipped_of(bench))
+
+
+def test_reading_alone_leaves_the_list_too(bench):
+    bench.classes(30)
+    spoil(bench, zero=1)
+    bench.walk("read")
+    assert list(skipped_of(bench)) == ["cat/000.png"]
+
+
+def test_images_without_labels_could_not_be_inspected(bench):
+    for number in range(12):
+        bench.picture(f"{number}.png")
+    bench.picture("12.png", np.array(Picture.open(bench.data / "3.png")))
+    bench.walk("inspect")
+    found = record.read(Inspection, bench.out / "inspection.json")
+    assert len(found.images) == 13
+    assert [{p.first, p.second} for p in found.pairs] == [{"12", "3"}]
+    assert "None of 13 images has a label" in found.untrainable[0]
+    said = summary.lines(bench.out, "inspect", "en")
+    assert said[0].startswith("Looked at 13 images")
+    assert any(s.startswith("Nothing can be trained from these data yet: None of 13") for s in said)
+    assert "13 幅图像均无标签" in summary.lines(bench.out, "inspect", "zh")[-2]
+    assert skipped_of(bench) == {}
+    bench.refused(DataError, "None of 13 images has a label", upto="profile")
 
 
 def forged_png(width, height):
@@ -209,7 +263,9 @@ def test_one_described_label_drawn_as_255_keeps_its_name(bench):
 
 def test_masks_that_are_all_empty(bench):
     bench.masks(12, value=0)
-    bench.refused(DataError, "All 12 masks are empty", "labels/000.nii.gz", "check that the masks were exported")
+    bench.refused(
+        DataError, "All 12 masks are empty", "labels/000.nii.gz", "check that the masks were exported", upto="profile"
+    )
 
 
 def test_single_images_among_volumes(bench):
@@ -244,8 +300,9 @@ def conflicting(bench, number):
 
 def test_sform_and_qform_in_conflict(bench):
     bench.masks(12)
-    conflicting(bench, 2)
-    words = ("images/002.nii.gz: sform and qform put the image at two different places", "keep the right one")
+    for number in range(4):
+        conflicting(bench, number)
+    words = ("4 × sform and qform put the image at two different places (such as images/000", "keep the right one")
     bench.refused(DataError, *words)
 
 
@@ -288,7 +345,7 @@ def test_ids_that_occur_twice(bench):
 def test_ids_of_which_many_occur_twice(bench):
     bench.pictures().table([f"{n % 20:03d}.png,{'ab'[n % 2]}" for n in range(24)])
     words = ("None of 24 images has a label", "table.csv was not used: 4 rows of column 'image'", "a table with")
-    bench.refused(DataError, *words)
+    bench.refused(DataError, *words, upto="profile")
 
 
 def test_missing_labels_are_kept_as_unlabelled_and_said(bench):

@@ -107,7 +107,9 @@ def test_a_walk_fills_in_holes_when_asked_and_reads_anew_when_the_answer_changes
             made.with_pixels(data, data.pixel_array + noise)
             data.save_as(file)
     run = tmp_path / "run"
-    with pytest.raises(DataError, match=r"6 of 12 files cannot be read.*1 slice is missing"):
+    with pytest.raises(
+        DataError, match=r"6 of 12 files or series cannot be used.*1 slice is missing.*--set missing_slices=interpolate"
+    ):
         fit(tmp_path / "in", run, settings=Settings(), upto="read")
     asked = Settings(values={"missing_slices": "interpolate", "network": "cnn"})
     fit(tmp_path / "in", run, settings=asked, upto="read")
@@ -115,7 +117,7 @@ def test_a_walk_fills_in_holes_when_asked_and_reads_anew_when_the_answer_changes
     assert "Missing slices were filled in by interpolation, as asked, in 6 DICOM images" in told
     # The planner is told of the plan's own keys only.
     assert asked.planned == {"network": "cnn"}
-    with pytest.raises(DataError, match="6 of 12 files cannot be read"):
+    with pytest.raises(DataError, match="6 of 12 files or series cannot be used"):
         fit(tmp_path / "in", run, settings=Settings(), upto="read")
     with pytest.raises(UsageError, match="missing_slices = 'maybe'"):
         fit(tmp_path / "in", run, settings=Settings(values={"missing_slices": "maybe"}), upto="read")

@@ -26,7 +26,7 @@ def test_a_few_broken_files_are_listed_and_many_are_refused(folder):
     assert "07" not in {c.id for c in cohort.cases}
     for n in range(3):
         (folder.root / f"images/{n:02d}.png").write_bytes(b"broken")
-    with pytest.raises(DataError, match=r"4 of 40 files cannot be read .*images/00\.png") as caught:
+    with pytest.raises(DataError, match=r"4 of 40 files or series cannot be used.*images/00\.png") as caught:
         read(folder.root)
     assert caught.value.exit_status == 3
     assert str(folder.root) not in str(caught.value)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lucency import record
-from lucency.case import UNKNOWN_PATIENTS, Cohort, Prediction
+from lucency.case import UNKNOWN_PATIENTS, Cohort, Prediction, by_reason
 from lucency.evaluate import Evaluation, Part
 from lucency.inspect import Inspection
 from lucency.model import weights_digest
@@ -16,6 +16,9 @@ from lucency.plan import DECISIONS, Plan
 from lucency.report.numbers import bracketed, digits, headline, interval, metric_name, number, paired, part_name
 from lucency.report.verdict import baselines
 from lucency.text import counted, known, name, sentence, t
+
+#: Reasons for leaving files out that are told; skipped.csv has all.
+REASONS = 3
 
 #: The file that each room leaves (architecture, section 2).
 FILES = {
@@ -42,8 +45,7 @@ def lines(run: Path, room: str, lang: str) -> list[str]:
     if room == "read":
         said = _read(record.read(Cohort, run / FILES[room]), lang)
     elif room == "inspect":
-        warnings = record.read(Inspection, run / FILES[room]).warnings
-        said = [f"- {sentence(w, lang)}" for w in warnings] or [t("cli.no_warnings", lang)]
+        said = _inspected(record.read(Inspection, run / FILES[room]), lang)
     elif room == "plan":
         said = _plan(record.read(Plan, run / FILES[room]), lang)
     elif room in ("evaluate", "report"):
@@ -114,7 +116,19 @@ def _read(cohort: Cohort, lang: str) -> list[str]:
         said.append(t("report.first_line", lang))
     said += [f"- {sentence(note, lang)}" for note in cohort.notes if note != UNKNOWN_PATIENTS]
     if cohort.skipped:
-        said.append(t("cli.skipped", lang, n=len(cohort.skipped), first=cohort.skipped[0].path))
+        said.append(t("cli.skipped", lang, n=len(cohort.skipped)))
+        said += [
+            t("cli.skipped_reason", lang, n=n, why=sentence(s.reason, lang), first=s.path)
+            for n, s in by_reason(cohort.skipped)[:REASONS]
+        ]
+    return said
+
+
+def _inspected(found: Inspection, lang: str) -> list[str]:
+    said = [t("cli.inspected", lang, n=len(found.images), left=len(found.left_out), pairs=len(found.pairs))]
+    said += [f"- {sentence(w, lang)}" for w in found.warnings] or [t("cli.no_warnings", lang)]
+    if found.untrainable:
+        said.append(t("cli.untrainable", lang, why=sentence(found.untrainable[0], lang)))
     return said
 
 

@@ -1,12 +1,12 @@
 """Geometry, quality, duplicates and leakage: what the data can support, found by looking at every image once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from lucency.case import Case, Cohort, Skipped, with_folds
-from lucency.errors import UsageError
+from lucency.errors import DataError, UsageError
 from lucency.events import Events
 from lucency.inspect.checks import check_alike, check_problems, check_targets, judge, listed
 from lucency.inspect.duplicates import Merged, find_pairs, merge
@@ -38,7 +38,7 @@ TICKS = 100
 SEARCHED = 60
 
 
-def inspect(
+def inspect(  # noqa: PLR0913 - one parameter for each thing a caller may say
     cohort: Cohort,
     *,
     nan: float | None = None,
@@ -46,6 +46,8 @@ def inspect(
     load: Loader | None = None,
     events: Events | None = None,
     workers: int = 2,
+    left_out: Callable[[Sequence[Skipped]], None] = lambda skipped: None,
+    untrained: bool = False,
 ) -> Inspection:
     """Look at every image and mask of a cohort once.
 
@@ -56,6 +58,8 @@ def inspect(
         load: Decodes a source; by default ``lucency.read.load``.
         events: Gets the progress, counted in cases.
         workers: Threads that decode; each holds one image and one mask.
+        left_out: Told of the files that cannot be used, also before a refusal.
+        untrained: Do not refuse images without labels, or with too few; the inspection then says what is wanting.
 
     Returns:
         What was found. The cohort itself is not changed: see :func:`settle`.
@@ -77,42 +81,51 @@ def inspect(
     looker = Looker(load, nan, cohort.labels, cohort.ignore, measured=quality != "off", searched=searched)
     looks = _look_at(cases, looker, events, workers)
     problems = [look.problem for look in looks if look.problem]
+    skipped = tuple(Skipped(p.path, p.reason) for p in problems)
+    left_out(skipped)
     check_problems(problems, len(cases), len(cohort.skipped))
 
-    left_out = {p.case: p.reason for p in problems}
-    usable = [c for c in cases if c.id not in left_out]
+    out = {p.case: p.reason for p in problems}
+    usable = [c for c in cases if c.id not in out]
     masks = [look.mask for look in looks if look.mask]
     rejected = tuple(i for look in looks if look.problem for i in look.images)
     images, quality_warnings = judge([i for look in looks if not look.problem for i in look.images], masks)
     warnings = [*_skip_warnings(problems, images), *check_alike(images), *quality_warnings]
     judged = _judged(looks, images, usable, quality)
     images = judged.images
-    left_out |= judged.left_out
-    usable = [c for c in usable if c.id not in left_out]
+    out |= judged.left_out
+    usable = [c for c in usable if c.id not in out]
     warnings += judged.warnings
 
     part = part_of(usable)
     pairs = find_pairs([t for look in looks if look.case in part for t in look.thumbs], part)
     leaks, leak_warnings = check_leaks(cohort, usable, pairs)
     copies = training_copies(pairs, part)
-    left_out |= copies
-    merged = merge(_between_patients(pairs, usable, left_out), len(cases))
+    out |= copies
+    merged = merge(_between_patients(pairs, usable, out), len(cases))
     warnings += [*leak_warnings, *conflicting_labels(usable, pairs, masks), *_duplicate_warnings(copies, merged)]
-    usable = [c for c in usable if c.id not in left_out]
-    warnings += check_targets(cohort, usable, [m for m in masks if m.case not in left_out])
-    events.emit("inspect", "done", images=len(images), left_out=len(left_out), groups=len(merged.groups))
+    usable = [c for c in usable if c.id not in out]
+    untrainable: tuple[str, ...] = ()
+    try:
+        warnings += check_targets(cohort, usable, [m for m in masks if m.case not in out])
+    except DataError as error:
+        if not untrained:
+            raise
+        untrainable = (error.found, error.expected, error.where, error.remedy)
+    events.emit("inspect", "done", images=len(images), left_out=len(out), groups=len(merged.groups))
     return Inspection(
         cohort=cohort.digest,
         images=tuple(sorted((*images, *rejected), key=lambda i: (i.case, i.modality, i.time))),
         masks=tuple(masks),
         pairs=merged.pairs,
         groups=merged.groups,
-        left_out=left_out,
-        skipped=tuple(Skipped(p.path, p.reason) for p in problems),
+        left_out=out,
+        skipped=skipped,
         leaks=leaks,
         limits=judged.limits,
         missing=judged.missing,
         warnings=tuple(warnings),
+        untrainable=untrainable,
     )
 
 

@@ -8,13 +8,13 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from lucency.case import N_FOLDS, Case, Cohort, Source
+from lucency.case import BAD_RULE, BAD_SHARE, N_FOLDS, Case, Cohort, Source, too_many_bad
 from lucency.errors import DataError
 from lucency.inspect.inspection import ImageFacts, MaskFacts
 from lucency.inspect.scan import KINDS, Problem
 
-#: Share of the cases that may be left out as unusable; more is a fault of the data set, not of single files.
-BAD_SHARE = 0.05
+#: Problems of masks: where they are more than single ones, images and masks may be paired wrongly.
+OF_MASKS = ("grid", "labels")
 #: Spacings that differ by this factor are two units (mm, cm) or a broken header …
 SPACING_FACTOR = 10.0
 #: … if the images' extents differ by this factor as well. Thin and thick slices of one body part do not: LiTS has
@@ -37,7 +37,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def check_problems(problems: Sequence[Problem], n_cases: int, n_skipped: int = 0) -> None:
-    """Refuse NaN always, and everything else where it concerns more than 5 % of the cases.
+    """Refuse NaN always, masks that do not fit above 5 % of the cases, and else by :data:`lucency.case.BAD_RULE`.
 
     Args:
         problems: Of the cases that were looked at.
@@ -55,17 +55,20 @@ def check_problems(problems: Sequence[Problem], n_cases: int, n_skipped: int = 0
             where=nan[0].path,
             remedy=nan[0].remedy,
         )
-    if not problems or len(problems) + n_skipped <= BAD_SHARE * (n_cases + n_skipped):
+    n_masks = sum(p.kind in OF_MASKS for p in problems)
+    many_masks = n_masks > BAD_SHARE * n_cases
+    if not problems or not (many_masks or too_many_bad(len(problems) + n_skipped, n_cases + n_skipped)):
         return
+    rule = f"at most {BAD_SHARE:.0%} of the masks at fault" if many_masks else BAD_RULE
     counts = Counter(p.kind for p in problems)
     first = counts.most_common(1)[0][0]
     ordered = sorted(problems, key=lambda p: p.kind != first)
     reasons = ", ".join(f"{KINDS[kind]}: {n}" for kind, n in counts.most_common())
     details = "; ".join(f"{p.path}: {p.found.rstrip('.')}" for p in ordered[:LISTED])
-    earlier = f", beside {n_skipped} files that could not be opened" if n_skipped else ""
+    earlier = f", beside {n_skipped} files or series left out before" if n_skipped else ""
     raise DataError(
         f"{len(problems)} of {n_cases} cases cannot be used ({reasons}){earlier}. {details}",
-        expected=ordered[0].expected or f"at most {BAD_SHARE:.0%} of the cases",
+        expected=f"{ordered[0].expected}; {rule}".removeprefix("; "),
         where=ordered[0].path,
         remedy=ordered[0].remedy or "restore or remove these files",
     )

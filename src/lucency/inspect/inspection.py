@@ -120,6 +120,7 @@ class Inspection:
         missing: Case id to what it lacks: a modality, the label, slices that were filled in.
         leaks: Pairs across supplied parts; only where the user allowed them, else inspection refuses.
         warnings: Sentences for the report.
+        untrainable: Why nothing can be learned from the data (found, expected, where, remedy); empty where it can.
     """
 
     cohort: str
@@ -133,3 +134,14 @@ class Inspection:
     limits: Mapping[str, Limits] = field(default_factory=dict)
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    untrainable: tuple[str, ...] = ()
+
+    def refuse_untrainable(self) -> None:
+        """Refuse data from which nothing can be learned.
+
+        Raises:
+            DataError: What the inspection found, in its words.
+        """
+        if self.untrainable:
+            found, expected, where, remedy = self.untrainable
+            raise DataError(found, expected=expected, where=where, remedy=remedy)

@@ -4,7 +4,7 @@ Every layout is one file with a ``recognise`` that returns its claim on the data
 format is one file that reads headers and pixels. Nothing of the user's is renamed, moved or copied.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -42,20 +42,27 @@ LAYOUTS: tuple[ModuleType, ...] = (msd, nnunet, pairs, rows, medmnist, classes, 
 TIE = 0.1
 
 
-def read(data: Path, options: ReadOptions | None = None) -> Cohort:
+def read(
+    data: Path,
+    options: ReadOptions | None = None,
+    *,
+    left_out: Callable[[Sequence[Skipped]], None] = lambda skipped: None,
+) -> Cohort:
     """Return the cohort in a folder or file, with its locked part and folds drawn.
 
     Args:
         data: Folder, table, npz container or image file.
         options: What the user says about the data.
+        left_out: Told of every file that cannot be used as far as known, again when more are; also before a refusal.
 
     Raises:
         UsageError: No such path; two layouts tie; an unknown layout, target or patient rule.
-        DataError: Empty folder, absent files, duplicate ids, over 5 % unreadable, one class only.
+        DataError: Empty folder, absent files, duplicate ids, too many unusable files, one class only.
         LeakageError: Supplied parts share a patient.
     """
     options = options or ReadOptions()
     tree, further = tree_of(data, salt=options.salt, cache=options.cache, fill=options.fill), None
+    left_out(tree.skipped)
     if options.test is not None:
         tree, further = test_tree(tree, options.test)
     chosen = _chosen(tree, options)
@@ -73,7 +80,7 @@ def read(data: Path, options: ReadOptions | None = None) -> Cohort:
         gathered.notes += [f"Test part: {len(tested)} cases from {options.test.name}.", *claim.draft.notes]
         found = [*found, *more]
     gathered.items, patient_key = patients.with_patients(gathered.items, tree, options, found)
-    return assemble.cohort_of(gathered, chosen, tree, options, patient_key)
+    return assemble.cohort_of(gathered, chosen, tree, options, patient_key, left_out)
 
 
 def preview(data: Path, options: ReadOptions | None = None) -> tuple[Candidate, ...]:

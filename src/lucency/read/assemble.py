@@ -1,17 +1,28 @@
 """From a layout's draft to a Cohort: headers and checksums read, ids and patients settled, targets understood."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lucency.case import UNKNOWN_PATIENTS, Case, Cohort, Skipped, Source, pseudonym, with_folds
+from lucency.case import (
+    BAD_RULE,
+    UNKNOWN_PATIENTS,
+    Case,
+    Cohort,
+    Skipped,
+    Source,
+    by_reason,
+    pseudonym,
+    too_many_bad,
+    with_folds,
+)
 from lucency.errors import DataError, LeakageError
 from lucency.read import files, headers, masks, targets
 from lucency.read.formats import complete_all, key
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, case_id_of
 
-#: Above this share of unreadable files the data cannot support a model (exit status 3).
-MAX_SKIPPED = 0.05
+#: Reasons that an error counts.
+REASONS = 3
 
 #: Pairs of case ids that an error lists.
 LISTED = 10
@@ -101,22 +112,39 @@ def _completed(item: Item, done: dict[str, Source]) -> Item:
 
 
 def refuse_many_skipped(skipped: Sequence[Skipped], total: int) -> None:
-    """Refuse data of which over 5 % cannot be read.
+    """Refuse data of which too many files or series cannot be used; :data:`lucency.case.BAD_RULE` says how many.
 
     Raises:
-        DataError: With the count and the first three reasons.
+        DataError: With the count of the three most frequent reasons, and the remedy of the first.
     """
-    if total == 0 or len(skipped) > MAX_SKIPPED * (total + len(skipped)):
-        shown = "; ".join(f"{s.path}: {s.reason}" for s in skipped[:3])
+    if total == 0 or too_many_bad(len(skipped), total + len(skipped)):
+        reasons = by_reason(skipped)
+        shown = "; ".join(f"{n} × {_parts(s.reason)[0]} (such as {s.path})" for n, s in reasons[:REASONS])
+        more = f"; and {len(reasons) - REASONS} more reasons" if len(reasons) > REASONS else ""
+        remedy = _parts(reasons[0][1].reason)[1] if reasons else ""
         raise DataError(
-            f"{len(skipped)} of {total + len(skipped)} files cannot be read ({shown})",
-            expected=f"at most {MAX_SKIPPED:.0%}",
-            remedy="mend these files or take them out of the folder",
+            f"{len(skipped)} of {total + len(skipped)} files or series cannot be used: {shown}{more}",
+            expected=BAD_RULE,
+            remedy=f"{remedy}; or mend these files or take them out of the folder".removeprefix("; or "),
         )
 
 
-def cohort_of(gathered: Gathering, chosen: Candidate, tree: Tree, options: ReadOptions, patient_key: str) -> Cohort:
-    """Return the cohort with its locked part and folds.
+def _parts(reason: str) -> tuple[str, str]:
+    """Return what was found and the remedy of a reason as :func:`lucency.read.formats.reason` writes it."""
+    found, _, rest = reason.partition(" Expected: ")
+    remedy = (rest or found).partition("What to do: ")[2].split(". The series of ")[0].split(". This part of ")[0]
+    return found.partition(" What to do: ")[0].rstrip("."), remedy.rstrip(".")
+
+
+def cohort_of(
+    gathered: Gathering,
+    chosen: Candidate,
+    tree: Tree,
+    options: ReadOptions,
+    patient_key: str,
+    left_out: Callable[[Sequence[Skipped]], None],
+) -> Cohort:
+    """Return the cohort with its locked part and folds; ``left_out`` is told of unusable files before any refusal.
 
     Raises:
         DataError: Too many unreadable files, one class only, or no image at all.
@@ -124,6 +152,7 @@ def cohort_of(gathered: Gathering, chosen: Candidate, tree: Tree, options: ReadO
     """
     items, broken = complete(gathered.items, options)
     skipped = [*gathered.skipped, *broken]
+    left_out(skipped)
     refuse_many_skipped(skipped, len(items))
     draft = chosen.draft
     notes = [*draft.notes, *gathered.notes]
@@ -133,6 +162,7 @@ def cohort_of(gathered: Gathering, chosen: Candidate, tree: Tree, options: ReadO
         items, labels, more, unseen = _with_masks(items, draft)
         notes += more
         skipped += unseen
+        left_out(skipped)
         refuse_many_skipped(skipped, len(items))
     elif any(i.target is not None for i in items):
         items, classes, more = _with_classes(items, draft)
