@@ -253,8 +253,8 @@ def test_fetch_goes_on_where_it_stopped_and_finds_by_attribute(orthanc, tmp_path
     deliver(tmp_path, orthanc.web)
     server = Server(orthanc.web, Access())
     assert fetch.found(server, {"ModalitiesInStudy": "CT"}, 10) == fetch.found(server, {"PatientID": "PHANTOM*"}, 10)
-    assert fetch.found(server, {"PatientID": "NOBODY"}, 10) == []
-    (study,) = fetch.found(server, {"ModalitiesInStudy": "CT"}, 10)
+    assert fetch.found(server, {"PatientID": "NOBODY"}, 10) == ([], 0)
+    (study,), _ = fetch.found(server, {"ModalitiesInStudy": "CT"}, 10)
     first = fetch.collect(server, [study], tmp_path / "back", None)
     assert first["fetched"] == len(found.source.paths)
     files = sorted((tmp_path / "back").rglob("*.dcm"))
@@ -272,7 +272,7 @@ def test_list_of_a_server_longer_than_a_page_is_fetched_whole(orthanc, tmp_path,
     placed.place("axial", tmp_path)
     deliver(tmp_path, orthanc.web)
     server = Server(orthanc.web, Access())
-    (study,) = fetch.found(server, {"ModalitiesInStudy": "CT"}, 10)
+    (study,), _ = fetch.found(server, {"ModalitiesInStudy": "CT"}, 10)
     assert fetch.collect(server, [study], tmp_path / "back", None)["fetched"] == 6
 
 

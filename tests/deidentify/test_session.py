@@ -11,8 +11,9 @@ import planted
 import pydicom
 import pytest
 
-from lucency.deidentify import Options, audit, deidentify, pseudonyms
+from lucency.deidentify import Options, audit, deidentify, pseudonyms, session
 from lucency.deidentify.keys import Keys
+from lucency.deidentify.work import Done
 from lucency.errors import ModelError, UsageError
 
 
@@ -307,3 +308,25 @@ def test_a_forged_end_of_the_log_is_found_out(room, image):
     shutil.copy(room.home / "h", head)
     with pytest.raises(ModelError, match="signature"):
         audit.verify(log, head, Keys.load(room.key))
+
+
+def test_bytes_changed_after_they_were_written_are_made_again(room):
+    planted.series(room.src, 3, 64, reports=False)
+    room.clean()
+    before = digests(room.dst)
+    file = next(room.dst.rglob("*.dcm"))
+    content = file.read_bytes()
+    file.write_bytes(content[:-50] + b"x" * 50)  # as long as before
+    assert room.clean().left == ()
+    assert digests(room.dst) == before
+
+
+def test_bytes_changed_before_the_second_look_are_a_finding(room):
+    planted.series(room.src, 3, 64, reports=False)
+    room.clean()
+    done = [Done("a", "written", "", name, sha256=sha256) for name, sha256 in digests(room.dst).items()]
+    assert session._altered(done, room.dst) == []
+    file = next(room.dst.rglob("*.dcm"))
+    file.write_bytes(file.read_bytes()[:-50] + b"x" * 50)
+    (found,) = session._altered(done, room.dst)
+    assert room.dst / found.output == file

@@ -109,10 +109,15 @@ class Report:
             )
         out += [f"Not removed: {remark} ({n} files)" for remark, n in sorted(self.remarks.items())]
         out.append(f"Key, map of pseudonyms and {self.paths['records']} stay with the originals; they name patients.")
-        if self.clean:
+        if self.clean and self.exit_status:
+            out.append("Nothing was written.")
+        elif self.clean:
             out.append("Second look at every value that was written: nothing is left that names a patient.")
         else:
-            found = Counter((f.kind, f.where) for f in self.left)
             out.append(f"SECOND LOOK: {len(self.left)} findings. Do not pass this folder on.")
-            out += [f"  {n} × {kind} in {where}" for (kind, where), n in found.most_common(SHOWN)]
+            out += [f"  {f.kind} in {f.where}: {f.output}" for f in self.left[:SHOWN]]
+            out.append(
+                f"All of them stand in {self.paths['records']}/report.json. Take these files out of the folder, or "
+                "clean their originals and start the command again."
+            )
         return out

@@ -37,6 +37,8 @@ EMPTY = re.compile(
 LONGEST_TEXT = 8 << 20
 #: Letters of the shortest string that :meth:`Identities.needles` gives, if it is ASCII.
 SHORTEST = 5
+#: The sentence that this program writes itself: Deidentification Method.
+OURS = frozenset({0x00120063})
 #: Representations of binary numbers.
 BINARY = frozenset({"US", "SS", "UL", "SL", "UV", "SV", "FL", "FD", "AT", "OF", "OD", "OL"})
 _LETTERS = np.zeros(256, bool)
@@ -53,7 +55,7 @@ class Known:
     Args:
         people: Pseudonym to the strings by which that patient is known.
         uids: UIDs of the source.
-        everybody: Strings of all patients, for files that belong to none.
+        everybody: Strings of all patients: for files that belong to none, and for patients in each other's files.
     """
 
     people: Mapping[str, Identities]
@@ -104,7 +106,7 @@ def left_in(dst: Path, output: str, known: Known, options: Options) -> list[Find
 def strangers(dst: Path, written: set[str]) -> list[Finding]:
     """Return the files in the output folder that no session wrote."""
     there = (p.relative_to(dst).as_posix() for p in sorted(dst.rglob("*")) if p.is_file())
-    return [Finding("", "file that was not written here", "output folder") for t in there if t not in written]
+    return [Finding(t, "file that was not written here", "output folder") for t in there if t not in written]
 
 
 def _in_dicom(
@@ -230,8 +232,11 @@ def _of_value(
         for uid in value if isinstance(value, list | pydicom.multival.MultiValue) else [value]:
             yield from _of_uid(str(uid or ""), name, known, options)
     elif element.VR in TEXT:
-        if value and identities.found_in(_as_text(value)):
+        text = _as_text(value) if value else ""
+        if text and identities.found_in(text):
             yield "name or number", name
+        elif text and element.tag not in OURS and known.everybody.plain.found_in(text):
+            yield "name or number of another patient", name
     elif element.VR in {"IS", "DS"}:
         if _is_number_of(value, identities):
             yield "name or number", name

@@ -165,6 +165,7 @@ def run(where: Places, options: Options, events: Events, n_workers: int = 1) -> 
             Identities.union(p.identities for p in survey.people.values()),
         )
         findings = workers.rescanned(sorted({d.output for d in done if d.output}), known)
+    findings += _altered(done, where.dst)
     findings += rescan.strangers(where.dst, {d.output for d in done})
     report = Report.of(done, findings, options, key=keys.name, made=made, places=where)
     counted = Counter(d.action for d in done)
@@ -341,8 +342,24 @@ def _still_there(entry: Mapping[str, Any], where: Places) -> bool:
         return True
     if entry["action"] not in {"written", "duplicate"}:
         return False  # what could not be read is tried again
-    file = where.dst / entry["output"]
-    return (file.stat().st_size if file.is_file() else -1) == int(entry["n_bytes"])
+    return _digest(where.dst / entry["output"]) == str(entry["sha256"])
+
+
+def _digest(file: Path) -> str:
+    if not file.is_file():
+        return ""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _altered(done: Iterable[Done], dst: Path) -> list[rescan.Finding]:
+    """Return the output files that do not hold the bytes that were written."""
+    written = {d.output: d.sha256 for d in done if d.output and d.action in {"written", "duplicate"}}
+    return [
+        rescan.Finding(output, "bytes other than those that were written", "file")
+        for output, sha256 in sorted(written.items())
+        if sha256 and _digest(dst / output) != sha256
+    ]
 
 
 def _written_down(where: Places, survey: _Survey, done: Iterable[Done], keys: Keys) -> None:
