@@ -21,6 +21,7 @@ from lucency.deidentify.engine import Engine, Person
 from lucency.deidentify.keys import Identities, Keys
 from lucency.deidentify.others import clean_other, mover
 from lucency.deidentify.pixels import PixelVerdict, examine
+from lucency.deidentify.streams import trimmed
 from lucency.deidentify.table import CLEAN, Options
 from lucency.errors import LucencyError, OutputError, ReadError
 from lucency.read.decode import frames
@@ -149,6 +150,7 @@ def _dicom(task: Task, place: Place) -> Done:
         _verdict(dataset, file, task.path) if looked else PixelVerdict("keep", reason="Pixels were not looked at.")
     )
     picture = _picture(file, task.path, dataset) if verdict.action != "keep" else None
+    verdict = _trimmed(dataset, verdict)
     with silent():
         _complete(dataset)
         syntax = _syntax(dataset)
@@ -192,6 +194,16 @@ def _verdict(dataset: Dataset, file: Path, where: str) -> PixelVerdict:
         return PixelVerdict("quarantine", reason=f"Its pixels cannot be looked at ({said}).")
     finally:
         dataset._dict.update({BaseTag(tag): element for tag, element in held.items()})
+
+
+def _trimmed(dataset: Dataset, verdict: PixelVerdict) -> PixelVerdict:
+    """Cut what is not the picture from the pixel data; where that fails, the object waits for a person."""
+    known = dataset.file_meta.get("TransferSyntaxUID", None)
+    if known and not known.is_transfer_syntax:  # written uncompressed, from what the decoder gives
+        return verdict
+    with silent():
+        why = trimmed(dataset)
+    return PixelVerdict("quarantine", reason=why) if why and verdict.action == "keep" else verdict
 
 
 def _stored(file: Path, where: str) -> np.ndarray:
