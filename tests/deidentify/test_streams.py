@@ -22,7 +22,7 @@ JPEGS = ["SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_jpeg_gdcm.dcm", "JPEG-LL.dcm", "JPGExt
 JPEGS += ["MR_small_jpeg_ls_lossless.dcm", "JPEGLSNearLossless_16.dcm", "emri_small_jpeg_ls_lossless.dcm"]
 J2KS = ["MR_small_jp2klossless.dcm", "693_J2KI.dcm", "examples_jpeg2k.dcm"]
 J2KS += ["HTJ2KLossless_08_RGB.dcm", "HTJ2K_08_RGB.dcm"]
-RLES = ["SC_rgb_rle_16bit_2frame.dcm", "MR_small_RLE.dcm", "rtdose_rle.dcm"]
+RLES = ["SC_rgb_rle_16bit_2frame.dcm", "MR_small_RLE.dcm", "rtdose_rle.dcm", "liver_rle.dcm"]
 
 
 def real(name):
@@ -98,6 +98,13 @@ def test_words_behind_the_last_native_pixel_were_copied(tmp_path):
     assert trimmed(dataset) == ""
     assert len(dataset.PixelData) == get_expected_length(dataset)
     np.testing.assert_array_equal(decoded(dataset, tmp_path / "after.dcm"), before)
+
+
+def test_the_last_pixel_of_a_big_endian_image_of_odd_length_stays():
+    dataset = real("SC_rgb_small_odd_big_endian.dcm")
+    before = dataset.PixelData
+    assert trimmed(dataset) == ""
+    assert dataset.PixelData == before
 
 
 @pytest.mark.parametrize("name", ["SC_rgb_jpeg_dcmtk.dcm", "MR_small_jp2klossless.dcm", "MR_small_RLE.dcm"])

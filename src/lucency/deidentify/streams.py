@@ -75,8 +75,10 @@ def _native(dataset: "Dataset") -> None:
         whole = n_bytes // 2 * 3
         if dataset.get("PhotometricInterpretation") == "YBR_FULL_422" and len(element.value) in (whole, whole + 1):
             n_bytes = whole  # some writers name the halved form and store the full one
+        # In words of big-endian the last pixel may stand behind the byte of padding.
+        n_bytes += n_bytes % 2
         if len(element.value) > n_bytes:
-            element.value = _even(element.value[:n_bytes])
+            element.value = element.value[:n_bytes]
 
 
 def _compressed(dataset: "Dataset") -> None:
@@ -105,7 +107,9 @@ def _frame(dataset: "Dataset", data: bytes) -> bytes:
     """Return one frame of even length without what is not its picture."""
     syntax = str(dataset.file_meta.TransferSyntaxUID)
     if syntax == RLE:
-        return rle(data, int(dataset.Rows) * int(dataset.Columns), _n_samples(dataset) * -(-_bits(dataset) // 8))
+        n_pixels = int(dataset.Rows) * int(dataset.Columns)
+        packed = -(-n_pixels // 8) if _bits(dataset) == 1 else n_pixels
+        return rle(data, packed, _n_samples(dataset) * -(-_bits(dataset) // 8))
     if syntax == UNCOMPRESSED:
         n_bits = int(dataset.Rows) * int(dataset.Columns) * _n_samples(dataset) * _bits(dataset)
         return _even(data[: -(-n_bits // 8)])
