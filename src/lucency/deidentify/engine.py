@@ -21,6 +21,7 @@ from pydicom.sequence import Sequence
 from lucency import __version__
 from lucency.deidentify import actions, dates, private, table
 from lucency.deidentify.actions import put, put_text
+from lucency.deidentify.ages import cap_age
 from lucency.deidentify.elements import (
     CHARSET,
     SPELLED_AS,
@@ -35,6 +36,7 @@ from lucency.deidentify.elements import (
     time_beside,
 )
 from lucency.deidentify.keys import STANDARD_ROOT, Identities, Keys
+from lucency.deidentify.spellings import without_great_ages
 from lucency.deidentify.table import Options
 from lucency.deidentify.vocabulary import described
 from lucency.errors import ReadError
@@ -352,7 +354,7 @@ class Engine:
         if found is None:
             if len(self._texts) > 20000:  # other patients' texts are of no more use
                 self._texts.clear()
-            found = identities.scrub(text)
+            found = identities.scrub(text) if vr == "CS" else without_great_ages(identities.scrub(text))
             if vr in {"LT", "ST", "UT"}:
                 found = actions.CONTACT.sub("", found)
             if vr == "CS" and not CODE_STRING.fullmatch(found.strip(" \0")):
@@ -369,7 +371,7 @@ class Engine:
             if not text.strip(" \0"):
                 return
             vr = dictionary_VR(tag)
-            words = described(place.person.identities.scrub(text))
+            words = described(without_great_ages(place.person.identities.scrub(text)))
             if words:
                 put_text(dataset, tag, vr, words, place.codecs)
                 place.counts["described"] += 1
@@ -433,6 +435,8 @@ class Engine:
         for item in value:
             codecs = codecs_of(item, place.codecs)
             self._walk(item, _Place(place.iod, place.person, codecs, place.counts, keyword, place.depth + 1))
+        if keyword == "MeasuredValueSequence" and cap_age(dataset):
+            place.counts["great age"] += 1
 
     def _private(self, dataset: Dataset, tag: int, place: _Place) -> None:
         if "safe-private" in self.options.keep and self._stays(dataset, tag, place):

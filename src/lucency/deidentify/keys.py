@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from lucency.deidentify.plain import PlainStrings
 from lucency.deidentify.spellings import NOBODY, birth_spellings, folded, identifier_pattern, name_patterns
 from lucency.errors import OutputError, UsageError
 
@@ -265,6 +266,11 @@ class Identities:
         """The numbers of six and more digits, without leading zeros: a number that equals one of them is one."""
         runs = (run for n in self.numbers | self.births for run in re.findall(r"\d{6,}", n))
         return frozenset(n for n in (run.lstrip("0") for run in runs) if len(n) >= 6)
+
+    @cached_property
+    def plain(self) -> "PlainStrings":
+        """The strings that name a person by themselves: for a search for everybody in every file."""
+        return PlainStrings.of(self.names, self.numbers)
 
     def needles(self) -> Iterator[str]:
         """Yield the longer strings as they would stand in bytes: for a search in pixel data and private values."""

@@ -235,13 +235,21 @@ def _of_value(
         text = _as_text(value) if value else ""
         if text and identities.found_in(text):
             yield "name or number", name
-        elif text and element.tag not in OURS and known.everybody.plain.found_in(text):
+        elif text and not _told_on_purpose(element.tag, options) and known.everybody.plain.found_in(text):
             yield "name or number of another patient", name
     elif element.VR in {"IS", "DS"}:
         if _is_number_of(value, identities):
             yield "name or number", name
     elif isinstance(value, bytes) and element.tag != 0x7FE00010 and identities.found_in(value.decode("latin-1")):
         yield "name or number", name
+
+
+def _told_on_purpose(tag: Any, options: Options) -> bool:
+    """Tell whether a text is this program's, or of an institution that was to be kept: Martin is a hospital, too."""
+    _, row, _ = _known_of(tag)
+    return tag in OURS or (
+        "institution" in options.keep and row is not None and table.KEEP["institution"][0] in row.options
+    )
 
 
 def _of_private(dataset: Dataset, tag: Any, identities: Identities, options: Options) -> Iterator[tuple[str, str]]:

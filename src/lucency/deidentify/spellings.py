@@ -27,6 +27,19 @@ _PARTICLES = ("von", "van", "der", "den", "de", "la", "le", "del")
 _FILLERS = ("anonymous", "anonymized", "anonymised", "anon", "unknown", "none", "null", "na", "n/a", "patient", "test")
 NOBODY = frozenset((*_TITLES, *_PARTICLES, *_FILLERS, "removed", "deidentified", "noname", "name"))
 
+#: An age above 89 in words: few people are that old (US 45 CFR 164.514(b)(2)(i)(C)). English, German, French, Spanish,
+#: Chinese; over folded text.
+_OLD = r"(?<![\d.,])0*(?:9\d|1[0-4]\d)(?:[.,]\d+)?(?!\d)"
+_YEARS = (
+    r"(?:(?:years?|yrs?|y)[\s./\-]*(?:olds?|of[\s\-]+age|o)?"
+    r"|ja(?:e)?hrige?[mnrs]?|jahren?|jahre?|ans|anos)(?![^\W\d_])"
+)
+GREAT_AGE = re.compile(
+    rf"{_OLD}[\s\-]*{_YEARS}(?:[\s\-]+alt)?"
+    rf"|(?<![^\W_])(?:aged?|alter)(?:\s+(?:of|von|is|at))?[\s:=]*{_OLD}"
+    rf"|{_OLD}\s*(?:周岁|岁|歲)|年[龄齡]\s*[:：=为]?\s*{_OLD}"
+)
+
 
 @cache
 def _one(letter: str) -> str:
@@ -45,6 +58,22 @@ def folded(text: str) -> str:
         'muller, jose'
     """
     return text.lower() if text.isascii() else "".join(map(_one, text))
+
+
+def without_great_ages(text: str) -> str:
+    """Return ``text`` without ages above 89 years; younger ages stay.
+
+    Example:
+        >>> without_great_ages("a 95-year-old man, 40 years of smoking")
+        'a  man, 40 years of smoking'
+    """
+    if not any(c in text for c in "19"):
+        return text
+    out, end = [], 0
+    for found in GREAT_AGE.finditer(folded(text)):
+        out.append(text[end : found.start()])
+        end = found.end()
+    return "".join([*out, text[end:]])
 
 
 def _spelled_out(part: str) -> str:
