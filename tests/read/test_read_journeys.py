@@ -57,7 +57,7 @@ def test_circumference_in_mm_comes_with_the_pixel_size(real):
 
 
 def test_a_folder_of_odd_dicom_is_refused_for_training_and_sifted_for_prediction(real):
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be used"):
         read(real / "dicom")
     inputs = read_inputs(real / "dicom")
     assert len(inputs) >= 30
