@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "lucency"
 
 #: Who may import what: a room imports only from bars left of its own (architecture, section 6). Planning is two
-#: files: plan.py says what a plan is, planner.py makes one.
+#: rooms: plan says what a plan is, planner makes one.
 BARS = [
     ["errors"],
     ["record", "image"],
@@ -30,6 +30,7 @@ BARS = [
         "metrics",
         "calibration",
         "statistics",
+        "survival",
         "losses",
         "networks",
         "augment",
