@@ -111,8 +111,10 @@ def test_without_residual_no_block_lets_its_input_pass(name: str, dims: int) -> 
         block = blocks[0]
         nn.init.zeros_(block.two.weight)  # type: ignore[union-attr, arg-type]
         # The first block of every family takes as many channels as its first convolution.
-        channels = next(m for m in block.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)).in_channels
-        one, other = (block(torch.randn(1, channels, *SIZES[dims][0])) for _ in range(2))
+        first = next(m for m in block.modules() if isinstance(m, nn.Conv2d | nn.Conv3d))
+        # Networks over sequences work on the frames of a volume.
+        size = SIZES[2 if isinstance(first, nn.Conv2d) else 3][0]
+        one, other = (block(torch.randn(1, first.in_channels, *size)) for _ in range(2))
         assert torch.equal(one, other) != residual
 
 

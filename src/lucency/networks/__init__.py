@@ -9,7 +9,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -46,21 +46,32 @@ class Network:
         name: Registry name.
         build: ``build(channels, dims, **options)``.
         doi: The paper.
+        sequence: It reads the slices of a volume, or the frames of a clip, as a sequence along k.
+        controls: Simpler networks that it must be compared with: name to (registry name, options); all train on the
+            same prepared images.
     """
 
     name: str
     build: Build
     doi: str
+    sequence: bool = False
+    controls: Mapping[str, tuple[str, Mapping[str, object]]] = field(default_factory=dict)
 
 
 _found: dict[str, Network] = {}
 
 
-def network(name: str, *, doi: str) -> Callable[[Build], Build]:
-    """Register the decorated function as network ``name``; ``doi`` is its paper."""
+def network(
+    name: str,
+    *,
+    doi: str,
+    sequence: bool = False,
+    controls: Mapping[str, tuple[str, Mapping[str, object]]] | None = None,
+) -> Callable[[Build], Build]:
+    """Register the decorated function as network ``name``; ``doi`` is its paper, the rest as in :class:`Network`."""
 
     def register(build: Build) -> Build:
-        _found[name] = Network(name, build, doi)
+        _found[name] = Network(name, build, doi, sequence, controls or {})
         return build
 
     return register
