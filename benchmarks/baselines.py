@@ -13,7 +13,7 @@ from recorded import begin, parser, write
 
 from lucency import baselines
 from lucency.losses import IGNORE
-from lucency.planner import _baseline_seconds
+from lucency.planner.pace import baseline_seconds
 
 NAME = "baselines"
 
@@ -120,7 +120,7 @@ def told(given: Material, seconds: dict[str, float]) -> dict[str, Any]:
         "training_cases": n,
         "grid": given.plan.grid.size,
         "all_s": round(total, 3),
-        "set_aside_s": round(_baseline_seconds(given.profile, dense=given.task.dense), 3),
+        "set_aside_s": round(baseline_seconds(given.profile, dense=given.task.dense), 3),
         "seconds": {name: round(s, 3) for name, s in seconds.items()},
         "ms_per_training_case": {name: round(1000 * s / n, 3) for name, s in seconds.items()},
     }

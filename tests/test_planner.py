@@ -11,7 +11,8 @@ from lucency.case import Cohort
 from lucency.errors import UsageError
 from lucency.mirror import Mirror
 from lucency.plan import DECISIONS, Machine, Needs, Plan, Timing
-from lucency.planner import Budget, _strides, overridden, plan, smaller, timed
+from lucency.planner import Budget, overridden, plan, smaller, timed
+from lucency.planner.shape import strides_of
 from lucency.profile import Profile, summary
 from lucency.tasks import task_named
 from lucency.text import sentence
@@ -112,10 +113,10 @@ def test_patch_is_a_multiple_of_the_networks_stride():
 
 def test_thick_slices_are_left_whole_until_the_slice_is_as_coarse():
     """5 mm slices of 0.6 mm pixels: .6, 1.2, 2.4 mm are halved in the plane; k joins once 2 · pixel > 5 mm."""
-    assert _strides([20, 80, 80], [5.0, 0.6, 0.6], 4) == [(1, 2, 2), (1, 2, 2), (1, 2, 2), (2, 2, 2)]
-    assert _strides([32, 32, 32], [1.0, 1.0, 1.0], 3) == [(2, 2, 2)] * 3
-    assert _strides([16, 40, 40], [1.0, 1.0, 1.0], 3) == [(2, 2, 2), (2, 2, 2), (1, 2, 2)]
-    assert _strides([4, 5, 6], [1.0, 1.0, 1.0], 3) == [(1, 1, 1)]
+    assert strides_of([20, 80, 80], [5.0, 0.6, 0.6], 4) == [(1, 2, 2), (1, 2, 2), (1, 2, 2), (2, 2, 2)]
+    assert strides_of([32, 32, 32], [1.0, 1.0, 1.0], 3) == [(2, 2, 2)] * 3
+    assert strides_of([16, 40, 40], [1.0, 1.0, 1.0], 3) == [(2, 2, 2), (2, 2, 2), (1, 2, 2)]
+    assert strides_of([4, 5, 6], [1.0, 1.0, 1.0], 3) == [(1, 1, 1)]
     found = planned(PROFILES["anisotropic"])
     assert found.network_options["strides"].startswith("1x2x2")
     assert found.augmentation["tilt"] == 0

@@ -1,0 +1,133 @@
+"""How much training the budget holds: members, steps and forecast, from what the rehearsal measured."""
+
+import math
+from dataclasses import replace
+
+from lucency.plan import Forecast, Plan, Timing
+from lucency.profile import Profile
+
+#: Share of the budget that the plan fills; the rest is for what a forecast cannot know.
+FILL = 0.85
+
+#: Share of the budget that training gets in the first estimate, before anything was timed.
+TRAIN_SHARE = 0.65
+
+#: Passes over the training images, by ``dense``. Below LEAST the grid is coarsened; with time for ENOUGH, another
+#: member of the ensemble gains more than further passes; beyond MOST a small set is only learned by heart.
+LEAST_EPOCHS = {True: 20, False: 12}
+ENOUGH_EPOCHS = {True: 25, False: 22}
+MOST_EPOCHS = {True: 600, False: 300}
+
+
+def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent_s: float, dense: bool) -> Plan:
+    """Put what the rehearsal measured into the plan: layout, members, steps, forecast.
+
+    Args:
+        draft: From :func:`plan`.
+        timing: On this machine.
+        profile: Of the training part.
+        n_locked: Cases of the locked part.
+        spent_s: Working time used so far.
+        dense: One output per voxel.
+
+    Returns:
+        The final plan.
+    """
+    epoch = math.ceil(profile.n_cases * 0.8 / draft.batch)
+    held = profile.n_cases / 5
+    patches = _patches(draft, profile)
+    enough = ENOUGH_EPOCHS[dense] * epoch * patches
+    room = draft.minutes * 60 * FILL - spent_s - REPORT_S - baseline_seconds(profile, dense=dense)
+    mirrors = tuple(a for a in "kji" if draft.augmentation.get(f"flip_{a}"))[:2]
+    predict_s = timing.predict_s * 2 ** len(mirrors)
+    if (held + n_locked) * predict_s > MIRROR_SHARE * room:
+        mirrors, predict_s = (), timing.predict_s
+    # Every member predicts its own fold and, in the end, the locked part.
+    per_member = (held + n_locked) * predict_s + held * timing.score_s
+    fixed = n_locked * timing.score_s
+    members = int((room - fixed) / (enough * timing.step_s + per_member))
+    members = min(5, max(1, members))
+    train_s = max(room - fixed - members * per_member, 0.2 * room, 1.0)
+    steps = int(train_s / members / timing.step_s)
+    most = MOST_EPOCHS[dense] * epoch * patches
+    reasons = dict(draft.reasons)
+    passes = steps / (epoch * patches)
+    schedule_reason = (
+        f"{steps} steps a member: {train_s:.0f} s for training at {1000 * timing.step_s:.0f} ms a step, "
+        f"about {passes:.0f} passes over the training images"
+    )
+    if steps > most:
+        steps = most
+        schedule_reason = (
+            f"{steps} steps a member, {MOST_EPOCHS[dense]} passes over the training images: the budget allows more, "
+            "but so few images would only be learned by heart"
+        )
+    reasons["schedule"] = f"{schedule_reason}. {reasons['schedule']}"
+    if passes < LEAST_EPOCHS[dense] / 2:
+        reasons["schedule"] += f". TOO FEW: about {LEAST_EPOCHS[dense]} passes are needed; give more --minutes"
+    reasons["folds"] = (
+        f"{members} of 5 folds: time for {members} members with about {ENOUGH_EPOCHS[dense]} passes each; "
+        "each is judged on the fold it did not see"
+        if members > 1
+        else f"fold 0 alone: the budget holds one member with up to {ENOUGH_EPOCHS[dense]} passes, not two"
+    )
+    if mirrors:
+        reasons["tta"] = f"mean of {2 ** len(mirrors)} mirrored copies along {', '.join(mirrors)}, which are safe here"
+    train_forecast = members * steps * timing.step_s
+    evaluate_s = members * per_member + fixed + baseline_seconds(profile, dense=dense)
+    seconds = {"before training": spent_s, "train": train_forecast, "evaluate": evaluate_s, "report": REPORT_S}
+    return replace(
+        draft,
+        folds=tuple(range(members)),
+        tta=mirrors,
+        channels_last=timing.channels_last,
+        schedule=replace(
+            draft.schedule,
+            steps=max(1, steps),
+            warmup=max(1, min(draft.schedule.warmup, steps // 10)),
+            ema=draft.schedule.ema if steps < 6000 else 0.998,
+        ),
+        reasons=reasons,
+        forecast=Forecast(timing.memory_mib + EVALUATION_MIB, seconds),
+    )
+
+
+#: Mirrored copies at prediction may take this share of the time.
+MIRROR_SHARE = 0.1
+
+#: Writing the report and its pictures, s; and memory that evaluation and report add to the peak of training, MiB.
+REPORT_S = 8.0
+EVALUATION_MIB = 120.0
+
+
+def baseline_seconds(profile: Profile, *, dense: bool) -> float:
+    """Return what the simple baselines take, with room to spare; ``benchmarks/baselines.py`` measures it."""
+    return 3 + (0.1 if dense else 0.004) * min(profile.n_cases, 60 if dense else 10_000)
+
+
+def _patches(draft: Plan, profile: Profile) -> int:
+    """Return how many patches cover a median image, at most 8: a pass over the images is that many draws each."""
+    if draft.grid.mode == "fit":
+        return 1
+    ratio = math.prod(draft.grid.size) / math.prod(draft.patch)
+    return int(min(8, max(1, round(ratio))))
+
+
+def passes(draft: Plan, timing: Timing, profile: Profile) -> float:
+    """Return how many passes over the training images the rehearsed step allows in the time planned for training."""
+    epoch = math.ceil(profile.n_cases * 0.8 / draft.batch) * _patches(draft, profile)
+    return TRAIN_SHARE * draft.minutes * 60 / timing.step_s / epoch
+
+
+def surprise(draft: Plan, timing: Timing, profile: Profile, *, dense: bool) -> float:
+    """Return how many times faster (over 1) or slower the machine is than the draft took it to be; 1 if it serves.
+
+    The draft serves when the passes that the rehearsed step allows are neither too few to converge nor several times
+    what is enough; between the two a finer or coarser grid would gain nothing.
+    """
+    found = passes(draft, timing, profile)
+    if found < 0.6 * LEAST_EPOCHS[dense]:
+        return found / LEAST_EPOCHS[dense]
+    if found > 4 * ENOUGH_EPOCHS[dense]:
+        return found / (2 * ENOUGH_EPOCHS[dense])
+    return 1.0
