@@ -1,23 +1,23 @@
-"""How good an output is: plain numbers for classes, probabilities and masks; intervals are made elsewhere.
+"""How good labels and probabilities of classes are.
 
 Class metrics take a confusion matrix with any leading shape, so that one call scores all bootstrap resamples.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
-from scipy import ndimage, spatial, special
-
-from lucency.errors import UsageError
+from scipy import special
 
 #: Probabilities are kept this far from 0 and 1 before a logarithm; what scikit-learn's log loss does for float64.
 EPSILON = float(np.finfo(np.float64).eps)
+
 #: Bins of the calibration error, and the fewest cases worth a bin; fewer cases get fewer bins.
 N_BINS, BIN_CASES = 15, 10
+
 #: Points kept of a curve: a step of 1/200 of its length is thinner than the line drawn.
 CURVE_POINTS = 200
+
 #: A calibration slope beyond this stands for probabilities that separate the classes, where no slope exists.
 STEEPEST = 50.0
 
@@ -289,78 +289,6 @@ def pr_points(truth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndar
     return _thin(np.concatenate([[0.0], x]), np.concatenate([y[:1], y]))
 
 
-@dataclass(frozen=True)
-class MaskScores:
-    """How well one label of a mask agrees with the truth.
-
-    Where both are empty they agree: every score has its best value. Where one is empty, Dice and surface Dice are
-    0 and the distances are the diagonal of the image, the farthest apart that anything in it can be, so that a
-    missed organ is a finite worst case; the volume error of an empty truth is NaN (undefined).
-
-    Args:
-        dice: 0 to 1, best 1. Source: Dice 1945, doi:10.2307/1932409.
-        surface_dice: Share of both surfaces within the tolerance of the other; best 1.
-            Source: Nikolov 2021, doi:10.2196/26151.
-        hd95_mm: The larger of the two directed 95th percentiles of surface distance, mm; best 0.
-            Source: Huttenlocher 1993, doi:10.1109/34.232073; Metrics Reloaded, doi:10.1038/s41592-023-02151-z.
-        assd_mm: Average symmetric surface distance, mm; best 0. Source: Heimann 2009, doi:10.1109/TMI.2009.2013851.
-        volume_error: (predicted - true) / true volume, -1 upwards; best 0.
-    """
-
-    dice: float
-    surface_dice: float
-    hd95_mm: float
-    assd_mm: float
-    volume_error: float
-
-
-def dice(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Return the Dice overlap of two boolean masks of one shape; 1 where both are empty."""
-    total = int(np.count_nonzero(truth)) + int(np.count_nonzero(prediction))
-    return 2 * int(np.count_nonzero(truth & prediction)) / total if total else 1.0
-
-
-def mask_scores(truth: np.ndarray, prediction: np.ndarray, spacing: Sequence[float], tolerance_mm: float) -> MaskScores:
-    """Return overlap and surface distances of one label.
-
-    The surface is the set of voxels of a mask with a face neighbour outside it or outside the image; its distances
-    run between voxel centres. An axis of one voxel (a radiograph's k) has no surface across it.
-
-    Args:
-        truth: (K, J, I) bool.
-        prediction: (K, J, I) bool.
-        spacing: (k, j, i) in mm, > 0.
-        tolerance_mm: Distance that surface Dice forgives, > 0; about what two readers differ by.
-
-    Raises:
-        UsageError: Shapes differ.
-    """
-    if truth.shape != prediction.shape:
-        raise UsageError(f"A mask of {prediction.shape}", expected=f"{truth.shape}, as the truth")
-    n_truth, n_prediction = int(np.count_nonzero(truth)), int(np.count_nonzero(prediction))
-    if n_truth == 0 or n_prediction == 0:
-        if n_truth == n_prediction:
-            return MaskScores(1.0, 1.0, 0.0, 0.0, 0.0)
-        diagonal = float(np.linalg.norm(np.multiply(truth.shape, spacing)))
-        return MaskScores(0.0, 0.0, diagonal, diagonal, -1.0 if n_truth else math.nan)
-    box = _union_box(truth, prediction)
-    flat = tuple(a for a, n in enumerate(truth.shape) if n == 1)
-    window = np.array([s for a, s in enumerate(spacing) if a not in flat])
-    ours = _surface(np.squeeze(prediction[box], axis=flat)) * window
-    theirs = _surface(np.squeeze(truth[box], axis=flat)) * window
-    away = spatial.cKDTree(theirs).query(ours)[0]
-    back = spatial.cKDTree(ours).query(theirs)[0]
-    surfaces = away.size + back.size
-    near = int((away <= tolerance_mm).sum()) + int((back <= tolerance_mm).sum())
-    return MaskScores(
-        dice=dice(truth[box], prediction[box]),
-        surface_dice=near / surfaces,
-        hd95_mm=float(max(np.percentile(away, 95), np.percentile(back, 95))),
-        assd_mm=float(away.sum() + back.sum()) / surfaces,
-        volume_error=(n_prediction - n_truth) / n_truth,
-    )
-
-
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Divide; NaN where ``whole`` is 0."""
     return np.asarray(np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0))
@@ -439,14 +367,3 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     wanted = np.linspace(0.0, along[-1], CURVE_POINTS)
     keep = np.unique(np.concatenate([[0], np.searchsorted(along, wanted[1:-1]), [x.size - 1]]))
     return x[keep], y[keep]
-
-
-def _union_box(a: np.ndarray, b: np.ndarray) -> tuple[slice, ...]:
-    """Return the smallest box around two masks that are not empty."""
-    found = ndimage.find_objects((a | b).astype(np.uint8))[0]
-    return tuple(found)
-
-
-def _surface(mask: np.ndarray) -> np.ndarray:
-    """Return (n, d) indices of the voxels with a face neighbour outside; outside the array counts."""
-    return np.argwhere(mask & ~ndimage.binary_erosion(mask))

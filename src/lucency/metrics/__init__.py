@@ -1,0 +1,47 @@
+"""How good an output is: plain numbers for classes, probabilities and masks; intervals are made elsewhere."""
+
+from lucency.metrics.classes import (
+    CURVE_POINTS,
+    accuracy,
+    auc,
+    average_precision,
+    balanced_accuracy,
+    brier_terms,
+    calibration_error,
+    calibration_line,
+    confusion,
+    f1,
+    log_loss_terms,
+    pr_points,
+    recall,
+    reliability,
+    roc_points,
+    sensitivity,
+    specificity,
+    weighted_average_precision,
+)
+from lucency.metrics.masks import MaskScores, dice, mask_scores
+
+__all__ = [
+    "CURVE_POINTS",
+    "MaskScores",
+    "accuracy",
+    "auc",
+    "average_precision",
+    "balanced_accuracy",
+    "brier_terms",
+    "calibration_error",
+    "calibration_line",
+    "confusion",
+    "dice",
+    "f1",
+    "log_loss_terms",
+    "mask_scores",
+    "pr_points",
+    "recall",
+    "reliability",
+    "roc_points",
+    "sensitivity",
+    "specificity",
+    "weighted_average_precision",
+]
