@@ -212,7 +212,7 @@ def test_single_darkest_voxel_is_not_background():
 def test_slabs_do_not_change_the_numbers(monkeypatch):
     shelf = mixed(6)
     whole = record.to_json(shelf.profile())
-    monkeypatch.setattr("lucency.profile.SLAB", 100)
+    monkeypatch.setattr("lucency.profile.look.SLAB", 100)
     assert_same(record.to_json(shelf.profile()), whole)
 
 
