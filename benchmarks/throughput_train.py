@@ -17,7 +17,8 @@ from peer import PlainLoop, cached, endless
 from recorded import Row, begin, interleaved, parser, rates, ratio_of, write
 
 from lucency import machine
-from lucency.train import Sampler, _Loop
+from lucency.train import Sampler
+from lucency.train.loop import Loop
 
 NAME = "throughput_train"
 
@@ -54,7 +55,7 @@ def measure(found: Material, options: argparse.Namespace, facts: dict[str, Any])
     layout = faster_layout(found)
     plan = replace(found.plan, channels_last=layout)
     ours = {
-        precision: _Loop(found.work(replace(plan, precision=precision)), 0, math.inf) for precision in ("bf16", "fp32")
+        precision: Loop(found.work(replace(plan, precision=precision)), 0, math.inf) for precision in ("bf16", "fp32")
     }
     peers = {
         (precision, workers): PlainLoop(found.task, plan, loader, precision, options.loss)
@@ -137,7 +138,7 @@ def _data_ms(
 ) -> dict[str, float]:
     """Return what a batch costs before the network sees it, ms: where the ratio beyond the precision comes from."""
     sampler = Sampler(found.store, [c.id for c in found.cohort.outside(0)], found.plan, dense=True)
-    loop = _Loop(found.work(), 0, math.inf)
+    loop = Loop(found.work(), 0, math.inf)
     device = loop.fabric.device
     generator = torch.Generator(device).manual_seed(options.seed)
 

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 import tiny
-from lucency import train as rooms
 from lucency.errors import DataError, LucencyError, ModelError
-from lucency.events import Events
+from lucency.events import Clock, Events
 from lucency.losses import IGNORE
 from lucency.plan import Schedule
 from lucency.tasks import task_named
-from lucency.train import Clock, Sampler, Work, train_member
+from lucency.train import Sampler, Work, train_member
+from lucency.train import loop as rooms
 
 
 @pytest.fixture(autouse=True)
@@ -119,8 +119,8 @@ def test_an_interrupt_inside_a_step_saves_no_half_step(tmp_path, where, monkeypa
             own = rooms.nn.utils.clip_grad_norm_
             patch.setattr(rooms.nn.utils, "clip_grad_norm_", lambda *a, **k: strike(own(*a, **k)))
         else:
-            average = rooms._Loop._average
-            patch.setattr(rooms._Loop, "_average", lambda self: strike(average(self)))
+            average = rooms.Loop._average
+            patch.setattr(rooms.Loop, "_average", lambda self: strike(average(self)))
         with pytest.raises(KeyboardInterrupt):
             train_member(work, 0, math.inf)
     resumed = train_member(work_of(tmp_path / "b", **settings), 0, math.inf)
@@ -183,7 +183,7 @@ def test_with_time_enough_the_guard_changes_nothing(tmp_path):
 def test_the_rate_warms_up_and_follows_the_cosine(tmp_path):
     rates = []
 
-    class Noting(rooms._Loop):
+    class Noting(rooms.Loop):
         def _rate(self):
             rates.append((self.step, super()._rate()))
             return rates[-1][1]
@@ -198,7 +198,7 @@ def test_the_rate_warms_up_and_follows_the_cosine(tmp_path):
 
 
 def test_averaged_weights_are_the_moving_average_of_the_live_ones(tmp_path):
-    loop = rooms._Loop(work_of(tmp_path, schedule=Schedule(5, warmup=1, ema=0.5)), 0, math.inf)
+    loop = rooms.Loop(work_of(tmp_path, schedule=Schedule(5, warmup=1, ema=0.5)), 0, math.inf)
     expected = {k: v.clone() for k, v in loop.parts["net"].state_dict().items()}
     for step in range(5):
         loop._one_step()
@@ -242,7 +242,7 @@ def test_no_case_of_the_held_out_fold_or_the_locked_part_is_trained_on(tmp_path)
     folds = dict(work.cohort.folds)
     locked = folds.popitem()[0]
     work = replace(work, cohort=replace(work.cohort, folds=folds, locked=frozenset({locked})))
-    loop = rooms._Loop(work, 1, math.inf)
+    loop = rooms.Loop(work, 1, math.inf)
     assert set(loop.sampler.cases) == {c for c, f in folds.items() if f != 1}
     assert set(loop.held) == {c for c, f in folds.items() if f == 1}
 

@@ -19,11 +19,11 @@ import tiny  # noqa: E402
 from lucency import model, record  # noqa: E402
 from lucency.calibration import Calibration  # noqa: E402
 from lucency.case import Case, Source  # noqa: E402
-from lucency.events import Events  # noqa: E402
+from lucency.events import Clock, Events  # noqa: E402
 from lucency.plan import Schedule  # noqa: E402
 from lucency.predict import predict  # noqa: E402
 from lucency.tasks import task_named  # noqa: E402
-from lucency.train import Clock, Work, train_member  # noqa: E402
+from lucency.train import Work, train_member  # noqa: E402
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The only loop: it serves every task, resumes at the step it was killed, and keeps to its time."""
+"""One member's training: every task's losses, a time guard, a checkpoint."""
 
 import copy
 import json
@@ -6,8 +6,8 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from lucency import record
 from lucency.augment import augment
-from lucency.calibration import Calibration
 from lucency.case import Cohort
-from lucency.errors import DataError, LucencyError, OutputError
+from lucency.errors import LucencyError
 from lucency.events import Clock, Events
-from lucency.losses import IGNORE
-from lucency.machine import best_time, peak_memory_mib
 from lucency.model import load_facts, load_weights, save_weights
-from lucency.plan import Plan, Timing
-from lucency.predict import device_of, memory_format, raw_outputs
+from lucency.plan import Plan
+from lucency.predict import device_of, memory_format
 from lucency.prepare import Store
 from lucency.tasks import Batch, Task
+from lucency.train.sampler import Sampler
 
 # Fabric announces its precision at every start; the plan has said it already.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -44,10 +41,6 @@ GUARD_FROM, COOL_STEPS = 10, 10
 
 #: Progress from which on the rate is low enough (under a fifth of its peak) to stop at once.
 COOLED = 0.7
-
-#: Share of the patches that hold a labelled voxel for certain where patches are smaller than images; a third is usual
-#: (Isensee 2021, doi 10.1038/s41592-020-01008-z), but runs of minutes see too few small lesions with it.
-FOREGROUND = 1 / 2
 
 #: Points of the loss curve; with fewer steps a point an epoch.
 CURVE_POINTS = 30
@@ -75,107 +68,6 @@ class Trained:
     steps: int
     shortened: str
     augment_share: float
-
-
-class Sampler:
-    """Draws batches from the store; what is drawn depends on the seed and the step only, so a resume draws the same.
-
-    Args:
-        store: Prepared cases.
-        cases: Ids to draw from.
-        plan: Patch and batch.
-        dense: Whether targets are masks.
-    """
-
-    def __init__(self, store: Store, cases: Sequence[str], plan: Plan, *, dense: bool) -> None:
-        self.store, self.cases, self.plan, self.dense = store, list(cases), plan, dense
-        if not self.cases:
-            raise DataError("No training case", remedy="label more cases")
-        self._orders: dict[int, np.ndarray] = {}
-        self._foreground: dict[str, np.ndarray] = {}
-        whole = {store.entries[c].shape for c in self.cases}
-        self._stack: torch.Tensor | None = None
-        if not dense and len(whole) == 1:
-            # Every image is the same size: one tensor in memory, a batch is one indexing.
-            self._stack = torch.from_numpy(np.stack([store.image(c) for c in self.cases]))
-            self._targets = torch.tensor([store.target(c) for c in self.cases])
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps in which every case is drawn once."""
-        return max(1, math.ceil(len(self.cases) / self.plan.batch))
-
-    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images (B, C, K, J, I) float32 and targets: (B,) or (B, K, J, I) int64."""
-        rng = np.random.default_rng((self.plan.seed, step))
-        chosen = [self._case(step * self.plan.batch + n) for n in range(self.plan.batch)]
-        if self._stack is not None:
-            index = torch.tensor(chosen)
-            return self._stack[index].float(), self._targets[index]
-        patch = self.plan.patch
-        images = torch.zeros(len(chosen), self.plan.channels, *patch)
-        masks = torch.full((len(chosen), *patch), IGNORE if self.dense else 0, dtype=torch.int64)
-        for row, number in enumerate(chosen):
-            case = self.cases[number]
-            image = self.store.image(case)
-            start = self._start(case, image.shape[1:], rng, forced=row < round(FOREGROUND * len(chosen)))
-            source, target = _windows(image.shape[1:], patch, start)
-            images[row][(slice(None), *target)] = torch.from_numpy(
-                np.ascontiguousarray(image[(slice(None), *source)], dtype=np.float32)
-            )
-            if self.dense:
-                masks[row][target] = torch.from_numpy(np.ascontiguousarray(self.store.mask(case)[source], np.int64))
-        if self.dense:
-            return images, masks
-        return images, torch.tensor([self.store.target(self.cases[n]) for n in chosen])
-
-    def _case(self, draw: int) -> int:
-        epoch, place = divmod(draw, len(self.cases))
-        if epoch not in self._orders:
-            order = np.random.default_rng((self.plan.seed, 7, epoch)).permutation(len(self.cases))
-            self._orders = {e: o for e, o in self._orders.items() if e >= epoch - 1} | {epoch: order}
-        return int(self._orders[epoch][place])
-
-    def _start(self, case: str, size: tuple[int, ...], rng: np.random.Generator, *, forced: bool) -> tuple[int, ...]:
-        """Return where the patch begins; negative where the image is smaller and comes to lie in the middle."""
-        spare = [n - p for n, p in zip(size, self.plan.patch, strict=True)]
-        if all(s <= 0 for s in spare):
-            return tuple(s // 2 for s in spare)
-        centre: np.ndarray | None = None
-        if forced and self.dense:
-            places = self._places(case)
-            if len(places):
-                centre = places[rng.integers(len(places))]
-        start = []
-        for axis, room in enumerate(spare):
-            if room <= 0:
-                start.append(room // 2)
-            elif centre is not None:
-                wanted = int(centre[axis]) - int(rng.integers(self.plan.patch[axis]))
-                start.append(min(max(wanted, 0), room))
-            else:
-                start.append(int(rng.integers(room + 1)))
-        return tuple(start)
-
-    def _places(self, case: str) -> np.ndarray:
-        """Return up to 4000 labelled voxels of a case, (n, 3)."""
-        if case not in self._foreground:
-            flat = np.flatnonzero(self.store.mask(case) > 0)
-            flat = flat[:: max(1, len(flat) // 4000)]
-            places = np.stack(np.unravel_index(flat, self.store.mask(case).shape), axis=1)
-            self._foreground[case] = places.astype(np.int32)
-        return self._foreground[case]
-
-
-def _windows(
-    size: tuple[int, ...], patch: tuple[int, ...], start: tuple[int, ...]
-) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    source, target = [], []
-    for n, p, a in zip(size, patch, start, strict=True):
-        low, high = max(a, 0), min(a + p, n)
-        source.append(slice(low, high))
-        target.append(slice(low - a, high - a))
-    return tuple(source), tuple(target)
 
 
 @dataclass(frozen=True)
@@ -215,10 +107,10 @@ def train_member(work: Work, fold: int, deadline: float) -> Trained:
     Raises:
         LucencyError: The loss is no longer finite.
     """
-    return _Loop(work, fold, deadline).run()
+    return Loop(work, fold, deadline).run()
 
 
-class _Loop:
+class Loop:
     """State of one member's training. Checkpoint and memory hold the same things."""
 
     def __init__(self, work: Work, fold: int, deadline: float) -> None:
@@ -460,132 +352,3 @@ def _groups(part: nn.Module, plan: Plan) -> list[dict[str, object]]:
         {"params": decayed, "weight_decay": plan.schedule.weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
-
-
-class OutOfFold:
-    """Raw outputs on held-out cases, on disk: what calibration learns from and out-of-fold evaluation judges.
-
-    Args:
-        folder: ``RUN/out_of_fold``.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._places: dict[str, tuple[Path, int, tuple[int, ...]]] = {}
-        for path in sorted(folder.glob("fold*.json")):
-            index = record.read_object(path)
-            at = 0
-            for case, shape in index["cases"].items():
-                self._places[case] = (path.with_suffix(".bin"), at, tuple(shape))
-                at += int(np.prod(shape))
-
-    def has(self, fold: int) -> bool:
-        """Tell whether the fold's outputs are complete."""
-        return (self.folder / f"fold{fold}.json").exists()
-
-    def output(self, case: str) -> np.ndarray:
-        """(L,) or (L, K, J, I) float32 or float16."""
-        path, at, shape = self._places[case]
-        kind = np.float32 if len(shape) == 1 else np.float16
-        flat = np.memmap(path, dtype=kind, mode="r")
-        return flat[at : at + int(np.prod(shape))].reshape(shape)
-
-    def some(self, cases: Sequence[str]) -> "Outputs":
-        """Return the outputs of these cases, loaded one at a time."""
-        return Outputs(self, cases)
-
-    @property
-    def cases(self) -> list[str]:
-        """Ids of the cases there are outputs for."""
-        return sorted(self._places)
-
-
-class Outputs(Sequence[np.ndarray]):
-    """A sequence of out-of-fold outputs that holds one at a time."""
-
-    def __init__(self, source: OutOfFold, cases: Sequence[str]) -> None:
-        self._source, self._cases = source, list(cases)
-
-    def __len__(self) -> int:
-        return len(self._cases)
-
-    def __getitem__(self, number: Any) -> Any:
-        return self._source.output(self._cases[number])
-
-
-def predict_held_out(work: Work, fold: int, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Predict the fold that a member did not see, by the same code that predicts new patients.
-
-    Args:
-        work: See :class:`Work`.
-        fold: Held out.
-        weights: Of the member.
-        folder: ``RUN/out_of_fold``.
-
-    Raises:
-        OutputError: The disk is full.
-    """
-    net = work.task.build(work.plan)["net"]
-    net.load_state_dict(dict(weights))
-    net.eval().to(device_of(work.plan)).to(memory_format=memory_format(work.plan))  # type: ignore[call-overload]
-    held = [c.id for c in work.cohort.fold(fold)]
-    shapes: dict[str, tuple[int, ...]] = {}
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays = (work.store.image(c) for c in held)
-    try:
-        with (folder / f"fold{fold}.bin").open("wb") as file:
-            for case, raw in zip(held, raw_outputs(net, arrays, work.plan, dense=work.task.dense), strict=True):
-                file.write(raw.astype(np.float32 if raw.ndim == 1 else np.float16).tobytes())
-                shapes[case] = raw.shape
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write held-out outputs ({error.strerror})", where=folder.name, remedy="free space, then run again"
-        ) from error
-    record.write(folder / f"fold{fold}.json", {"cases": shapes})
-
-
-def calibrate(work: Work, outputs: OutOfFold) -> Calibration:
-    """Learn from all out-of-fold outputs what is learned after training; this calibration is delivered."""
-    cases = outputs.cases
-    targets = [work.store.mask(c) if work.task.dense else work.store.target(c) for c in cases]
-    return work.task.calibrate(outputs.some(cases), targets, work.plan, np.random.default_rng(work.plan.seed))
-
-
-def rehearse(work: Work, held: str, score: Callable[[], object], allowance_s: float) -> Timing:
-    """Time a few steps in both memory layouts, one prediction and one score, before anything is promised.
-
-    Args:
-        work: A draft plan; its folder is not written to. Its layout is tried first.
-        held: Case to predict: a large one.
-        score: Decodes and scores one case.
-        allowance_s: Seconds that it may take; on a slow or busy machine only the draft's layout is tried.
-
-    Returns:
-        What :func:`lucency.planner.timed` needs.
-    """
-    begin = time.perf_counter()
-    loops: dict[bool, _Loop] = {}
-    steps: dict[bool, float] = {}
-    first = work.plan.channels_last
-    for layout in (first, not first):
-        # One look at each layout and a second at the winner, of three steps at least, and the prediction.
-        if layout != first and time.perf_counter() - begin > allowance_s / 4:
-            break
-        plan = replace(work.plan, channels_last=layout)
-        loops[layout] = _Loop(replace(work, plan=plan, events=Events()), work.plan.folds[0], math.inf)
-        steps[layout] = loops[layout].time_steps(allowance_s / 6)
-    best = min(steps, key=lambda k: steps[k])
-    loop, step_s = loops[best], steps[best]
-    if time.perf_counter() - begin < allowance_s / 2:
-        # The first layout also paid for what warms up once; a second look at the winner is the fair time.
-        step_s = min(step_s, loop.time_steps(allowance_s / 6))
-    net, plan = loop.average["net"], loop.plan
-    array = work.store.image(held)
-
-    def once() -> None:
-        for _ in raw_outputs(net, [array], plan, dense=work.task.dense):
-            pass
-
-    predict_s = best_time(once, repeats=1, device=device_of(work.plan))
-    score_s = best_time(score, repeats=1)
-    return Timing(step_s, predict_s, score_s, peak_memory_mib(), work.store.mebibytes, best)

@@ -1,0 +1,18 @@
+"""The only loop: it serves every task, resumes at the step it was killed, and keeps to its time."""
+
+from lucency.train.held_out import OutOfFold, Outputs, calibrate, predict_held_out
+from lucency.train.loop import Trained, Work, train_member
+from lucency.train.rehearsal import rehearse
+from lucency.train.sampler import Sampler
+
+__all__ = [
+    "OutOfFold",
+    "Outputs",
+    "Sampler",
+    "Trained",
+    "Work",
+    "calibrate",
+    "predict_held_out",
+    "rehearse",
+    "train_member",
+]

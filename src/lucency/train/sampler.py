@@ -1,0 +1,117 @@
+"""Batches from the store; what is drawn depends on the seed and the step only."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from lucency.errors import DataError
+from lucency.losses import IGNORE
+from lucency.plan import Plan
+from lucency.prepare import Store
+
+#: Share of the patches that hold a labelled voxel for certain where patches are smaller than images; a third is usual
+#: (Isensee 2021, doi 10.1038/s41592-020-01008-z), but runs of minutes see too few small lesions with it.
+FOREGROUND = 1 / 2
+
+
+class Sampler:
+    """Draws batches from the store; what is drawn depends on the seed and the step only, so a resume draws the same.
+
+    Args:
+        store: Prepared cases.
+        cases: Ids to draw from.
+        plan: Patch and batch.
+        dense: Whether targets are masks.
+    """
+
+    def __init__(self, store: Store, cases: Sequence[str], plan: Plan, *, dense: bool) -> None:
+        self.store, self.cases, self.plan, self.dense = store, list(cases), plan, dense
+        if not self.cases:
+            raise DataError("No training case", remedy="label more cases")
+        self._orders: dict[int, np.ndarray] = {}
+        self._foreground: dict[str, np.ndarray] = {}
+        whole = {store.entries[c].shape for c in self.cases}
+        self._stack: torch.Tensor | None = None
+        if not dense and len(whole) == 1:
+            # Every image is the same size: one tensor in memory, a batch is one indexing.
+            self._stack = torch.from_numpy(np.stack([store.image(c) for c in self.cases]))
+            self._targets = torch.tensor([store.target(c) for c in self.cases])
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which every case is drawn once."""
+        return max(1, math.ceil(len(self.cases) / self.plan.batch))
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images (B, C, K, J, I) float32 and targets: (B,) or (B, K, J, I) int64."""
+        rng = np.random.default_rng((self.plan.seed, step))
+        chosen = [self._case(step * self.plan.batch + n) for n in range(self.plan.batch)]
+        if self._stack is not None:
+            index = torch.tensor(chosen)
+            return self._stack[index].float(), self._targets[index]
+        patch = self.plan.patch
+        images = torch.zeros(len(chosen), self.plan.channels, *patch)
+        masks = torch.full((len(chosen), *patch), IGNORE if self.dense else 0, dtype=torch.int64)
+        for row, number in enumerate(chosen):
+            case = self.cases[number]
+            image = self.store.image(case)
+            start = self._start(case, image.shape[1:], rng, forced=row < round(FOREGROUND * len(chosen)))
+            source, target = _windows(image.shape[1:], patch, start)
+            images[row][(slice(None), *target)] = torch.from_numpy(
+                np.ascontiguousarray(image[(slice(None), *source)], dtype=np.float32)
+            )
+            if self.dense:
+                masks[row][target] = torch.from_numpy(np.ascontiguousarray(self.store.mask(case)[source], np.int64))
+        if self.dense:
+            return images, masks
+        return images, torch.tensor([self.store.target(self.cases[n]) for n in chosen])
+
+    def _case(self, draw: int) -> int:
+        epoch, place = divmod(draw, len(self.cases))
+        if epoch not in self._orders:
+            order = np.random.default_rng((self.plan.seed, 7, epoch)).permutation(len(self.cases))
+            self._orders = {e: o for e, o in self._orders.items() if e >= epoch - 1} | {epoch: order}
+        return int(self._orders[epoch][place])
+
+    def _start(self, case: str, size: tuple[int, ...], rng: np.random.Generator, *, forced: bool) -> tuple[int, ...]:
+        """Return where the patch begins; negative where the image is smaller and comes to lie in the middle."""
+        spare = [n - p for n, p in zip(size, self.plan.patch, strict=True)]
+        if all(s <= 0 for s in spare):
+            return tuple(s // 2 for s in spare)
+        centre: np.ndarray | None = None
+        if forced and self.dense:
+            places = self._places(case)
+            if len(places):
+                centre = places[rng.integers(len(places))]
+        start = []
+        for axis, room in enumerate(spare):
+            if room <= 0:
+                start.append(room // 2)
+            elif centre is not None:
+                wanted = int(centre[axis]) - int(rng.integers(self.plan.patch[axis]))
+                start.append(min(max(wanted, 0), room))
+            else:
+                start.append(int(rng.integers(room + 1)))
+        return tuple(start)
+
+    def _places(self, case: str) -> np.ndarray:
+        """Return up to 4000 labelled voxels of a case, (n, 3)."""
+        if case not in self._foreground:
+            flat = np.flatnonzero(self.store.mask(case) > 0)
+            flat = flat[:: max(1, len(flat) // 4000)]
+            places = np.stack(np.unravel_index(flat, self.store.mask(case).shape), axis=1)
+            self._foreground[case] = places.astype(np.int32)
+        return self._foreground[case]
+
+
+def _windows(
+    size: tuple[int, ...], patch: tuple[int, ...], start: tuple[int, ...]
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    source, target = [], []
+    for n, p, a in zip(size, patch, start, strict=True):
+        low, high = max(a, 0), min(a + p, n)
+        source.append(slice(low, high))
+        target.append(slice(low - a, high - a))
+    return tuple(source), tuple(target)
