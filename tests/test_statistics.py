@@ -207,7 +207,7 @@ def test_bootstrap_is_the_same_from_the_same_seed_and_in_chunks(monkeypatch):
         statistics.resampled(statistics.mean_of(values), ids(40), np.random.default_rng(11), n=300) for _ in range(2)
     ]
     assert (runs[0] == runs[1]).all()
-    monkeypatch.setattr(statistics, "CHUNK", 400)
+    monkeypatch.setattr("lucency.statistics.resampling.CHUNK", 400)
     in_chunks = statistics.resampled(statistics.mean_of(values), ids(40), np.random.default_rng(11), n=300)
     assert in_chunks == pytest.approx(runs[0])
 
