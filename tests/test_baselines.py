@@ -120,10 +120,10 @@ def test_unit_and_offset_of_a_feature_change_nothing(name):
 
 def test_subsample_keeps_the_shares_and_the_rare_class():
     truth = np.repeat([0, 1, 2], [7000, 2990, 10])
-    rows = baselines._subsample(np.arange(10000), truth, 1000, 0)
+    rows = baselines.classes._subsample(np.arange(10000), truth, 1000, 0)
     assert np.bincount(truth[rows]).tolist() == [700, 299, 2]
-    assert (rows == baselines._subsample(np.arange(10000), truth, 1000, 0)).all()
-    assert (baselines._subsample(np.arange(10), truth[:10], 1000, 0) == np.arange(10)).all()
+    assert (rows == baselines.classes._subsample(np.arange(10000), truth, 1000, 0)).all()
+    assert (baselines.classes._subsample(np.arange(10), truth[:10], 1000, 0) == np.arange(10)).all()
 
 
 def organs(rng, n, shape=(10, 24, 24), noise=0.3):
@@ -182,7 +182,7 @@ def test_best_band_equals_the_search_over_all_intervals():
         for low in range(10)
         for high in range(low, 10)
     )
-    assert baselines._best_band([image], [mask], 1).dice == pytest.approx(best)
+    assert baselines.masks._best_band([image], [mask], 1).dice == pytest.approx(best)
 
 
 def test_smoothing_and_the_largest_part_are_used_when_they_help():
@@ -197,7 +197,7 @@ def test_smoothing_and_the_largest_part_are_used_when_they_help():
 def test_largest_part_is_the_largest():
     mask = np.zeros((1, 8, 8), bool)
     mask[0, :2, :2] = mask[0, 4:, 4:7] = True
-    kept = baselines._largest_part(mask)
+    kept = baselines.masks._largest_part(mask)
     assert kept.sum() == 12
     assert (kept <= mask).all()
 
@@ -234,7 +234,7 @@ def test_location_prior_is_the_mode_of_the_training_masks():
 def test_location_prior_of_large_images_is_thinned_and_still_in_place(monkeypatch):
     images, masks = organs(np.random.default_rng(12), 8, (12, 40, 40))
     full = baselines.MASK_BASELINES["location prior"].fit(images, masks, 2)
-    monkeypatch.setattr(baselines, "PRIOR_VOXELS", 2500)
+    monkeypatch.setattr("lucency.baselines.masks.PRIOR_VOXELS", 2500)
     thin = baselines.MASK_BASELINES["location prior"].fit(images, masks, 2)
     assert full.step == (1, 1, 1)
     assert thin.step == (3, 3, 3)

@@ -1,0 +1,22 @@
+"""Simple models on the same cases: what a network must beat before it is worth its trouble.
+
+Two registries. ``IMAGE_BASELINES`` give class probabilities from :func:`features` of an image; ``MASK_BASELINES``
+draw a mask without learning shapes. scikit-learn is imported when a model is fitted, since its import is slow.
+"""
+
+from lucency.baselines.classes import IMAGE_BASELINES, ImageBaseline
+from lucency.baselines.describe import features
+from lucency.baselines.masks import MASK_BASELINES, MASK_IMAGES, Band, LocationPrior, MaskBaseline, MaskModel, Threshold
+
+__all__ = [
+    "IMAGE_BASELINES",
+    "MASK_BASELINES",
+    "MASK_IMAGES",
+    "Band",
+    "ImageBaseline",
+    "LocationPrior",
+    "MaskBaseline",
+    "MaskModel",
+    "Threshold",
+    "features",
+]
