@@ -17,7 +17,6 @@ from lucency.metrics import dice
 from lucency.plan import Grid, Normalisation
 from lucency.prepare import (
     Store,
-    _in_order,
     digest_of,
     images_of,
     place_of,
@@ -26,6 +25,7 @@ from lucency.prepare import (
     prepare_labels,
     restore,
 )
+from lucency.prepare.store import in_order
 from lucency.tasks import task_named
 from lucency.write.nifti import write_nifti
 
@@ -348,7 +348,7 @@ def test_at_most_four_cases_a_worker_are_in_memory():
             most[0] = max(most[0], len(alive))
         return thing
 
-    for thing in _in_order(work, list(range(100)), workers=2):
+    for thing in in_order(work, list(range(100)), workers=2):
         del thing
     gc.collect()
     assert most[0] <= 2 * 4 + 2
@@ -356,7 +356,7 @@ def test_at_most_four_cases_a_worker_are_in_memory():
 
 
 def test_order_is_that_of_the_cases_with_any_number_of_workers():
-    assert [list(_in_order(lambda n: n * n, list(range(30)), workers=w)) for w in (1, 3)] == [
+    assert [list(in_order(lambda n: n * n, list(range(30)), workers=w)) for w in (1, 3)] == [
         [n * n for n in range(30)]
     ] * 2
 

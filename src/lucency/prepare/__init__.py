@@ -1,0 +1,27 @@
+"""Arrays on the network's grid, and the way back. Whatever is done to an image here is undone here."""
+
+from lucency.prepare.grid import normalise, place_of, prepare_image, prepare_labels, resize, restore
+from lucency.prepare.place import Place, Prepared
+from lucency.prepare.store import Entry, Store, TargetOf, digest_of, images_of, label_source, prepare
+from lucency.prepare.tilt import lean_back, set_upright, upright_of
+
+__all__ = [
+    "Entry",
+    "Place",
+    "Prepared",
+    "Store",
+    "TargetOf",
+    "digest_of",
+    "images_of",
+    "label_source",
+    "lean_back",
+    "normalise",
+    "place_of",
+    "prepare",
+    "prepare_image",
+    "prepare_labels",
+    "resize",
+    "restore",
+    "set_upright",
+    "upright_of",
+]

@@ -1,0 +1,258 @@
+"""Every prepared case of a run in two flat files."""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lucency.case import Case, Cohort, Source
+from lucency.errors import DataError, OutputError
+from lucency.events import Events
+from lucency.image import Image
+from lucency.plan import Plan
+from lucency.prepare.grid import prepare_image
+from lucency.prepare.place import Place, Prepared
+from lucency.read import load
+from lucency.record import from_json, to_json, write_text
+
+TargetOf = Callable[[Case, Plan], "np.ndarray | int | float | None"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one case lies in the store.
+
+    Args:
+        case: Case id.
+        shape: (C, K, J, I).
+        image_at: First value in ``images.bin``.
+        mask_at: First value in ``masks.bin``; -1 without a mask.
+        target: Class index or number; NaN for masks.
+        place: The way back.
+        affine: 16 numbers, row by row.
+    """
+
+    case: str
+    shape: tuple[int, int, int, int]
+    image_at: int
+    mask_at: int
+    target: float
+    place: Place
+    affine: tuple[float, ...]
+
+
+class Store:
+    """Prepared cases in two flat files (float16 images, int16 masks), read through memory maps.
+
+    Args:
+        folder: ``prepared/<digest>``; may be deleted any time, the next run makes it anew.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        lines = (
+            (folder / "index.jsonl").read_text(encoding="utf-8").splitlines()
+            if (folder / "index.jsonl").exists()
+            else []
+        )
+        self.entries: dict[str, Entry] = {}
+        for line in lines:
+            try:
+                entry = from_json(Entry, json.loads(line), "index.jsonl")
+            except json.JSONDecodeError:
+                break  # cut off by a crash; everything before it is whole
+            self.entries[entry.case] = entry
+        self._images = self._map("images.bin", np.float16)
+        self._masks = self._map("masks.bin", np.int16)
+        # A line may outlive a power cut that its arrays did not.
+        self.entries = {c: e for c, e in self.entries.items() if self._holds(e)}
+
+    def _map(self, name: str, kind: type[np.generic]) -> np.ndarray:
+        path = self.folder / name
+        if not path.exists() or path.stat().st_size == 0:
+            return np.zeros(0, dtype=kind)
+        # A crash may have cut the last number in two.
+        return np.memmap(path, dtype=kind, mode="r", shape=(path.stat().st_size // np.dtype(kind).itemsize,))
+
+    def _holds(self, entry: Entry) -> bool:
+        """Tell whether the arrays reach as far as the entry says."""
+        image, mask = int(np.prod(entry.shape)), int(np.prod(entry.shape[1:]))
+        return (
+            entry.image_at + image <= self._images.size
+            and entry.mask_at + mask * (entry.mask_at >= 0) <= self._masks.size
+        )
+
+    def image(self, case: str) -> np.ndarray:
+        """(C, K, J, I) float16."""
+        entry = self.entries[case]
+        return self._images[entry.image_at : entry.image_at + int(np.prod(entry.shape))].reshape(entry.shape)
+
+    def mask(self, case: str) -> np.ndarray:
+        """(K, J, I) int16."""
+        entry = self.entries[case]
+        size = entry.shape[1:]
+        return self._masks[entry.mask_at : entry.mask_at + int(np.prod(size))].reshape(size)
+
+    def target(self, case: str) -> float:
+        """Class index or number."""
+        return self.entries[case].target
+
+    def prepared(self, case: str) -> Prepared:
+        """The case as :func:`prepare_image` gave it, at float16 precision."""
+        entry = self.entries[case]
+        affine = np.array(entry.affine).reshape(4, 4)
+        return Prepared(self.image(case).astype(np.float32), entry.place, affine)
+
+    @property
+    def mebibytes(self) -> float:
+        """Size of the arrays in MiB."""
+        return (self._images.nbytes + self._masks.nbytes) / 2**20
+
+
+def images_of(case: Case, plan: Plan, nan: float | None) -> list[Image]:
+    """Load the images of a case in the plan's channel order.
+
+    Raises:
+        DataError: The case lacks a modality that the plan names.
+    """
+    lacking = [m for m in plan.modalities if m not in case.images]
+    if lacking and len(plan.modalities) == len(case.images) == 1:
+        return [load(next(iter(case.images.values()))[0], nan=nan)]
+    if lacking:
+        raise DataError(f"Modality {', '.join(lacking)} is missing", expected=", ".join(plan.modalities), where=case.id)
+    return [load(case.images[m][0], nan=nan) for m in plan.modalities]
+
+
+def digest_of(cohort: Cohort, plan: Plan) -> str:
+    """Return the name of the store: it changes with the data and with what the grid depends on."""
+    state = [
+        cohort.digest,
+        to_json(plan.grid),
+        to_json(plan.normalisation),
+        plan.dims,
+        sorted(plan.labels),
+        plan.ignore,
+    ]
+    state += [list(plan.classes), list(plan.modalities), plan.task, plan.task_options.get("nan")]
+    return hashlib.sha256(json.dumps(state, default=str).encode()).hexdigest()[:16]
+
+
+def prepare(
+    cohort: Cohort, plan: Plan, target: TargetOf, folder: Path, *, workers: int = 1, events: Events | None = None
+) -> Store:
+    """Prepare every labelled case of the cohort; what an interrupted call left whole is kept.
+
+    Args:
+        cohort: After ``inspect``.
+        plan: Its grid and normalisation are used.
+        target: The task's own ``target``.
+        folder: ``RUN/prepared``.
+        workers: Threads that decode and resample.
+        events: Progress.
+
+    Raises:
+        OutputError: The disk is full.
+        DataError: A case does not fit the plan; the message names it.
+    """
+    store_folder = folder / digest_of(cohort, plan)
+    store_folder.mkdir(parents=True, exist_ok=True)
+    before = Store(store_folder)
+    done = before.entries
+    image_at = max((e.image_at + int(np.prod(e.shape)) for e in done.values()), default=0)
+    mask_at = max((e.mask_at + int(np.prod(e.shape[1:])) for e in done.values() if e.mask_at >= 0), default=0)
+    todo = [c for c in (*cohort.trainable, *cohort.locked_cases) if c.id not in done]
+    if not todo:
+        return before
+    # Written anew: behind a line that a crash cut off, nothing could be appended.
+    del before
+    write_text(store_folder / "index.jsonl", "".join(json.dumps(to_json(e)) + "\n" for e in done.values()))
+    nan = plan.task_options.get("nan")
+    fill = float(nan) if isinstance(nan, int | float) else None
+
+    def work(case: Case) -> tuple[Case, Prepared, "np.ndarray | int | float | None"]:
+        try:
+            image, learned = prepare_image(images_of(case, plan, fill), plan), target(case, plan)
+            if isinstance(learned, np.ndarray) and learned.shape != image.array.shape[1:]:
+                raise DataError(
+                    f"On the network's grid the mask is {learned.shape} and the image {image.array.shape[1:]}",
+                    expected="a mask on the grid of its image",
+                    remedy="resample the mask to the image, or export both again",
+                )
+            return case, image, learned
+        except DataError as error:
+            raise type(error)(
+                error.found, expected=error.expected, where=error.where or case.id, remedy=error.remedy
+            ) from error
+
+    try:
+        with (
+            (store_folder / "images.bin").open("r+b" if done else "wb") as image_file,
+            (store_folder / "masks.bin").open("r+b" if done else "wb") as mask_file,
+            (store_folder / "index.jsonl").open("a", encoding="utf-8") as index_file,
+        ):
+            image_file.seek(image_at * 2)
+            mask_file.seek(mask_at * 2)
+            for number, (case, prepared, learned) in enumerate(in_order(work, todo, workers), start=1):
+                image_file.write(prepared.array.astype(np.float16).tobytes())
+                is_mask = isinstance(learned, np.ndarray)
+                if isinstance(learned, np.ndarray):
+                    mask_file.write(learned.astype(np.int16).tobytes())
+                entry = Entry(
+                    case=case.id,
+                    shape=tuple(prepared.array.shape),
+                    image_at=image_at,
+                    mask_at=mask_at if is_mask else -1,
+                    target=float("nan") if isinstance(learned, np.ndarray) or learned is None else float(learned),
+                    place=prepared.place,
+                    affine=tuple(float(v) for v in prepared.affine.reshape(-1)),
+                )
+                image_at += prepared.array.size
+                mask_at += prepared.array[0].size if is_mask else 0
+                # Arrays first, then the index line that vouches for them.
+                image_file.flush()
+                mask_file.flush()
+                index_file.write(json.dumps(to_json(entry)) + "\n")
+                index_file.flush()
+                if events is not None and (number % max(1, len(todo) // 20) == 0 or number == len(todo)):
+                    events.emit("prepare", "progress", done=number, of=len(todo))
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write prepared arrays ({error.strerror})", where=folder.name, remedy="free space, then run again"
+        ) from error
+    return Store(store_folder)
+
+
+def in_order(
+    work: Callable[[Case], tuple[Case, Prepared, "np.ndarray | int | float | None"]],
+    cases: Sequence[Case],
+    workers: int,
+) -> Iterable[tuple[Case, Prepared, "np.ndarray | int | float | None"]]:
+    """Run ``work`` in threads and yield in order; at most four cases a worker are in memory."""
+    if workers <= 1:
+        yield from map(work, cases)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        ahead = 4 * workers
+        waiting = deque(pool.submit(work, c) for c in cases[:ahead])
+        for number in range(len(cases)):
+            # A future that is still referred to would keep its arrays in memory.
+            result = waiting.popleft().result()
+            if number + ahead < len(cases):
+                waiting.append(pool.submit(work, cases[number + ahead]))
+            yield result
+
+
+def label_source(case: Case) -> Source:
+    """Return the case's mask.
+
+    Raises:
+        DataError: The target is not a mask.
+    """
+    if not isinstance(case.target, Source):
+        raise DataError("The target is not a mask", where=case.id, remedy="choose another --task or --target")
+    return case.target
