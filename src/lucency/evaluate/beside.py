@@ -1,0 +1,97 @@
+"""Simple baselines on the same patients, compared with the model."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lucency import baselines, statistics
+from lucency.calibration import Calibration
+from lucency.case import Case
+from lucency.evaluate.evaluation import Comparison
+from lucency.evaluate.judge import Grounds, judged_case
+from lucency.losses import IGNORE
+from lucency.statistics import Metric
+from lucency.tasks import Judged
+
+#: A baseline is "as good" when the corrected p-value is above this.
+LEVEL = 0.05
+
+
+def compared(name: str, cases: Sequence[Case], judged: Sequence[Judged], grounds: Grounds) -> dict[str, Comparison]:
+    """Train every simple baseline on what the model was trained on, and compare on the same cases."""
+    outputs = (_mask_baselines if grounds.task.dense else _image_baselines)(name, cases, grounds)
+    rng = np.random.default_rng(grounds.plan.seed + 1)
+    rows: dict[str, tuple[Mapping[str, Metric], Metric, float | None, str]] = {}
+    for baseline, (found, calibration) in outputs.items():
+        theirs = [judged_case(grounds, case, output, calibration) for case, output in zip(cases, found, strict=True)]
+        metrics = grounds.task.measure(theirs, grounds.plan, rng).metrics
+        difference, p, test = grounds.task.compare(judged, theirs, grounds.plan, rng)
+        rows[baseline] = (metrics, difference, p, test)
+        grounds.events.emit("evaluate", "baseline", name=baseline, part=name)
+    adjusted = statistics.holm([row[2] for row in rows.values()])
+    return {
+        baseline: Comparison(metrics, difference, p, holm, test, _verdict(difference, holm))
+        for (baseline, (metrics, difference, p, test)), holm in zip(rows.items(), adjusted, strict=True)
+    }
+
+
+def _verdict(difference: Metric, p_holm: float | None) -> str:
+    if p_holm is None or p_holm > LEVEL or not np.isfinite(difference.value):
+        return "no different"
+    return "better" if difference.value > 0 else "worse"
+
+
+def _splits(name: str, cases: Sequence[Case], grounds: Grounds) -> list[tuple[list[str], list[int]]]:
+    """Return (training ids, rows of ``cases`` to predict): the same folds as the model's."""
+    if name == "locked":
+        return [([c.id for c in grounds.cohort.trainable], list(range(len(cases))))]
+    folds = grounds.cohort.folds
+    return [
+        ([c.id for c in grounds.cohort.outside(f)], [n for n, c in enumerate(cases) if folds[c.id] == f])
+        for f in grounds.plan.folds
+    ]
+
+
+Outputs = dict[str, tuple[list[np.ndarray], Calibration]]
+
+
+def _image_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outputs:
+    store, n_classes = grounds.store, len(grounds.plan.classes)
+    ids = {c.id for c in cases} | {c.id for c in grounds.cohort.trainable}
+    table = {i: baselines.features(store.image(i).astype(np.float32), dims=grounds.plan.dims) for i in sorted(ids)}
+    found: Outputs = {}
+    for baseline in baselines.IMAGE_BASELINES.values():
+        outputs: list[np.ndarray] = [np.zeros(n_classes)] * len(cases)
+        for train_ids, rows in _splits(name, cases, grounds):
+            probabilities = baseline.fit_predict(
+                np.stack([table[i] for i in train_ids]),
+                np.array([int(store.target(i)) for i in train_ids]),
+                np.stack([table[cases[n].id] for n in rows]),
+                n_classes,
+                grounds.plan.seed,
+            )
+            for n, row in zip(rows, probabilities, strict=True):
+                outputs[n] = row
+        found[baseline.name] = (outputs, Calibration())
+    return found
+
+
+def _mask_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outputs:
+    store, n_labels = grounds.store, len(grounds.plan.labels)
+    found: Outputs = {}
+    for baseline in baselines.MASK_BASELINES.values():
+        outputs: list[np.ndarray] = [np.zeros(0)] * len(cases)
+        for train_ids, rows in _splits(name, cases, grounds):
+            step = max(1, len(train_ids) // baselines.MASK_IMAGES)
+            chosen = train_ids[::step]
+            fitted = baseline.fit(
+                [store.image(i).astype(np.float32) for i in chosen],
+                [np.asarray(store.mask(i)) for i in chosen],
+                n_labels,
+                ignore=IGNORE,
+            )
+            for n in rows:
+                mask = fitted.predict(store.image(cases[n].id).astype(np.float32))
+                outputs[n] = np.stack([(mask == v).astype(np.float32) for v in range(n_labels + 1)])
+        found[baseline.name] = (outputs, Calibration())
+    return found

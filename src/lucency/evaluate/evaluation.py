@@ -1,0 +1,119 @@
+"""What evaluation found: cases, parts, comparisons."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from lucency.statistics import Metric
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One held-out case: its scores and what is needed to draw and rank it.
+
+    Args:
+        case: Case id.
+        patient: Salted digest.
+        part: ``"locked"`` or ``"fold 0"`` …
+        scores: Metric name to value; for masks ``"dice/LABEL"``, ``"hd95_mm/LABEL"`` …, and ``"dice"`` their mean.
+        truth: Class name, or "" for masks.
+        label: Predicted class name at the threshold, or "".
+        probabilities: Class name to calibrated probability, or empty.
+        doubt: 0 to 1.
+    """
+
+    case: str
+    patient: str
+    part: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    truth: str = ""
+    label: str = ""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    doubt: float = 0.0
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named line in the report: ROC, precision–recall, reliability.
+
+    Args:
+        x: Abscissae.
+        y: Ordinates, same length.
+        n: Cases behind each point, or empty.
+    """
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    n: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One baseline on the same held-out cases.
+
+    Args:
+        metrics: The same names as the model's.
+        difference: Model minus baseline on the headline metric, with its interval.
+        p: Two-sided, paired; ``p_holm`` after Holm over all baselines. None where no test applies.
+        test: Name of the test.
+        verdict: ``"better"``, ``"no different"`` or ``"worse"``: the model against this baseline.
+    """
+
+    metrics: Mapping[str, Metric]
+    difference: Metric
+    p: float | None
+    p_holm: float | None
+    test: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """Everything measured on one held-out part.
+
+    Args:
+        name: ``"locked"`` or ``"out-of-fold"``.
+        n_cases: Cases scored.
+        n_patients: Patients behind them.
+        metrics: Overall numbers; the headline first.
+        by_label: Label or class name to its own metrics.
+        subgroups: ``"sex = F"`` … to headline metrics, for facts with enough patients.
+        curves: ``"roc/CLASS"``, ``"pr/CLASS"``, ``"reliability"``, ``"reliability before"``.
+        confusion: Rows true, columns predicted, in class order; empty for masks.
+        baselines: Name to comparison.
+        cases: Every case, worst first.
+    """
+
+    name: str
+    n_cases: int
+    n_patients: int
+    metrics: Mapping[str, Metric]
+    by_label: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
+    subgroups: Mapping[str, Mapping[str, Metric]] = field(default_factory=dict)
+    curves: Mapping[str, Curve] = field(default_factory=dict)
+    confusion: tuple[tuple[int, ...], ...] = ()
+    baselines: Mapping[str, Comparison] = field(default_factory=dict)
+    cases: tuple[Scored, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What ``evaluate`` found; stored as ``evaluation.json`` in the run.
+
+    Args:
+        task: Registry name of the task.
+        headline: Name of the metric that the first line of the report quotes.
+        parts: The locked part first.
+        classes: Class names in order, or the label names for masks.
+        looks: How often the locked part has been evaluated with these data, this time included.
+        notes: Sentences for the reader: warnings, limits, what was too few.
+        suspects: Out-of-fold cases whose label the model confidently denies, the surest first: their labels may be
+            wrong.
+    """
+
+    task: str
+    headline: str
+    parts: tuple[Part, ...]
+    classes: tuple[str, ...] = ()
+    looks: int = 1
+    notes: tuple[str, ...] = ()
+    suspects: tuple[Scored, ...] = ()

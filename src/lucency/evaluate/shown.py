@@ -1,0 +1,41 @@
+"""Held-out cases as they can be drawn."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from lucency.case import Case, Prediction
+from lucency.evaluate.judge import Grounds
+from lucency.image import Image
+from lucency.predict import ensemble, networks
+from lucency.read import load
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A held-out case as it can be drawn: the source, the truth and the prediction, all on the source's grid."""
+
+    case: Case
+    image: Image
+    truth: Image | None
+    prediction: Prediction
+
+
+def show(grounds: Grounds, ids: Sequence[str], truth_of: Callable[[Case], Image | None]) -> list[Shown]:
+    """Predict some locked or out-of-fold cases again, for pictures.
+
+    Args:
+        grounds: As for :func:`evaluate`.
+        ids: Case ids.
+        truth_of: The reference mask of a case, or None.
+    """
+    by_id = {c.id: c for c in grounds.cohort.cases}
+    cases = [by_id[i] for i in ids]
+    nets = networks(grounds.model, grounds.task)
+    arrays = (grounds.store.image(c.id) for c in cases)
+    found = []
+    for case, output in zip(cases, ensemble(nets, arrays, grounds.model, grounds.task), strict=True):
+        prepared = grounds.store.prepared(case.id)
+        prediction = grounds.task.decode(output, case, prepared, grounds.plan, grounds.model.calibration)
+        prediction = replace(prediction, model=grounds.model.digest)
+        found.append(Shown(case, load(case.sources[0], nan=grounds.nan), truth_of(case), prediction))
+    return found
