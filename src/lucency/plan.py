@@ -8,15 +8,21 @@ from lucency.errors import UsageError
 Option = str | float | int | bool | tuple[float, ...]
 
 
+#: See :class:`Grid`.
+GRID_MODES = ("spacing", "fit", "frames", "canvas")
+
+
 @dataclass(frozen=True)
 class Grid:
     """The network's grid.
 
     Args:
         mode: ``"spacing"``: every image is resampled to ``spacing``; ``"fit"``: scaled, keeping its proportions,
-            to fit into ``size`` and centred there.
-        size: (K, J, I) voxels: the frame for ``"fit"``, the median image on this grid for ``"spacing"``.
-        spacing: (k, j, i) mm; only for ``"spacing"``.
+            to fit into ``size`` and centred there; ``"frames"``: the same within each slice or frame, and of these at
+            most as many as ``size`` has, evenly taken; ``"canvas"``: resampled to ``spacing`` and centred in ``size``,
+            so that what is larger in the patient is larger here.
+        size: (K, J, I) voxels: the frame, or the median image on this grid for ``"spacing"``.
+        spacing: (k, j, i) mm; only for ``"spacing"`` and ``"canvas"``.
     """
 
     mode: str
@@ -137,6 +143,10 @@ class Needs:
         dense: One output per voxel (masks) instead of one per image.
         options: Defaults of the task's own settings.
         reasons: Why, for each of them.
+        sequence: The network reads slices or frames as a sequence.
+        sized: The size of things may be what is asked for: images keep their scale in mm where it is known.
+        classes: The targets are classes.
+        controls: Names of the simpler networks that train beside the network, each for as long.
     """
 
     task: str
@@ -145,6 +155,10 @@ class Needs:
     dense: bool
     options: Mapping[str, Option] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
+    sequence: bool = False
+    sized: bool = False
+    classes: bool = True
+    controls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -178,6 +192,7 @@ class Plan:
         minutes: Budget from profile to report.
         reasons: Field name to reason; every decision has one.
         task_options: The task's own settings.
+        controls: Simpler network that the network is compared with to its optimiser steps; 0 until they were timed.
         forecast: See :class:`Forecast`.
 
     Raises:
@@ -210,6 +225,7 @@ class Plan:
     compile: bool = False
     tta: tuple[str, ...] = ()
     task_options: Mapping[str, Option] = field(default_factory=dict)
+    controls: Mapping[str, int] = field(default_factory=dict)
     forecast: Forecast = Forecast()
 
     def __post_init__(self) -> None:
@@ -225,7 +241,7 @@ class Plan:
             ("patch", min(self.patch) >= 1, "1 or more along k, j and i"),
             ("tta", set(self.tta) <= {"k", "j", "i"}, "of k, j and i"),
             ("normalisation.kind", self.normalisation.kind in ("zscore", "fixed"), "zscore or fixed"),
-            ("grid.mode", self.grid.mode in ("spacing", "fit"), "spacing or fit"),
+            ("grid.mode", self.grid.mode in GRID_MODES, ", ".join(GRID_MODES)),
         ):
             if not ok:
                 raise UsageError(f"{name} = {getattr(self, name.split('.')[0])}", expected=want, where="plan.json")

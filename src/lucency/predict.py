@@ -62,7 +62,7 @@ def raw_outputs(net: nn.Module, arrays: Iterable[np.ndarray], plan: Plan, *, den
 
 def _images_at_once(plan: Plan) -> int:
     """Return how many whole images a pass may hold: twice a training batch, which needed more memory than that."""
-    return 2 * plan.batch if plan.grid.mode == "fit" else 1
+    return 2 * plan.batch if plan.grid.mode != "spacing" else 1
 
 
 def _same_size(arrays: Iterable[np.ndarray], limit: int) -> Iterator[list[np.ndarray]]:

@@ -86,7 +86,7 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
         channels=max(profile.channels, key=lambda c: profile.channels[c]),
         modalities=tuple(sorted(profile.modalities)),
         dims=dims,
-        classes=cohort.classes,
+        classes=cohort.classes if needs.classes else (),
         labels=dict(sorted(cohort.labels.items())),
         ignore=cohort.ignore,
         grid=grid,
@@ -105,6 +105,7 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
         minutes=budget.minutes,
         reasons=reasons,
         task_options=task_options,
+        controls=dict.fromkeys(needs.controls, 0),
     )
 
 
@@ -134,6 +135,11 @@ def _normalisation(profile: Profile, needs: Needs, reasons: dict[str, str]) -> N
 def _augmentation(profile: Profile, needs: Needs, dims: int, grid: Grid, reasons: dict[str, str]) -> dict[str, float]:
     few = needs.dense and profile.n_patients < FEW_PATIENTS
     strengths = dict(STRONG if few else MILD)
+    if grid.mode == "frames":
+        # All frames of a sequence are seen anew in the same way; nothing is turned from one frame into another.
+        dims = 2
+    if needs.sized:
+        strengths["scale"] = 0.0
     if dims == 3:
         anisotropic = grid.mode == "spacing" and max(grid.spacing) / min(grid.spacing) >= ANISOTROPIC
         strengths["tilt"] = 0.0 if anisotropic else (20.0 if few else 14.0)
@@ -146,9 +152,12 @@ def _augmentation(profile: Profile, needs: Needs, dims: int, grid: Grid, reasons
             strengths[f"flip_{axis}"] = 0.5
             safe.append(axis)
     reasons["augmentation"] = (
-        "turned, scaled, shifted, contrast, brightness and noise as scanners and positions vary, "
+        "turned, "
+        + ("" if needs.sized else "scaled, ")
+        + "shifted, contrast, brightness and noise as scanners and positions vary, "
         + (f"strongly, for {profile.n_patients} patients show few of the ways to vary; " if few else "mildly; ")
         + (f"mirrored along {', '.join(safe)}" if safe else "no mirror image")
+        + ("; not scaled, since size may be what is asked for" if needs.sized else "")
         + f" (safe up to AUC {SAFE}): "
         + "; ".join(told)
     )

@@ -38,6 +38,8 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
     patches = _patches(draft, profile)
     enough = ENOUGH_EPOCHS[dense] * epoch * patches
     room = draft.minutes * 60 * FILL - spent_s - REPORT_S - baseline_seconds(profile, dense=dense)
+    # Every control has as long as the network itself.
+    whole, room = room, room / (1 + len(draft.controls))
     mirrors = tuple(a for a in "kji" if draft.augmentation.get(f"flip_{a}"))[:2]
     predict_s = timing.predict_s * 2 ** len(mirrors)
     if (held + n_locked) * predict_s > MIRROR_SHARE * room:
@@ -73,7 +75,7 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
     )
     if mirrors:
         reasons["tta"] = f"mean of {2 ** len(mirrors)} mirrored copies along {', '.join(mirrors)}, which are safe here"
-    train_forecast = members * steps * timing.step_s
+    train_forecast = members * steps * timing.step_s + whole - room
     evaluate_s = members * per_member + fixed + baseline_seconds(profile, dense=dense)
     seconds = {"before training": spent_s, "train": train_forecast, "evaluate": evaluate_s, "report": REPORT_S}
     return replace(
@@ -107,7 +109,7 @@ def baseline_seconds(profile: Profile, *, dense: bool) -> float:
 
 def _patches(draft: Plan, profile: Profile) -> int:
     """Return how many patches cover a median image, at most 8: a pass over the images is that many draws each."""
-    if draft.grid.mode == "fit":
+    if draft.grid.mode != "spacing":
         return 1
     ratio = math.prod(draft.grid.size) / math.prod(draft.patch)
     return int(min(8, max(1, round(ratio))))

@@ -35,8 +35,14 @@ def choose_shape(
     """Choose grid, network size, patch and batch together: they share the time."""
     if needs.dense and dims == 3:
         return _volume_shape(profile, machine, train_s, reasons)
+    if needs.sequence and dims == 3:
+        return sequence_shape(profile, needs, machine, train_s, reasons)
     size, spacing = profile.median_size(), profile.median_spacing()
     extent = [n * s for n, s in zip(size, spacing, strict=True)]
+    to_scale = needs.sized and profile.spacing_known == profile.n_cases
+    if to_scale:
+        # A canvas for nearly all; what is larger loses its border.
+        extent = [e.percentile(98) for e in profile.extents]
     axes = (0, 1, 2) if dims == 3 else (1, 2)
     longest = max(axes, key=lambda a: extent[a])
     native = size[longest]
@@ -67,7 +73,53 @@ def choose_shape(
         batch = max(4, min(batch, 2 ** int(math.log2(max(4, 4_000_000 / voxels)))))
     reasons["patch"] = "the whole frame: it fits"
     reasons["batch"] = f"{batch}: about {math.ceil(profile.n_cases / batch)} steps a pass"
+    if to_scale:
+        step = extent[longest] / side
+        reasons["grid"] = (
+            f"images at {step:.3g} mm on a canvas of {'×'.join(str(frame[a]) for a in axes)}, which holds 98 % of them "
+            f"whole: the size of things may be what is asked for. {reasons['grid']}"
+        )
+        return Grid("canvas", frame, (step, step, step)), options, frame, batch
     return Grid("fit", frame, (1.0, 1.0, 1.0)), options, frame, batch
+
+
+#: Frames of a sequence: more cost time in proportion, and neighbours of a clip or stack say nearly the same.
+MOST_FRAMES, LEAST_FRAMES = 32, 8
+
+
+def sequence_shape(
+    profile: Profile, needs: Needs, machine: Machine, train_s: float, reasons: dict[str, str]
+) -> tuple[Grid, dict[str, Option], tuple[int, int, int], int]:
+    """Choose how many frames of which size a network over sequences sees; frames are given up last."""
+    size, spacing = profile.median_size(), profile.median_spacing()
+    extent = [n * s for n, s in zip(size, spacing, strict=True)]
+    longest = max((1, 2), key=lambda a: extent[a])
+    cap = min(size[longest], LONGEST[False])
+    least = min(cap, SHORTEST[False])
+    long = profile.size_percentile(95)[0]
+    counts = sorted({min(long, n) for n in (MOST_FRAMES, MOST_FRAMES // 2, LEAST_FRAMES)}, reverse=True)
+    sides = sorted({s for s in (cap, *SIDES) if least <= s <= cap}, reverse=True)
+    tried = [(n, s) for n in counts for s in sides]
+    epochs = LEAST_EPOCHS[False]
+    for n_frames, side in tried:
+        flat = _frame(extent, (1, 2), side, _step(side, dense=False))
+        frame = (n_frames, flat[1], flat[2])
+        options = _options(flat, 2, needs)
+        cost = _train_flops(frame, options, 2) / machine.gflops / 1e9
+        fits = cost * profile.n_cases * epochs <= train_s
+        if fits:
+            break
+    few = "" if n_frames == long else f", evenly taken from up to {max(profile.sizes[0], default=long)}"
+    reasons["grid"] = (
+        f"{n_frames} frames of {frame[1]}×{frame[2]}{few}: memory and time grow with every frame; {epochs} passes over "
+        f"{profile.n_cases} sequences {'fit' if fits else 'do not fit'} into {train_s:.0f} s at "
+        f"{machine.gflops:.0f} GFLOP/s"
+    )
+    batch = 2 ** int(math.log2(min(32, max(8, profile.n_cases / 24))))
+    batch = max(2, min(batch, 2 ** int(math.log2(max(2, 2_000_000 / math.prod(frame))))))
+    reasons["patch"] = "the whole sequence: shorter ones are padded with frames that the network passes over"
+    reasons["batch"] = f"{batch}: about {math.ceil(profile.n_cases / batch)} steps a pass"
+    return Grid("frames", frame), options, frame, batch
 
 
 def _volume_shape(
@@ -194,7 +246,7 @@ def largest_tile(
     width = float(widths[0]) if isinstance(widths, tuple) else 32.0
     memory = (machine.device_memory_mib or machine.memory_mib) * 2**20 / 6
     voxels = memory / (BYTES_PER_VOXEL_CHANNEL * width + 8 * needs.outputs)
-    if grid.mode == "fit":
+    if grid.mode != "spacing":
         return patch
     side = int(voxels ** (1 / 3)) // 16 * 16
     return triple([max(p, side) for p in patch])

@@ -29,6 +29,8 @@ class Profile:
         sizes: Per axis, voxels to number of cases.
         spacings: Per axis, mm; of the cases whose files give it.
         spacing_known: Number of those cases.
+        extents: Per axis, mm; of the same cases.
+        k_axes: What runs along k (``"space"``, ``"time"``) to number of cases.
         voxels: Voxels of a case's grid.
         intensity: Modality to a summary per channel, of all voxels, in stored units.
         body: The same without the background: the lowest value, where 5 % of the voxels hold it.
@@ -59,6 +61,8 @@ class Profile:
     sizes: PerAxis = ({}, {}, {})
     spacings: tuple[Summary, Summary, Summary] = (Summary(), Summary(), Summary())
     spacing_known: int = 0
+    extents: tuple[Summary, Summary, Summary] = (Summary(), Summary(), Summary())
+    k_axes: Mapping[str, int] = field(default_factory=dict)
     voxels: Summary = field(default_factory=Summary)
     intensity: Mapping[str, tuple[Summary, ...]] = field(default_factory=dict)
     body: Mapping[str, tuple[Summary, ...]] = field(default_factory=dict)

@@ -120,11 +120,14 @@ def _geometry(image: Image, *, known: bool) -> Profile:
     order = orientation_of(image.affine).order
     k, j, i = ({image.size[axis]: 1} for axis in order)
     spacing = [summary(np.array([image.spacing[axis]])) if known else Summary() for axis in order]
+    extent = [summary(np.array([image.size[a] * image.spacing[a]])) if known else Summary() for a in order]
     return Profile(
         dims={2 if image.size[0] == 1 else 3: 1},
         sizes=(k, j, i),
         spacings=(spacing[0], spacing[1], spacing[2]),
         spacing_known=int(known),
+        extents=(extent[0], extent[1], extent[2]),
+        k_axes={image.k_axis: 1},
         voxels=summary(np.array([float(np.prod(image.size))])),
     )
 
