@@ -31,6 +31,8 @@ BARS = [
         "calibration",
         "statistics",
         "survival",
+        "ranking",
+        "index",
         "losses",
         "networks",
         "augment",
@@ -41,13 +43,14 @@ BARS = [
     ["prepare", "machine"],
     ["tasks", "baselines", "model"],
     ["predict"],
+    ["features"],
     ["train"],
     ["evaluate", "explain", "annotate"],
     ["report"],
     ["walk"],
     ["learn"],
     ["fit"],
-    ["synthesize"],
+    ["synthesize", "search"],
     ["apps"],
 ]
 PLACE = {room: number for number, bar in enumerate(BARS) for room in bar}
@@ -67,6 +70,7 @@ ONLY = {
     **dict.fromkeys(("fastapi", "typer", "rich", "pynetdicom", "requests"), APPS),
     **dict.fromkeys(("gdcm", "pylibjpeg", "openjpeg", "jpeg_ls"), READ),
     "sklearn": {"baselines"},
+    "faiss": {"index"},
 }
 TASKS = {"classify", "regress", "segment", "detect", "prognose", "retrieve", "generate", "translate"}
 #: Modules that run code, or may, when they read a file.

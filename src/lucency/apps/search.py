@@ -1,0 +1,99 @@
+"""The command ``lucency search``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lucency.apps.boundary import Manner, boundary, settings_of
+
+
+def offer(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command(
+        "search",
+        short_help="Find the cases of a run that are most similar to an image, and show why.",
+        epilog="\b\nExamples:\n  lucency search RUN scan.png\n  lucency search RUN FOLDER --top 5 --out similar\n"
+        "  lucency search RUN scan.dcm --where modality=CT --where age=40-60",
+    )(search)
+
+
+def search(  # noqa: PLR0913, PLR0917 - one parameter for each option of the interface
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a model folder with its index.")],
+    src: Annotated[Path, typer.Argument(metavar="SRC", help="Image, folder, DICOM tree or npz file.")],
+    top: Annotated[int, typer.Option(metavar="N", help="Neighbours for each image.")] = 10,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for neighbours.csv and index.html [default: RUN/search].")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="KEY=VALUE",
+            help="Only cases with this label, modality, sex, site, scanner, body_part or part; age takes a range, "
+            "age=40-60. Repeat it to set several.",
+        ),
+    ] = None,
+    values: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="nan=VALUE fills NaN and infinite voxels.")
+    ] = None,
+    lang: Annotated[str | None, typer.Option(help="Language of messages and page: en or zh.", metavar="en|zh")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing words.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show whole tracebacks; they may quote the data.")] = False,
+) -> None:
+    """Find the cases of a run that are most similar to each image, never of the same patient, and show why.
+
+    The first search embeds every case of the run (RUN/model/index); later ones only look. neighbours.csv lists what
+    was found, index.html shows it with pictures of patients.
+    """
+    manner = Manner(lang or "en", as_json, quiet, debug)
+    given, asked = settings_of(values or []), settings_of(where or [])
+    folder = out if out is not None else run / "search"
+    with boundary(manner, folder):
+        _search((run, src, folder), (top, asked, given), manner)
+
+
+def _search(places: tuple[Path, Path, Path], asked: tuple[int, dict[str, str], dict[str, str]], manner: Manner) -> None:
+    from lucency.apps.summary import n_left_out, short  # noqa: PLC0415
+    from lucency.apps.terminal import display  # noqa: PLC0415
+    from lucency.errors import UsageError  # noqa: PLC0415
+    from lucency.events import Events  # noqa: PLC0415
+    from lucency.search import Ask  # noqa: PLC0415
+    from lucency.search import search as run_search  # noqa: PLC0415
+    from lucency.text import counted, t  # noqa: PLC0415
+
+    run, src, folder = places
+    top, where, given = asked
+    for path in (run, src):
+        if not path.expanduser().exists():
+            raise UsageError("No such file or folder", where=path.name, remedy="check the path")
+    nan = given.pop("nan", None)
+    if given:
+        raise UsageError(f"No setting {next(iter(given))!r}", expected="nan", where="--set")
+    try:
+        fill = None if nan is None else float(nan)
+    except ValueError:
+        raise UsageError(f"nan = {nan!r}", expected="a number", where="--set nan") from None
+    ask = Ask(top, where, fill, manner.lang)
+    with display(manner.lang, quiet=manner.quiet) as shown:
+        Events(None, shown).emit("search", "begin")
+        answers = run_search(run, src, folder, ask=ask, listeners=[shown])
+    page = short(folder / "index.html")
+    manner.say(counted("search.done", len(answers), manner.lang, path=page))
+    for answer in answers:
+        if answer.note:
+            manner.say(t("search.note", manner.lang, text=f"{answer.case}: {answer.note}"))
+    lost = n_left_out(folder)
+    if lost:
+        typer.echo(f"lucency: {counted('cli.not_predicted', lost, manner.lang)}", err=True)
+    manner.say(t("report.banner", manner.lang))
+    manner.result(
+        {
+            "out": str(folder),
+            "table": str(folder / "neighbours.csv"),
+            "page": str(folder / "index.html"),
+            "n_queries": len(answers),
+            "n_skipped": lost,
+        }
+    )

@@ -1,0 +1,142 @@
+"""What a trained network sees in an image: one vector for the whole image, and one for each place of its coarse map."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from lucency.errors import ModelError
+from lucency.model import Model
+from lucency.networks import Body
+from lucency.plan import Plan
+from lucency.predict import autocast, device_of, memory_format, networks
+from lucency.tasks import task_named
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One image as the network sees it.
+
+    Args:
+        whole: (d,) float32, the mean over the coarse map.
+        places: (d, k, j, i) float32, the coarse map; its mean over the places is ``whole``.
+    """
+
+    whole: np.ndarray
+    places: np.ndarray
+
+
+def body_of(net: nn.Module) -> Body:
+    """Return the part of a network that makes feature maps.
+
+    Raises:
+        ModelError: The network has none, so there is nothing to embed images with.
+    """
+    for part in net.modules():
+        if isinstance(part, Body):
+            return part
+    raise ModelError("The network has no feature maps", expected="a network with a body of the registry")
+
+
+def encoder(model: Model) -> Body:
+    """Return the body of the model's first member, ready to embed.
+
+    One member and not their mean: the features of members that were trained apart do not lie in one space.
+    """
+    return body_of(networks(model, task_named(model.plan.task))[0])
+
+
+def seen(body: Body, arrays: Iterable[np.ndarray], plan: Plan) -> Iterator[Seen]:
+    """Yield what a network sees in each prepared image.
+
+    An image larger than the plan's tile is seen in pieces beside each other and their mean is taken by size; its map
+    is that of the whole image at the coarsest grid, put together from the pieces.
+
+    Args:
+        body: From :func:`encoder`.
+        arrays: (C, K, J, I) float each, on the network's grid.
+        plan: Precision, tile, dimensions.
+    """
+    tile = plan.tile if plan.grid.mode == "spacing" and min(plan.tile) > 0 else None
+    for array in arrays:
+        size = array.shape[1:]
+        if tile is None or all(n <= t for n, t in zip(size, tile, strict=True)):
+            places = _coarse(body, array, plan)
+            yield Seen(places.mean(axis=(1, 2, 3)), places)
+        else:
+            yield _in_pieces(body, array, tile, plan)
+
+
+@torch.inference_mode()
+def _coarse(body: Body, array: np.ndarray, plan: Plan) -> np.ndarray:
+    """Return the coarsest map of one array, (d, k, j, i)."""
+    x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None]
+    x = _padded(x, body, plan)
+    x = x[:, :, 0] if plan.dims == 2 else x
+    x = x.to(device_of(plan)).contiguous(memory_format=memory_format(plan))
+    with autocast(plan):
+        coarse: torch.Tensor = body(x)[-1][0]
+    found = coarse.float().cpu().numpy()
+    return found[:, None] if plan.dims == 2 else found
+
+
+def _padded(x: torch.Tensor, body: Body, plan: Plan) -> torch.Tensor:
+    """Pad volumes and large images to whole steps of the network, as prediction does; fitted images fit."""
+    if plan.grid.mode != "spacing":
+        return x
+    step = (1, *body.strides[-1]) if plan.dims == 2 else body.strides[-1]
+    pads: list[int] = []
+    for n, s in zip(reversed(x.shape[2:]), reversed(step), strict=True):
+        pads += [0, -n % s]
+    return nn.functional.pad(x, pads) if any(pads) else x
+
+
+def _in_pieces(body: Body, array: np.ndarray, tile: tuple[int, int, int], plan: Plan) -> Seen:
+    size = array.shape[1:]
+    total: np.ndarray | None = None
+    voxels = 0
+    rows = []
+    for k in range(0, size[0], tile[0]):
+        row = []
+        for j in range(0, size[1], tile[1]):
+            line = []
+            for i in range(0, size[2], tile[2]):
+                piece = array[:, k : k + tile[0], j : j + tile[1], i : i + tile[2]]
+                places = _coarse(body, piece, plan)
+                weight = piece[0].size
+                mean = places.mean(axis=(1, 2, 3)) * weight
+                total = mean if total is None else total + mean
+                voxels += weight
+                line.append(places)
+            row.append(np.concatenate(line, axis=3))
+        rows.append(np.concatenate(row, axis=2))
+    if total is None:
+        raise ModelError("An image without voxels")
+    return Seen((total / voxels).astype(np.float32), np.concatenate(rows, axis=1))
+
+
+def shares(mine: Seen, other: Seen, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how much each place of two images adds to their similarity.
+
+    The embedding is the mean over the places, and the similarity is bilinear in it, so it falls apart into one number
+    a place without any approximation: the mean of either map is the cosine of the two embeddings.
+
+    Args:
+        mine: The query.
+        other: A neighbour.
+        centre: (d,) of the index.
+
+    Returns:
+        (k, j, i) for the query and (k, j, i) for the neighbour.
+
+    Source:
+        The decomposition of Zhou 2016 (class activation maps, doi 10.1109/CVPR.2016.319) with the other image in the
+        place of the class; Stylianou 2019 (doi 10.1109/WACV.2019.00217) for similarity.
+    """
+    ours, theirs = mine.whole - centre, other.whole - centre
+    scale = max(float(np.linalg.norm(ours) * np.linalg.norm(theirs)), 1e-12)
+    first = np.tensordot(theirs, mine.places - centre[:, None, None, None], axes=1) / scale
+    second = np.tensordot(ours, other.places - centre[:, None, None, None], axes=1) / scale
+    return first, second
