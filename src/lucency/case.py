@@ -67,7 +67,27 @@ class Source:
         return self.paths[0] + (f"[{self.item}]" if self.item else "")
 
 
-Target = str | float | Source | None
+@dataclass(frozen=True)
+class Outcome:
+    """How it went on with a patient after the image.
+
+    Args:
+        time: Days until the event, or until the patient was last seen without one; >= 0.
+        event: 0 last seen without an event (censored), 1 the event, 2 and more competing events.
+
+    Raises:
+        DataError: A time that is negative or not finite, or a negative event.
+    """
+
+    time: float
+    event: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.time < float("inf") or self.event < 0:
+            raise DataError(f"Time {self.time:g} with event {self.event}", expected="a time and an event of 0 or more")
+
+
+Target = str | float | Source | Outcome | None
 
 
 @dataclass(frozen=True)
@@ -78,9 +98,12 @@ class Case:
         id: Unique in the cohort; section 7 of the architecture says how it is made.
         patient: Salted digest. The salt stays in the run, not in the model.
         images: By modality name, each ordered by time; one entry of one Source in the plain case.
-        target: Class name, number, mask, or None for "not labelled".
+        target: Class name, number, mask, outcome, or None for "not labelled".
         part: ``"train"``, ``"val"``, ``"test"`` as the data supply it, or ``""``.
         facts: Keys from :data:`FACTS` only.
+        clinical: Further columns of a table, to number or word; what is not known is absent. They stay in the run:
+            a model holds names of columns and of groups of patients only (:mod:`lucency.columns`).
+        region: Mask of what the case is about (a tumour), where it is not what is to be learned.
 
     Raises:
         DataError: No image, an unknown part or a fact outside the list.
@@ -92,6 +115,8 @@ class Case:
     target: Target = None
     part: str = ""
     facts: Mapping[str, str | float] = field(default_factory=dict)
+    clinical: Mapping[str, str | float] = field(default_factory=dict)
+    region: Source | None = None
 
     def __post_init__(self) -> None:
         if not self.images or not all(self.images.values()):
@@ -169,6 +194,7 @@ class Cohort:
         left_out: Case id to reason (for example the training copy of a validation image); these are in no fold.
         notes: Sentences for the report: what the reader saw and decided.
         skipped: Files that could not be read.
+        untrainable: Why nothing can be learned from the data as they are (found, expected, where, remedy); else empty.
 
     Raises:
         DataError: Ids not unique, or a patient in two folds or in a fold and the locked part.
@@ -187,6 +213,7 @@ class Cohort:
     notes: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     allow_leak: bool = False
+    untrainable: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cases", tuple(sorted(self.cases, key=lambda c: c.id)))
@@ -237,6 +264,37 @@ def _content(case: Case) -> tuple[str, list[str], str, str]:
     return name, sums, target, case.part
 
 
+@dataclass(frozen=True)
+class Course:
+    """What is to be expected after the image.
+
+    Args:
+        days: Ascending; the grid of ``incidence``.
+        incidence: Kind of event (``"1"`` is the one in question) to its probability by each day.
+        risk: Probability of the event in question by ``horizon``.
+        horizon: Days.
+        median_days: When half of such patients have had an event of any kind; None beyond what was observed.
+        group: Risk group, 0 the lowest.
+
+    Raises:
+        DataError: A probability outside 0 to 1, or curves of another length than ``days``.
+    """
+
+    days: tuple[float, ...]
+    incidence: Mapping[str, tuple[float, ...]]
+    risk: float
+    horizon: float
+    median_days: float | None = None
+    group: int = 0
+
+    def __post_init__(self) -> None:
+        values = [self.risk, *(p for curve in self.incidence.values() for p in curve)]
+        if not all(-1e-6 <= p <= 1 + 1e-6 for p in values):
+            raise DataError("A probability outside 0 to 1")
+        if any(len(curve) != len(self.days) for curve in self.incidence.values()):
+            raise DataError("A curve of another length than its days", remedy="report this as a bug")
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """What the model says of one case, in the patient's own coordinates. One payload is set.
@@ -248,6 +306,7 @@ class Prediction:
         label: The class at the calibrated threshold.
         value: A number, for regression; with ``lower`` and ``upper``.
         mask: Labels on the source's own grid, in the training masks' own values.
+        course: What is to be expected over time.
         doubt: 0 (sure) to 1 (no idea).
         quality: What is thought of the image: ``"accept"``, ``"warn"`` or ``"reject"``; empty where it was not judged.
         reason: Why not ``"accept"``.
@@ -267,9 +326,10 @@ class Prediction:
     doubt: float = 0.0
     quality: str = ""
     reason: str = ""
+    course: Course | None = None
 
     def __post_init__(self) -> None:
-        payloads = [self.probabilities is not None, self.value is not None, self.mask is not None]
+        payloads = [v is not None for v in (self.probabilities, self.value, self.mask, self.course)]
         if sum(payloads) != 1:
             raise DataError(f"A prediction with {sum(payloads)} payloads", expected="exactly one", where=self.case)
         if self.probabilities is not None and not all(-1e-6 <= p <= 1 + 1e-6 for p in self.probabilities.values()):
@@ -357,7 +417,9 @@ def _blocks(cases: list[Case], groups: Iterable[Iterable[str]], *, keep_parts: b
 
 
 def _stratum(case: Case) -> str:
-    """Return what the draw balances: the class name, or nothing for other targets."""
+    """Return what the draw balances: the class name or the kind of event, or nothing for other targets."""
+    if isinstance(case.target, Outcome):
+        return f"event {case.target.event}"
     return case.target if isinstance(case.target, str) else ""
 
 
