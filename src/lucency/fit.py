@@ -189,7 +189,8 @@ class Run:
                 f"Cannot write ({error.strerror})", where=self.folder.name, remedy="choose a writable folder with --out"
             ) from error
         with locked(self.folder):
-            walk = Walk(self.folder, data, settings, listeners, _later_rooms)
+            looking = ROOMS.index(upto) < ROOMS.index("profile")
+            walk = Walk(self.folder, data, settings, listeners, _later_rooms, looking=looking)
             for room in ROOMS[: ROOMS.index(upto) + 1]:
                 walk.enter(room)
 

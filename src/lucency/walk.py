@@ -144,6 +144,7 @@ class Walk:
         settings: What the user says.
         listeners: Called with every event.
         later: Makes the object whose methods are the rooms after ``profile``.
+        looking: The walk ends before ``profile``: data from which nothing can be learned are looked at all the same.
     """
 
     def __init__(
@@ -153,7 +154,10 @@ class Walk:
         settings: Settings,
         listeners: Sequence[Listener],
         later: "Callable[[Walk], object]",
+        *,
+        looking: bool = False,
     ) -> None:
+        self.looking = looking
         self._later = later
         self._later_rooms: object | None = None
         self.folder, self.data, self.settings = folder, data, settings
@@ -265,11 +269,15 @@ class Walk:
             left_out(())
             yield left_out
         except DataError as error:
-            if not path.exists():
-                raise
-            remedy = f"{error.remedy}. {path.name} in the run folder lists every file left out, with its reason"
-            told = type(error)(error.found, expected=error.expected, where=error.where, remedy=remedy)
-            raise told from error
+            raise self._with_list(error) from error
+
+    def _with_list(self, error: DataError) -> DataError:
+        """Return a refusal that names the list of files left out, where there is one."""
+        path = self.folder / "skipped.csv"
+        if not path.exists() or len(path.read_text(encoding="utf-8").splitlines()) < 2:
+            return error
+        remedy = f"{error.remedy}. {path.name} in the run folder lists every file left out, with its reason"
+        return type(error)(error.found, expected=error.expected, where=error.where, remedy=remedy)
 
     # read ---------------------------------------------------------------------------------------------------------
 
@@ -292,6 +300,7 @@ class Walk:
             nan=s.nan,
             missing_slices=s.values.get("missing_slices", "refuse"),
             cache=self.folder / "headers.sqlite",
+            untrained=self.looking,
         )
         with self._listing_left_out() as left_out:
             cohort = read(self.data, options, left_out=left_out)
@@ -358,7 +367,10 @@ class Walk:
 
     def profile(self) -> None:
         """Do the room's work."""
-        self.inspection.refuse_untrainable()
+        try:
+            self.inspection.refuse_untrainable()
+        except DataError as error:
+            raise self._with_list(error) from error
         found = profile(self.cohort, nan=self.settings.nan, events=self.events, workers=self.workers)
         record.write(self.folder / "profile.json", found)
 

@@ -77,7 +77,7 @@ class Bench:
         files = sorted(p for p in self.data.rglob("*") if p.is_file())
         return {p.relative_to(self.data).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
-    def refused(self, error, *words, upto="inspect", **said):
+    def refused(self, error, *words, upto="profile", **said):
         """Walk, expecting a refusal that says every word and a remedy; the user's files stay as they are."""
         before = self.prints()
         with pytest.raises(error) as caught:

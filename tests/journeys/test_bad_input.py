@@ -144,7 +144,7 @@ def test_many_truncated_images_are_listed_before_the_refusal(bench):
     bench.classes(60)
     spoil(bench, zero=2, cut=3)
     bench.refused(DataError, "3 of 58 cases", "skipped.csv in the run")
-    assert len(skipped_of(bench)) == 5
+    assert len([path for path in skipped_of(bench) if not path.startswith("case ")]) == 5
 
 
 def test_two_broken_files_of_thirty_refused_a_small_set(bench):
@@ -173,7 +173,8 @@ def test_images_without_labels_could_not_be_inspected(bench):
     said = summary.lines(bench.out, "inspect", "en")
     assert said[0].startswith("Looked at 13 images")
     assert any(s.startswith("Nothing can be trained from these data yet: None of 13") for s in said)
-    assert "13 幅图像均无标签" in summary.lines(bench.out, "inspect", "zh")[-2]
+    assert any(s.startswith("Training needs: something to learn") for s in said)
+    assert "13 幅图像均无标签" in "".join(summary.lines(bench.out, "inspect", "zh"))
     assert skipped_of(bench) == {}
     bench.refused(DataError, "None of 13 images has a label", upto="profile")
 

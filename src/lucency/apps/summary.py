@@ -121,15 +121,24 @@ def _read(cohort: Cohort, lang: str) -> list[str]:
             t("cli.skipped_reason", lang, n=n, why=sentence(s.reason, lang), first=s.path)
             for n, s in by_reason(cohort.skipped)[:REASONS]
         ]
-    return said
+    return said + _untrainable(cohort.untrainable, lang)
 
 
 def _inspected(found: Inspection, lang: str) -> list[str]:
     said = [t("cli.inspected", lang, n=len(found.images), left=len(found.left_out), pairs=len(found.pairs))]
     said += [f"- {sentence(w, lang)}" for w in found.warnings] or [t("cli.no_warnings", lang)]
-    if found.untrainable:
-        said.append(t("cli.untrainable", lang, why=sentence(found.untrainable[0], lang)))
-    return said
+    return said + _untrainable(found.untrainable, lang)
+
+
+def _untrainable(why: Sequence[str], lang: str) -> list[str]:
+    """Say why nothing can be trained from the data, and what training would need."""
+    if not why:
+        return []
+    found, expected, _, remedy = (sentence(w, lang).rstrip(".。") for w in why)
+    said = [t("cli.untrainable", lang, why=found)]
+    if expected:
+        said.append(t("cli.training_needs", lang, expected=expected))
+    return said + ([t("cli.remedy", lang, remedy=remedy)] if remedy else [])
 
 
 def _plan(plan: Plan, lang: str) -> list[str]:

@@ -59,7 +59,7 @@ def inspect(  # noqa: PLR0913 - one parameter for each thing a caller may say
         events: Gets the progress, counted in cases.
         workers: Threads that decode; each holds one image and one mask.
         left_out: Told of the files that cannot be used, also before a refusal.
-        untrained: Do not refuse images without labels, or with too few; the inspection then says what is wanting.
+        untrained: Do not refuse images from which nothing can be learned; the inspection then says what is wanting.
 
     Returns:
         What was found. The cohort itself is not changed: see :func:`settle`.
@@ -83,14 +83,15 @@ def inspect(  # noqa: PLR0913 - one parameter for each thing a caller may say
     problems = [look.problem for look in looks if look.problem]
     skipped = tuple(Skipped(p.path, p.reason) for p in problems)
     left_out(skipped)
-    check_problems(problems, len(cases), len(cohort.skipped))
+    doubts = _Doubts(cohort.untrainable, untrained)
+    doubts.hear(check_problems, problems, len(cases), len(cohort.skipped))
 
     out = {p.case: p.reason for p in problems}
     usable = [c for c in cases if c.id not in out]
     masks = [look.mask for look in looks if look.mask]
     rejected = tuple(i for look in looks if look.problem for i in look.images)
     images, quality_warnings = judge([i for look in looks if not look.problem for i in look.images], masks)
-    warnings = [*_skip_warnings(problems, images), *check_alike(images), *quality_warnings]
+    warnings = [*_skip_warnings(problems, images), *doubts.hear(check_alike, images), *quality_warnings]
     judged = _judged(looks, images, usable, quality)
     images = judged.images
     out |= judged.left_out
@@ -105,13 +106,7 @@ def inspect(  # noqa: PLR0913 - one parameter for each thing a caller may say
     merged = merge(_between_patients(pairs, usable, out), len(cases))
     warnings += [*leak_warnings, *conflicting_labels(usable, pairs, masks), *_duplicate_warnings(copies, merged)]
     usable = [c for c in usable if c.id not in out]
-    untrainable: tuple[str, ...] = ()
-    try:
-        warnings += check_targets(cohort, usable, [m for m in masks if m.case not in out])
-    except DataError as error:
-        if not untrained:
-            raise
-        untrainable = (error.found, error.expected, error.where, error.remedy)
+    warnings += doubts.hear(check_targets, cohort, usable, [m for m in masks if m.case not in out])
     events.emit("inspect", "done", images=len(images), left_out=len(out), groups=len(merged.groups))
     return Inspection(
         cohort=cohort.digest,
@@ -124,9 +119,34 @@ def inspect(  # noqa: PLR0913 - one parameter for each thing a caller may say
         leaks=leaks,
         limits=judged.limits,
         missing=judged.missing,
-        warnings=tuple(warnings),
-        untrainable=untrainable,
+        warnings=(*warnings, *doubts.further),
+        untrainable=doubts.first,
     )
+
+
+class _Doubts:
+    """What speaks against learning from the data: raised, or kept where the data are only to be looked at.
+
+    Args:
+        earlier: What reading them found already: (found, expected, where, remedy).
+        untrained: Keep it.
+    """
+
+    def __init__(self, earlier: tuple[str, ...], untrained: bool) -> None:
+        self.first, self.untrained = earlier, untrained
+        self.further: list[str] = []
+
+    def hear(self, check: Callable[..., list[str] | None], *args: object) -> list[str]:
+        """Return the warnings of a check; none where it refuses."""
+        try:
+            return check(*args) or []
+        except DataError as error:
+            if not self.untrained:
+                raise
+            if self.first:
+                self.further.append(f"{error.found.rstrip('.')}.")
+            self.first = self.first or (error.found, error.expected, error.where, error.remedy)
+            return []
 
 
 def settle(cohort: Cohort, inspection: Inspection) -> Cohort:

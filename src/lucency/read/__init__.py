@@ -66,14 +66,16 @@ def read(
     if options.test is not None:
         tree, further = test_tree(tree, options.test)
     chosen = _chosen(tree, options)
-    items, found = _annotated(tree, chosen, options)
-    gathered = assemble.Gathering(items, [*tree.skipped, *chosen.draft.skipped], list(tree.notes))
+    gathered = assemble.Gathering(untrained=options.untrained, refused=list(chosen.draft.refusals))
+    gathered.items, found = _annotated(tree, chosen, options)
+    gathered.skipped, gathered.notes = [*tree.skipped, *chosen.draft.skipped], list(tree.notes)
     if tree.label_heads and chosen.name != series.NAME:
         gathered.notes.append(f"{len(tree.label_heads)} DICOM segmentations, structure sets or reports are not used.")
-    if tree.tables and all(i.target is None for i in items):
-        gathered.notes += matching.unused(tree, [i.unit for i in items])
+    if tree.tables and all(i.target is None for i in gathered.items):
+        gathered.notes += matching.unused(tree, [i.unit for i in gathered.items])
     if further is not None and options.test is not None:
         claim = _chosen(further, replace(options, layout=None))
+        gathered.refused += claim.draft.refusals
         tested, more = _annotated(further, claim, options)
         gathered.items = assemble.joined(gathered.items, tested, options.test.stem)
         gathered.skipped += further.skipped
@@ -126,7 +128,9 @@ def _chosen(tree: Tree, options: ReadOptions) -> Candidate:
             remedy=f"choose with --layout {best.name} or --layout {second.name}",
         )
     for refusal in best.draft.refusals:
-        raise refusal
+        # What was asked for by name must be there, even to be looked at only.
+        if not options.untrained or options.target is not None:
+            raise refusal
     if options.target is not None and plain(options.target) != plain(best.draft.target_name):
         columns = ", ".join(dict.fromkeys(c for t in tree.tables for c in t.columns if c)) or "none"
         raise UsageError(f"No column {options.target!r}", where="--target", remedy=f"use one of the columns: {columns}")

@@ -16,7 +16,7 @@ from lucency.case import (
     too_many_bad,
     with_folds,
 )
-from lucency.errors import DataError, LeakageError
+from lucency.errors import DataError, LeakageError, LucencyError
 from lucency.read import files, headers, masks, targets
 from lucency.read.formats import complete_all, key
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, case_id_of
@@ -36,11 +36,21 @@ class Gathering:
         items: With ids and parts.
         skipped: Files left out.
         notes: For the report.
+        untrained: Keep what speaks against learning from the data for :attr:`refused`, instead of raising it.
+        refused: What speaks against it, first things first.
     """
 
     items: list[Item] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    untrained: bool = False
+    refused: list[LucencyError] = field(default_factory=list)
+
+    def refuse(self, error: LucencyError) -> None:
+        """Raise an error, or keep it where the images are only to be looked at."""
+        if not self.untrained:
+            raise error
+        self.refused.append(error)
 
 
 def with_ids(items: Sequence[Item], salt: bytes) -> list[Item]:
@@ -111,22 +121,23 @@ def _completed(item: Item, done: dict[str, Source]) -> Item:
     return replace(item, units=units, target=target)
 
 
-def refuse_many_skipped(skipped: Sequence[Skipped], total: int) -> None:
-    """Refuse data of which too many files or series cannot be used; :data:`lucency.case.BAD_RULE` says how many.
+def too_many_skipped(skipped: Sequence[Skipped], total: int) -> DataError | None:
+    """Return the refusal of data of which too many files or series cannot be used, by :data:`lucency.case.BAD_RULE`.
 
-    Raises:
-        DataError: With the count of the three most frequent reasons, and the remedy of the first.
+    Returns:
+        With the count of the three most frequent reasons, and the remedy of the first; None where few are.
     """
     if total == 0 or too_many_bad(len(skipped), total + len(skipped)):
         reasons = by_reason(skipped)
         shown = "; ".join(f"{n} × {_parts(s.reason)[0]} (such as {s.path})" for n, s in reasons[:REASONS])
         more = f"; and {len(reasons) - REASONS} more reasons" if len(reasons) > REASONS else ""
         remedy = _parts(reasons[0][1].reason)[1] if reasons else ""
-        raise DataError(
+        return DataError(
             f"{len(skipped)} of {total + len(skipped)} files or series cannot be used: {shown}{more}",
             expected=BAD_RULE,
             remedy=f"{remedy}; or mend these files or take them out of the folder".removeprefix("; or "),
         )
+    return None
 
 
 def _parts(reason: str) -> tuple[str, str]:
@@ -153,7 +164,7 @@ def cohort_of(
     items, broken = complete(gathered.items, options)
     skipped = [*gathered.skipped, *broken]
     left_out(skipped)
-    refuse_many_skipped(skipped, len(items))
+    _weigh(skipped, len(items), gathered)
     draft = chosen.draft
     notes = [*draft.notes, *gathered.notes]
     classes: tuple[str, ...] = ()
@@ -163,9 +174,9 @@ def cohort_of(
         notes += more
         skipped += unseen
         left_out(skipped)
-        refuse_many_skipped(skipped, len(items))
+        _weigh(skipped, len(items), gathered)
     elif any(i.target is not None for i in items):
-        items, classes, more = _with_classes(items, draft)
+        items, classes, more = _with_classes(items, draft, gathered)
         notes += more
     notes += _places(items)
     if not patient_key:
@@ -184,10 +195,27 @@ def cohort_of(
         notes=tuple(notes),
         skipped=tuple(skipped),
         allow_leak=options.allow_leak,
+        untrainable=reason_of(gathered.refused),
     )
     if not options.allow_leak:
         refuse_shared_patients(cohort)
     return with_folds(cohort, _same_bytes(cohort.cases))
+
+
+def _weigh(skipped: Sequence[Skipped], total: int, gathered: Gathering) -> None:
+    """Refuse data of which nothing is left, always, and data of which too much cannot be used."""
+    error = too_many_skipped(skipped, total)
+    if error is not None and not total:
+        raise error
+    if error is not None:
+        # Said once: what the masks add to it is said of the whole.
+        gathered.refused = [e for e in gathered.refused if e.expected != BAD_RULE]
+        gathered.refuse(error)
+
+
+def reason_of(refused: Sequence[LucencyError]) -> tuple[str, ...]:
+    """Return the first error as (found, expected, where, remedy), or nothing where there is none."""
+    return next(((e.found, e.expected, e.where, e.remedy) for e in refused), ())
 
 
 def _places(items: Sequence[Item]) -> list[str]:
@@ -203,17 +231,21 @@ def _places(items: Sequence[Item]) -> list[str]:
     ] * (nowhere > 0)
 
 
-def _with_classes(items: list[Item], draft: Draft) -> tuple[list[Item], tuple[str, ...], list[str]]:
+def _with_classes(
+    items: list[Item], draft: Draft, gathered: Gathering
+) -> tuple[list[Item], tuple[str, ...], list[str]]:
     words = [i.target if isinstance(i.target, str) else None for i in items]
     values, classes, notes = targets.parsed(words, draft.target_name)
     if draft.classes and set(classes) <= set(draft.classes):
         classes = tuple(c for c in draft.classes if c in classes)
     if len(classes) == 1:
-        raise DataError(
-            f"Only one class: {classes[0]!r}",
-            expected="at least two classes",
-            where=draft.target_name,
-            remedy="add images of another class, or choose another target with --target",
+        gathered.refuse(
+            DataError(
+                f"Only one class: {classes[0]!r}",
+                expected="at least two classes",
+                where=draft.target_name,
+                remedy="add images of another class, or choose another target with --target",
+            )
         )
     return [replace(i, target=v) for i, v in zip(items, values, strict=True)], classes, notes
 

@@ -33,6 +33,7 @@ class ReadOptions:
         nan: As in :func:`lucency.read.load`; used when masks are looked at.
         cache: SQLite file in which the headers of DICOM files are kept for the next time; None keeps none.
         missing_slices: ``"refuse"`` leaves a DICOM series with a hole out, ``"interpolate"`` fills it in and says so.
+        untrained: Do not refuse images from which nothing can be learned; the cohort then says why.
 
     Raises:
         UsageError: Another word for ``missing_slices``.
@@ -47,6 +48,7 @@ class ReadOptions:
     nan: float | None = None
     cache: Path | None = None
     missing_slices: str = "refuse"
+    untrained: bool = False
 
     def __post_init__(self) -> None:
         if self.missing_slices not in ("refuse", "interpolate"):
