@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lucency import __version__
-from lucency.apps import deidentify, enhance, fetch, send
+from lucency.apps import deidentify, enhance, fetch, search, send
 from lucency.apps.boundary import Manner, boundary, settings_of, steady_streams
 
 #: Rooms that are commands of their own: name, last room to enter, one sentence, examples.
@@ -366,3 +366,4 @@ send.offer(app)
 fetch.offer(app)
 deidentify.offer(app)
 enhance.offer(app)
+search.offer(app)
