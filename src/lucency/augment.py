@@ -15,6 +15,9 @@ TRANSFORMS = (
     *("contrast", "brightness", "gamma", "noise", "cutout"),
 )
 
+#: Those that move every frame of a sequence alike.
+FRAME_WARPS = ("rotate", "scale", "shift", "flip_j", "flip_i")
+
 #: Axes by name, counted from the end of a tensor.
 AXES = {"k": -3, "j": -2, "i": -1}
 
@@ -44,15 +47,7 @@ def augment(
     Raises:
         UsageError: A transform that does not exist; the message names the nearest.
     """
-    for name in strengths:
-        if name not in TRANSFORMS:
-            near = difflib.get_close_matches(name, TRANSFORMS, n=1)
-            raise UsageError(
-                f"No transform {name!r}",
-                expected=", ".join(TRANSFORMS),
-                where="augmentation",
-                remedy=f"did you mean {near[0]!r}?" if near else "",
-            )
+    _check_names(strengths)
     on = {name: value for name, value in strengths.items() if value}
     if any(name in on for name in ("rotate", "tilt", "scale", "shift")):
         theta = _warps(images, on, generator, spacing or (1.0,) * (images.ndim - 2))
@@ -68,6 +63,38 @@ def augment(
             if masks is not None:
                 masks = torch.where(chosen.view(-1, *(1 for _ in masks.shape[1:])), masks.flip(axis), masks)
     return _intensities(images, on, generator), masks
+
+
+def _check_names(strengths: Mapping[str, float]) -> None:
+    for name in strengths:
+        if name not in TRANSFORMS:
+            near = difflib.get_close_matches(name, TRANSFORMS, n=1)
+            raise UsageError(
+                f"No transform {name!r}",
+                expected=", ".join(TRANSFORMS),
+                where="augmentation",
+                remedy=f"did you mean {near[0]!r}?" if near else "",
+            )
+
+
+def augment_frames(images: torch.Tensor, strengths: Mapping[str, float], generator: torch.Generator) -> torch.Tensor:
+    """Return sequences seen anew: all frames of one turned, scaled, shifted and mirrored alike, none mixed.
+
+    Args:
+        images: (B, C, K, J, I) float32, normalised; a frame of one number throughout is no frame and stays one.
+        strengths: As for :func:`augment`, in two dimensions.
+        generator: As for :func:`augment`.
+
+    Raises:
+        UsageError: A transform that does not exist; the message names the nearest.
+    """
+    _check_names(strengths)
+    flat = images.transpose(1, 2).flatten(2)
+    present = (flat.amax(dim=2) > flat.amin(dim=2))[:, None, :, None, None]
+    warps = {k: v for k, v in strengths.items() if k in FRAME_WARPS}
+    moved, _ = augment(images.flatten(1, 2), None, warps, generator)
+    rest = {k: v for k, v in strengths.items() if k not in FRAME_WARPS and k not in ("tilt", "flip_k")}
+    return _intensities(moved.view(images.shape), rest, generator) * present
 
 
 def _warps(

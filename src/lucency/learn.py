@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lucency import __version__, evaluate, machine, planner, record
@@ -14,7 +14,8 @@ from lucency.errors import DataError, MemoryShortError
 from lucency.evaluate import Evaluation, Grounds
 from lucency.image import Image
 from lucency.inspect import ImageFacts
-from lucency.plan import Forecast, Machine, Plan, Timing
+from lucency.networks import every_network, options_of
+from lucency.plan import Forecast, Machine, Needs, Plan, Timing
 from lucency.planner import Budget
 from lucency.prepare import Store, digest_of, prepare
 from lucency.read import load
@@ -102,7 +103,8 @@ class Learning:
 
     def _draft(self, task: Task, measured: Machine, budget: Budget) -> Plan:
         found = self.walk.profiled()
-        draft = planner.plan(self.walk.cohort, found, task.needs(found), measured, budget)
+        needs = _for_network(task.needs(found), self.walk.settings.planned)
+        draft = planner.plan(self.walk.cohort, found, needs, measured, budget)
         if self.walk.settings.nan is not None:
             draft = replace(draft, task_options={**draft.task_options, "nan": self.walk.settings.nan})
         early = {k: v for k, v in self.walk.settings.planned.items() if not k.startswith(("schedule", "folds"))}
@@ -310,6 +312,14 @@ class Learning:
                 continue
             found[facts.case] = thumbnail(image, inverted=bool(source.header.get("inverted")))
         return found
+
+
+def _for_network(needs: Needs, settings: Mapping[str, str]) -> Needs:
+    """Return what the task asks for with what its network, or the one that the user names, asks for in turn."""
+    name = settings.get("network", needs.network)
+    options_of(name)  # refuses a network that there is not
+    chosen = every_network()[name]
+    return replace(needs, network=name, sequence=chosen.sequence)
 
 
 def _truth_of(case: Case) -> Image | None:

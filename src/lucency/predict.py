@@ -15,7 +15,7 @@ from lucency.image import Image
 from lucency.inspect import Verdict, measured_of, verdict
 from lucency.model import Model
 from lucency.plan import Plan
-from lucency.prepare import Prepared, images_of, prepare_image
+from lucency.prepare import Prepared, Seen, facts_of, images_of, prepare_image
 from lucency.tasks import Task, task_named
 
 #: Neighbouring tiles overlap by this share; half is the field's habit and hides the seams.
@@ -37,17 +37,31 @@ def autocast(plan: Plan) -> torch.autocast:
 
 def memory_format(plan: Plan) -> torch.memory_format:
     """Return the memory layout the plan asks for."""
-    if not plan.channels_last:
+    # A network over frames works on them in 2-D and lays them out itself.
+    if not plan.channels_last or plan.grid.mode == "frames":
         return torch.contiguous_format
     return torch.channels_last_3d if plan.dims == 3 else torch.channels_last
 
 
-def raw_outputs(net: nn.Module, arrays: Iterable[np.ndarray], plan: Plan, *, dense: bool) -> Iterator[np.ndarray]:
+class _Told(nn.Module):
+    """A network that is told the same clinical columns whatever view of the images it is given."""
+
+    def __init__(self, net: nn.Module, facts: torch.Tensor) -> None:
+        super().__init__()
+        self.net, self.facts = net, facts
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the network says of the images and their columns."""
+        out: torch.Tensor = self.net(x, self.facts.to(x.device))
+        return out
+
+
+def raw_outputs(net: nn.Module, arrays: Iterable[Seen], plan: Plan, *, dense: bool) -> Iterator[np.ndarray]:
     """Yield the network's output for each prepared array, mirrored copies averaged.
 
     Args:
         net: In eval mode.
-        arrays: (C, K, J, I) float each.
+        arrays: (C, K, J, I) float each, or that with (n,) clinical columns.
         plan: Precision, tile, mirrors.
         dense: One output per voxel.
 
@@ -55,8 +69,10 @@ def raw_outputs(net: nn.Module, arrays: Iterable[np.ndarray], plan: Plan, *, den
         (L,) float32, or (L, K, J, I) float32 on the array's own grid.
     """
     for group in _same_size(arrays, limit=_images_at_once(plan)):
-        batch = torch.from_numpy(np.stack(group).astype(np.float32))
-        out = _mirrored(net, batch, plan, dense=dense)
+        batch = torch.from_numpy(np.stack([_image(one) for one in group]).astype(np.float32))
+        facts = [one[1] for one in group if isinstance(one, tuple)]
+        told = _Told(net, torch.from_numpy(np.stack(facts).astype(np.float32))) if facts else net
+        out = _mirrored(told, batch, plan, dense=dense)
         yield from out.float().cpu().numpy()
 
 
@@ -65,10 +81,14 @@ def _images_at_once(plan: Plan) -> int:
     return 2 * plan.batch if plan.grid.mode != "spacing" else 1
 
 
-def _same_size(arrays: Iterable[np.ndarray], limit: int) -> Iterator[list[np.ndarray]]:
-    group: list[np.ndarray] = []
+def _image(seen: Seen) -> np.ndarray:
+    return seen[0] if isinstance(seen, tuple) else seen
+
+
+def _same_size(arrays: Iterable[Seen], limit: int) -> Iterator[list[Seen]]:
+    group: list[Seen] = []
     for array in arrays:
-        if group and (array.shape != group[0].shape or len(group) >= limit):
+        if group and (_image(array).shape != _image(group[0]).shape or len(group) >= limit):
             yield group
             group = []
         group.append(array)
@@ -173,12 +193,12 @@ def networks(model: Model, task: Task) -> list[nn.Module]:
     return nets
 
 
-def ensemble(nets: Sequence[nn.Module], arrays: Iterable[np.ndarray], model: Model, task: Task) -> Iterator[np.ndarray]:
+def ensemble(nets: Sequence[nn.Module], arrays: Iterable[Seen], model: Model, task: Task) -> Iterator[np.ndarray]:
     """Yield the members' mean activated output for each array; each member is scaled, then averaged.
 
     Args:
         nets: From :func:`networks`.
-        arrays: (C, K, J, I) each; taken in groups, never all at once.
+        arrays: (C, K, J, I) each, or that with (n,) clinical columns; taken in groups, never all at once.
         model: Its plan and calibration.
         task: The plan's task.
 
@@ -228,11 +248,15 @@ def predict(
                 if refused is None:
                     raise
                 refused(case, error)
-        outputs = ensemble(nets, [ready.array for _, ready, _ in prepared], model, task)
+        outputs = ensemble(nets, [_seen(ready) for _, ready, _ in prepared], model, task)
         for (case, ready, judged), output in zip(prepared, outputs, strict=True):
             found = task.decode(output, case, ready, model.plan, model.calibration)
             quality = judged.quality if model.quality else ""
             yield replace(found, model=model.digest, quality=quality, reason="; ".join(judged.reasons))
+
+
+def _seen(ready: Prepared) -> Seen:
+    return (ready.array, ready.facts) if ready.facts.size else ready.array
 
 
 def prepare_case(case: Case, model: Model, nan: float | None = None) -> tuple[Prepared, Verdict]:
@@ -241,7 +265,7 @@ def prepare_case(case: Case, model: Model, nan: float | None = None) -> tuple[Pr
     _check_modality(case, plan)
     try:
         images = images_of(case, plan, nan)
-        return prepare_image(images, plan), _judged(case, images, model)
+        return replace(prepare_image(images, plan), facts=facts_of(case, plan)), _judged(case, images, model)
     except DataError as error:
         where = error.where or case.sources[0].where
         raise type(error)(error.found, expected=error.expected, where=where, remedy=error.remedy) from error

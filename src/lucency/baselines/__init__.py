@@ -1,22 +1,26 @@
 """Simple models on the same cases: what a network must beat before it is worth its trouble.
 
-Two registries. ``IMAGE_BASELINES`` give class probabilities from :func:`features` of an image; ``MASK_BASELINES``
-draw a mask without learning shapes. scikit-learn is imported when a model is fitted, since its import is slow.
+Registries. ``IMAGE_BASELINES`` give class probabilities and ``NUMBER_BASELINES`` numbers from :func:`features` of an
+image; ``MASK_BASELINES`` draw a mask without learning shapes. scikit-learn is imported when a model is fitted, since
+its import is slow.
 """
 
 from lucency.baselines.classes import IMAGE_BASELINES, ImageBaseline
 from lucency.baselines.describe import features
 from lucency.baselines.masks import MASK_BASELINES, MASK_IMAGES, Band, LocationPrior, MaskBaseline, MaskModel, Threshold
+from lucency.baselines.numbers import NUMBER_BASELINES, NumberBaseline
 
 __all__ = [
     "IMAGE_BASELINES",
     "MASK_BASELINES",
     "MASK_IMAGES",
+    "NUMBER_BASELINES",
     "Band",
     "ImageBaseline",
     "LocationPrior",
     "MaskBaseline",
     "MaskModel",
+    "NumberBaseline",
     "Threshold",
     "features",
 ]

@@ -1,6 +1,6 @@
 """Simple baselines on the same patients, compared with the model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ LEVEL = 0.05
 
 def compared(name: str, cases: Sequence[Case], judged: Sequence[Judged], grounds: Grounds) -> dict[str, Comparison]:
     """Train every simple baseline on what the model was trained on, and compare on the same cases."""
-    outputs = (_mask_baselines if grounds.task.dense else _image_baselines)(name, cases, grounds)
+    outputs = BASELINES[grounds.task.baselines](name, cases, grounds)
     rng = np.random.default_rng(grounds.plan.seed + 1)
     rows: dict[str, tuple[Mapping[str, Metric], Metric, float | None, str]] = {}
     for baseline, (found, calibration) in outputs.items():
@@ -38,7 +38,9 @@ def compared(name: str, cases: Sequence[Case], judged: Sequence[Judged], grounds
 def _verdict(difference: Metric, p_holm: float | None) -> str:
     if p_holm is None or p_holm > LEVEL or not np.isfinite(difference.value):
         return "no different"
-    return "better" if difference.value > 0 else "worse"
+    # Where 0 is best the smaller number is the better one.
+    gain = difference.value if difference.best > 0 else -difference.value
+    return "better" if gain > 0 else "worse"
 
 
 def _splits(name: str, cases: Sequence[Case], grounds: Grounds) -> list[tuple[list[str], list[int]]]:
@@ -55,10 +57,34 @@ def _splits(name: str, cases: Sequence[Case], grounds: Grounds) -> list[tuple[li
 Outputs = dict[str, tuple[list[np.ndarray], Calibration]]
 
 
+def _described(cases: Sequence[Case], grounds: Grounds) -> dict[str, np.ndarray]:
+    """Return the simple features of every case that is trained on or judged."""
+    ids = {c.id for c in cases} | {c.id for c in grounds.cohort.trainable}
+    store, dims = grounds.store, grounds.plan.dims
+    return {i: baselines.features(store.image(i).astype(np.float32), dims=dims) for i in sorted(ids)}
+
+
+def _number_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outputs:
+    store, table = grounds.store, _described(cases, grounds)
+    found: Outputs = {}
+    for baseline in baselines.NUMBER_BASELINES.values():
+        outputs: list[np.ndarray] = [np.zeros(2)] * len(cases)
+        for train_ids, rows in _splits(name, cases, grounds):
+            numbers = baseline.fit_predict(
+                np.stack([table[i] for i in train_ids]),
+                np.array([store.target(i) for i in train_ids]),
+                np.stack([table[cases[n].id] for n in rows]),
+                grounds.plan.seed,
+            )
+            for n, row in zip(rows, numbers, strict=True):
+                outputs[n] = row
+        found[baseline.name] = (outputs, Calibration())
+    return found
+
+
 def _image_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outputs:
     store, n_classes = grounds.store, len(grounds.plan.classes)
-    ids = {c.id for c in cases} | {c.id for c in grounds.cohort.trainable}
-    table = {i: baselines.features(store.image(i).astype(np.float32), dims=grounds.plan.dims) for i in sorted(ids)}
+    table = _described(cases, grounds)
     found: Outputs = {}
     for baseline in baselines.IMAGE_BASELINES.values():
         outputs: list[np.ndarray] = [np.zeros(n_classes)] * len(cases)
@@ -95,3 +121,11 @@ def _mask_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outpu
                 outputs[n] = np.stack([(mask == v).astype(np.float32) for v in range(n_labels + 1)])
         found[baseline.name] = (outputs, Calibration())
     return found
+
+
+#: By what a task asks for: see :attr:`lucency.tasks.Task.baselines`.
+BASELINES: dict[str, Callable[[str, Sequence[Case], Grounds], Outputs]] = {
+    "classes": _image_baselines,
+    "masks": _mask_baselines,
+    "numbers": _number_baselines,
+}

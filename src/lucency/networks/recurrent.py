@@ -56,7 +56,7 @@ class Recurrent(Body):
         present = frames_present(clip)
         if self.training:
             present = self._thinned(present)
-        frames = clip.transpose(1, 2)[present]
+        frames = clip.transpose(1, 2)[present].contiguous(memory_format=torch.channels_last)
         size = present.shape
         maps = [self._placed(m, present) for m in self._encoded(frames)]
         paced = [_paced(m, present, p) for m, p in zip(maps, [1, *self.paces], strict=True)]

@@ -25,6 +25,8 @@ SAMPLE = 200_000
 
 def place_of(image: Image, plan: Plan) -> Place:
     """Decide where the image comes to lie on the plan's grid."""
+    if plan.grid.mode == "frames":
+        return _frames_of(image, plan)
     affine, lean = upright_of(image)
     bare = Place(Orientation((0, 1, 2), (False, False, False)), image.size, image.size, (0, 0, 0), image.size, lean)
     turn = orientation_of(affine) if plan.dims == 3 else bare.turn
@@ -36,6 +38,11 @@ def place_of(image: Image, plan: Plan) -> Place:
         if plan.dims == 2:
             scaled[0] = 1
         frame, start = scaled, [0, 0, 0]
+    elif plan.grid.mode == "canvas":
+        frame, axes = list(plan.grid.size), range(3 - plan.dims, 3)
+        scaled = [whole(size[a] * spacing[a] / plan.grid.spacing[a]) if a in axes else 1 for a in range(3)]
+        # Negative where the image is larger than the canvas: its border is cut.
+        start = [(f - s) // 2 for f, s in zip(frame, scaled, strict=True)]
     else:
         frame = list(plan.grid.size)
         axes = range(3) if plan.dims == 3 else range(1, 3)
@@ -43,6 +50,30 @@ def place_of(image: Image, plan: Plan) -> Place:
         scaled = [min(frame[a], whole(size[a] * spacing[a] / step)) if a in axes else 1 for a in range(3)]
         start = [(f - s) // 2 for f, s in zip(frame, scaled, strict=True)]
     return Place(turn, image.size, triple(scaled), triple(start), triple(frame), lean)
+
+
+def _frames_of(image: Image, plan: Plan) -> Place:
+    """Place every slice or frame as it was taken; each has a plane of its own, and none is made of two others."""
+    columns = image.affine[:3, :3]
+    main = np.abs(columns).argmax(axis=0)
+    # Slices run the same way in all scans; the frames of a clip run forward.
+    back = [bool(columns[main[a], a] < 0) for a in range(3)] if image.k_axis == "space" else [False] * 3
+    turn = Orientation((0, 1, 2), (back[0], back[1], back[2]))
+    height, width = plan.grid.size[1:]
+    extent = [image.size[a] * float(np.linalg.norm(columns[:, a])) for a in (1, 2)]
+    step = max(extent[0] / height, extent[1] / width)
+    flat = [min(n, whole(e / step)) for n, e in zip((height, width), extent, strict=True)]
+    kept = min(image.size[0], plan.grid.size[0])
+    start = (0, (height - flat[0]) // 2, (width - flat[1]) // 2)
+    return Place(turn, image.size, triple([kept, *flat]), start, triple([kept, height, width]))
+
+
+def _prepared_frames(array: np.ndarray, place: Place, plan: Plan) -> torch.Tensor:
+    """Return the frames that are kept, (C, K, J, I), evenly taken from the first to the last."""
+    picked = np.linspace(0, array.shape[1] - 1, place.scaled[0]).round().astype(int)
+    # Taken before anything is made of them: a long clip needs no more memory than a short one.
+    normal = normalise(np.ascontiguousarray(array[:, picked]).astype(np.float32), plan)
+    return resize(torch.from_numpy(np.ascontiguousarray(place.turn.apply(normal))), place.scaled)
 
 
 def prepare_image(images: Sequence[Image], plan: Plan) -> Prepared:
@@ -69,15 +100,19 @@ def prepare_image(images: Sequence[Image], plan: Plan) -> Prepared:
             expected="single images, as in training",
             remedy="give single images, or use a model trained on volumes",
         )
-    if plan.dims == 3 and first.size[0] == 1 and min(plan.patch) > 1:
+    sequence = plan.grid.mode == "frames"
+    if plan.dims == 3 and first.size[0] == 1 and min(plan.patch) > 1 and not sequence:
         raise DataError(
             "A single image",
             expected="volumes, as in training",
             remedy="give the whole series, or use a model trained on single images",
         )
     place = place_of(first, plan)
-    normal = set_upright(normalise(array.astype(np.float32), plan), place)
-    scaled = resize(torch.from_numpy(np.ascontiguousarray(place.turn.apply(normal))), place.scaled)
+    if sequence:
+        scaled = _prepared_frames(array, place, plan)
+    else:
+        normal = set_upright(normalise(array.astype(np.float32), plan), place)
+        scaled = resize(torch.from_numpy(np.ascontiguousarray(place.turn.apply(normal))), place.scaled)
     return Prepared(_framed(scaled, place, edge=True).numpy(), place, first.affine)
 
 
@@ -134,8 +169,14 @@ def _share(inside: np.ndarray, size: tuple[int, int, int]) -> torch.Tensor:
 
 def restore(array: np.ndarray, place: Place) -> np.ndarray:
     """Bring (L, K, J, I) from the network's grid back to the source's own grid and axis order."""
-    window = tuple(slice(a, a + n) for a, n in zip(place.start, place.scaled, strict=True))
-    inner = torch.from_numpy(np.ascontiguousarray(array[(slice(None), *window)], dtype=np.float32))
+    inside = array[(slice(None), *(slice(max(a, 0), a + n) for a, n in zip(place.start, place.scaled, strict=True)))]
+    # What lay outside the frame is unknown; the edge goes on.
+    lost = [
+        (max(-a, 0), n - max(-a, 0) - m) for a, n, m in zip(place.start, place.scaled, inside.shape[1:], strict=True)
+    ]
+    if any(max(pair) > 0 for pair in lost):
+        inside = np.pad(inside, [(0, 0), *lost], mode="edge")
+    inner = torch.from_numpy(np.ascontiguousarray(inside, dtype=np.float32))
     turned_size = triple([place.upright_size[a] for a in place.turn.order])
     upright = place.turn.undo(resize(inner, turned_size).numpy())
     return np.ascontiguousarray(lean_back(upright, place))
@@ -148,7 +189,10 @@ def _framed(array: torch.Tensor, place: Place, *, edge: bool) -> torch.Tensor:
     pads: list[int] = []
     for axis in (2, 1, 0):
         before = place.start[axis]
-        pads += [before, place.frame[axis] - place.scaled[axis] - before]
+        after = place.frame[axis] - place.scaled[axis] - before
+        if before < 0 or after < 0:
+            array = array.narrow(axis + 1, max(-before, 0), place.scaled[axis] + min(before, 0) + min(after, 0))
+        pads += [max(before, 0), max(after, 0)]
     if edge:
         return functional.pad(array[None], pads, mode="replicate")[0]
     return functional.pad(array, pads)

@@ -19,6 +19,7 @@ from lucency.prepare import Prepared
 from lucency.profile import Profile
 from lucency.statistics import Metric
 from lucency.tasks import Batch, Judged, Measures, task
+from lucency.tasks.pooled import image_network
 
 #: Under this many training images mixup pays (generative.md's review of small sets); above, it only slows.
 SMALL_SET = 20_000
@@ -48,6 +49,7 @@ class Classify:
     name = "classify"
     dense = False
     headline = "auc"
+    baselines = "classes"
 
     def suits(self, cohort: Cohort) -> float:
         """Class names as targets."""
@@ -57,16 +59,17 @@ class Classify:
         """A residual network with one output per class."""
         n, classes = profile.n_cases, len(profile.class_counts)
         few = n < SMALL_SET
+        network, why = image_network(profile)
         counts = sorted(profile.class_counts.values())
         return Needs(
             task=self.name,
-            network="resnet",
+            network=network,
             outputs=classes,
             dense=False,
             options={"mixup": 0.2 if few else 0.0, "smoothing": 0.05, "dropout": 0.2},
             reasons={
                 "task": f"{classes} classes, {counts[0]} to {counts[-1]} training images each",
-                "network": "pre-activation ResNet: residual networks hold the small-image reference tables",
+                "network": why,
                 "imbalance": "plain cross-entropy, thresholds chosen on calibrated out-of-fold probabilities; "
                 "resampling would spoil calibration (arXiv 2603.00208)",
             },

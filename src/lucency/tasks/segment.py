@@ -71,6 +71,7 @@ class Segment:
     name = "segment"
     dense = True
     headline = "dice"
+    baselines = "masks"
 
     def suits(self, cohort: Cohort) -> float:
         """Masks and nothing else."""
