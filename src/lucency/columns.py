@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lucency.case import Case
 from lucency.errors import DataError
 
 #: A row of a table: column to number or word; a column that is not known is absent.
@@ -32,6 +33,8 @@ OUTCOME_WORDS = (
 )
 #: Whole names, or what a name begins with before ``_``, of the usual end points.
 END_POINTS = frozenset(("os", "pfs", "dfs", "efs", "rfs", "css", "ttp", "mfs", "lrfs", "dmfs"))
+#: Column of the region's size, beside those of the tables. Volumes spread over orders of magnitude; risk does not.
+REGION_VOLUME = "log of the region's volume"
 #: Names of columns that number things and measure nothing.
 NUMBERING = re.compile(r"(?i)^(unnamed.*|index|row|no|nr|id|.*[_ ]id|.*(?<![a-z])id|编号|序号|.*编号)$")
 #: Names that tables of radiomics features use: image type, feature class, feature.
@@ -96,6 +99,19 @@ def columns_of(rows: Sequence[Cells]) -> tuple[Column, ...]:
     names = sorted({name for row in rows for name in row})
     found = [_column(name, [row[name] for row in rows if name in row], len(rows)) for name in names]
     return tuple(c for c in found if c is not None)
+
+
+def told_columns(cases: Sequence[Case]) -> tuple[Column, ...]:
+    """Return the clinical columns of a training part, and the size of the region where most cases have one.
+
+    Radiomics features in a table are left out: there are many of them and they say again what the image shows.
+
+    Args:
+        cases: Of the training part.
+    """
+    told = tuple(c for c in columns_of([c.clinical for c in cases]) if not is_radiomics(c.name))
+    drawn = sum(c.region is not None for c in cases)
+    return (*told, Column(REGION_VOLUME)) if drawn > len(cases) / 2 else told
 
 
 def _column(name: str, known: Sequence[str | float], n: int) -> Column | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lucency.columns import Column
 from lucency.errors import UsageError
 
 Option = str | float | int | bool | tuple[float, ...]
@@ -147,6 +148,7 @@ class Needs:
         sized: The size of things may be what is asked for: images keep their scale in mm where it is known.
         classes: The targets are classes.
         controls: Names of the simpler networks that train beside the network, each for as long.
+        facts: The network is told clinical columns beside the image, where there are any.
     """
 
     task: str
@@ -159,6 +161,7 @@ class Needs:
     sized: bool = False
     classes: bool = True
     controls: tuple[str, ...] = ()
+    facts: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,7 @@ class Plan:
         minutes: Budget from profile to report.
         reasons: Field name to reason; every decision has one.
         task_options: The task's own settings.
+        facts: Clinical columns that the network is told beside the image.
         controls: Simpler network that the network is compared with to its optimiser steps; 0 until they were timed.
         forecast: See :class:`Forecast`.
 
@@ -225,6 +229,7 @@ class Plan:
     compile: bool = False
     tta: tuple[str, ...] = ()
     task_options: Mapping[str, Option] = field(default_factory=dict)
+    facts: tuple[Column, ...] = ()
     controls: Mapping[str, int] = field(default_factory=dict)
     forecast: Forecast = Forecast()
 

@@ -45,7 +45,7 @@ class Grounds:
 def judge_locked(grounds: Grounds, cases: Sequence[Case]) -> list[Judged]:
     """Score cases of the locked part with the model as it is delivered: all members, its own calibration."""
     nets = networks(grounds.model, grounds.task)
-    arrays = (grounds.store.image(c.id) for c in cases)
+    arrays = (grounds.store.seen(c.id) for c in cases)
     judged = []
     for number, (case, output) in enumerate(
         zip(cases, ensemble(nets, arrays, grounds.model, grounds.task), strict=True), start=1

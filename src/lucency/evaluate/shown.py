@@ -31,7 +31,7 @@ def show(grounds: Grounds, ids: Sequence[str], truth_of: Callable[[Case], Image 
     by_id = {c.id: c for c in grounds.cohort.cases}
     cases = [by_id[i] for i in ids]
     nets = networks(grounds.model, grounds.task)
-    arrays = (grounds.store.image(c.id) for c in cases)
+    arrays = (grounds.store.seen(c.id) for c in cases)
     found = []
     for case, output in zip(cases, ensemble(nets, arrays, grounds.model, grounds.task), strict=True):
         prepared = grounds.store.prepared(case.id)

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from lucency.case import Cohort
+from lucency.columns import told_columns
 from lucency.mirror import SAFE
 from lucency.plan import Grid, Machine, Needs, Normalisation, Option, Plan, Schedule
 from lucency.planner.pace import LEAST_EPOCHS, TRAIN_SHARE
@@ -54,7 +55,7 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
     """Decide everything that can be decided before anything was timed.
 
     Args:
-        cohort: Names of classes and labels; nothing of the locked part is read.
+        cohort: Names of classes and labels, clinical columns; nothing of the locked part is read.
         profile: Of the training part.
         needs: What the task asks.
         machine: As measured.
@@ -78,6 +79,12 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
         else "fp32: bf16 is not faster on this processor"
     )
     reasons["tta"] = "no mirrored copies at prediction: no mirror axis is known to be safe for these images"
+    told = told_columns(cohort.trainable) if needs.facts else ()
+    if told:
+        reasons["facts"] = (
+            f"told beside the image: {', '.join(c.name for c in told)}; missing values are the mean of the training "
+            "fold, with a flag"
+        )
     reasons.setdefault("folds", "fold 0 until the rehearsal has shown how many members the budget allows")
     return Plan(
         task=needs.task,
@@ -105,6 +112,7 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
         minutes=budget.minutes,
         reasons=reasons,
         task_options=task_options,
+        facts=told,
         controls=dict.fromkeys(needs.controls, 0),
     )
 

@@ -1,17 +1,20 @@
 """Arrays on the network's grid, and the way back. Whatever is done to an image here is undone here."""
 
+from lucency.prepare.facts import facts_of, region_ml, region_of
 from lucency.prepare.grid import normalise, place_of, prepare_image, prepare_labels, resize, restore
 from lucency.prepare.place import Place, Prepared
-from lucency.prepare.store import Entry, Store, TargetOf, digest_of, images_of, label_source, prepare
+from lucency.prepare.store import Entry, Seen, Store, TargetOf, digest_of, images_of, label_source, prepare
 from lucency.prepare.tilt import lean_back, set_upright, upright_of
 
 __all__ = [
     "Entry",
     "Place",
     "Prepared",
+    "Seen",
     "Store",
     "TargetOf",
     "digest_of",
+    "facts_of",
     "images_of",
     "label_source",
     "lean_back",
@@ -20,6 +23,8 @@ __all__ = [
     "prepare",
     "prepare_image",
     "prepare_labels",
+    "region_ml",
+    "region_of",
     "resize",
     "restore",
     "set_upright",

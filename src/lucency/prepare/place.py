@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -50,11 +50,13 @@ class Prepared:
         array: (C, K, J, I) float32, normalised.
         place: The way back.
         affine: (4, 4) of the source, mm.
+        facts: (n,) float32: clinical columns as numbers, NaN where not known; empty without any.
     """
 
     array: np.ndarray
     place: Place
     affine: np.ndarray
+    facts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
 
 
 def triple(values: Sequence[int]) -> tuple[int, int, int]:

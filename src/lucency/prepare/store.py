@@ -5,7 +5,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,14 @@ from lucency.errors import DataError, OutputError
 from lucency.events import Events
 from lucency.image import Image
 from lucency.plan import Plan
+from lucency.prepare.facts import facts_of
 from lucency.prepare.grid import prepare_image
 from lucency.prepare.place import Place, Prepared
 from lucency.read import load
 from lucency.record import from_json, to_json, write_text
+
+#: What a network is given of a case: the image, (C, K, J, I), or that and its clinical columns, (n,).
+Seen = np.ndarray | tuple[np.ndarray, np.ndarray]
 
 TargetOf = Callable[[Case, Plan], "np.ndarray | int | float | None"]
 
@@ -32,9 +36,11 @@ class Entry:
         shape: (C, K, J, I).
         image_at: First value in ``images.bin``.
         mask_at: First value in ``masks.bin``; -1 without a mask.
-        target: Class index or number; NaN for masks.
+        target: Class index or number; NaN for masks and for what takes several numbers.
         place: The way back.
         affine: 16 numbers, row by row.
+        vector: The target, where it takes several numbers.
+        facts: The plan's clinical columns as numbers, NaN where not known.
     """
 
     case: str
@@ -44,6 +50,8 @@ class Entry:
     target: float
     place: Place
     affine: tuple[float, ...]
+    vector: tuple[float, ...] = ()
+    facts: tuple[float, ...] = ()
 
 
 class Store:
@@ -98,15 +106,24 @@ class Store:
         size = entry.shape[1:]
         return self._masks[entry.mask_at : entry.mask_at + int(np.prod(size))].reshape(size)
 
-    def target(self, case: str) -> float:
-        """Class index or number."""
-        return self.entries[case].target
+    def target(self, case: str) -> "float | np.ndarray":
+        """Class index or number, or the numbers where the target takes several, (n,)."""
+        entry = self.entries[case]
+        return np.array(entry.vector) if entry.vector else entry.target
+
+    def facts(self, case: str) -> np.ndarray:
+        """(n,) float32: the plan's clinical columns as numbers, NaN where not known."""
+        return np.array(self.entries[case].facts, dtype=np.float32)
+
+    def seen(self, case: str) -> "Seen":
+        """What a network is given of a case: its image, and its clinical columns where the plan has any."""
+        return (self.image(case), self.facts(case)) if self.entries[case].facts else self.image(case)
 
     def prepared(self, case: str) -> Prepared:
         """The case as :func:`prepare_image` gave it, at float16 precision."""
         entry = self.entries[case]
         affine = np.array(entry.affine).reshape(4, 4)
-        return Prepared(self.image(case).astype(np.float32), entry.place, affine)
+        return Prepared(self.image(case).astype(np.float32), entry.place, affine, self.facts(case))
 
     @property
     def mebibytes(self) -> float:
@@ -139,6 +156,7 @@ def digest_of(cohort: Cohort, plan: Plan) -> str:
         plan.ignore,
     ]
     state += [list(plan.classes), list(plan.modalities), plan.task, plan.task_options.get("nan")]
+    state += [to_json(plan.facts)] if plan.facts else []
     return hashlib.sha256(json.dumps(state, default=str).encode()).hexdigest()[:16]
 
 
@@ -177,7 +195,8 @@ def prepare(
     def work(case: Case) -> tuple[Case, Prepared, "np.ndarray | int | float | None"]:
         try:
             image, learned = prepare_image(images_of(case, plan, fill), plan), target(case, plan)
-            if isinstance(learned, np.ndarray) and learned.shape != image.array.shape[1:]:
+            image = replace(image, facts=facts_of(case, plan))
+            if isinstance(learned, np.ndarray) and learned.ndim == 3 and learned.shape != image.array.shape[1:]:
                 raise DataError(
                     f"On the network's grid the mask is {learned.shape} and the image {image.array.shape[1:]}",
                     expected="a mask on the grid of its image",
@@ -199,8 +218,9 @@ def prepare(
             mask_file.seek(mask_at * 2)
             for number, (case, prepared, learned) in enumerate(in_order(work, todo, workers), start=1):
                 image_file.write(prepared.array.astype(np.float16).tobytes())
-                is_mask = isinstance(learned, np.ndarray)
-                if isinstance(learned, np.ndarray):
+                vector = isinstance(learned, np.ndarray) and learned.ndim == 1
+                is_mask = isinstance(learned, np.ndarray) and not vector
+                if isinstance(learned, np.ndarray) and not vector:
                     mask_file.write(learned.astype(np.int16).tobytes())
                 entry = Entry(
                     case=case.id,
@@ -210,6 +230,8 @@ def prepare(
                     target=float("nan") if isinstance(learned, np.ndarray) or learned is None else float(learned),
                     place=prepared.place,
                     affine=tuple(float(v) for v in prepared.affine.reshape(-1)),
+                    vector=tuple(float(v) for v in np.asarray(learned)) if vector else (),
+                    facts=tuple(float(v) for v in prepared.facts),
                 )
                 image_at += prepared.array.size
                 mask_at += prepared.array[0].size if is_mask else 0

@@ -38,6 +38,7 @@ class Profile:
         missing: Fact to number of cases that lack it.
         class_counts: Class to number of cases; every class of the cohort.
         values: Numbers to predict.
+        outcomes: Kind of event (``"0"`` none: last seen) to its times, in days.
         label_cases: Mask value to number of cases that hold it; every label of the cohort.
         label_voxels: Mask value to number of voxels.
         label_mm3: Mask value to sum of volumes.
@@ -70,6 +71,7 @@ class Profile:
     missing: Mapping[str, int] = field(default_factory=dict)
     class_counts: Mapping[str, int] = field(default_factory=dict)
     values: Summary = field(default_factory=Summary)
+    outcomes: Mapping[str, Summary] = field(default_factory=dict)
     label_cases: Mapping[int, int] = field(default_factory=dict)
     label_voxels: Mapping[int, int] = field(default_factory=dict)
     label_mm3: Mapping[int, float] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from scipy import ndimage
 
-from lucency.case import FACTS, Case, Cohort, Source
+from lucency.case import FACTS, Case, Cohort, Outcome, Source
 from lucency.errors import DataError
 from lucency.events import Events
 from lucency.image import Image, orientation_of
@@ -112,6 +112,9 @@ def _profile_one(case: Case, load: Loader, nan: float | None, ignore: int | None
         missing={fact: int(fact not in case.facts) for fact in sorted(FACTS)},
         class_counts={case.target: 1} if isinstance(case.target, str) else {},
         values=Summary() if value is None else summary(np.array([value])),
+        outcomes={str(case.target.event): summary(np.array([case.target.time]))}
+        if isinstance(case.target, Outcome)
+        else {},
     )
 
 

@@ -32,15 +32,17 @@ class Batch:
 
     Args:
         images: (B, C, J, I) or (B, C, K, J, I), augmented, on the device.
-        targets: (B,) numbers, or (B, J, I) / (B, K, J, I) int64 masks.
+        targets: (B,) numbers, (B, n) where a target takes several, or (B, J, I) / (B, K, J, I) int64 masks.
         options: The plan's ``task_options``.
         progress: 0 at the first step, 1 at the last.
+        facts: (B, n) clinical columns of the plan, NaN where not known; None where the plan has none.
     """
 
     images: torch.Tensor
     targets: torch.Tensor
     options: Mapping[str, Option] = field(default_factory=dict)
     progress: float = 0.0
+    facts: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Task(Protocol):
     dense: bool
     #: The metric that the report's first line quotes and that comparisons use.
     headline: str
+    #: Which simple baselines stand beside it: ``"classes"``, ``"numbers"`` or ``"masks"``.
+    baselines: str
 
     def suits(self, cohort: Cohort) -> float:
         """Return 0 (not for these targets) to 1 (made for them)."""

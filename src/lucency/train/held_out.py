@@ -83,7 +83,7 @@ def predict_held_out(work: Work, fold: int, weights: Mapping[str, torch.Tensor],
     held = [c.id for c in work.cohort.fold(fold)]
     shapes: dict[str, tuple[int, ...]] = {}
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = (work.store.image(c) for c in held)
+    arrays = (work.store.seen(c) for c in held)
     try:
         with (folder / f"fold{fold}.bin").open("wb") as file:
             for case, raw in zip(held, raw_outputs(net, arrays, work.plan, dense=work.task.dense), strict=True):

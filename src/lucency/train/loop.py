@@ -16,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from lucency.augment import augment
+from lucency.augment import augment, augment_frames
 from lucency.case import Cohort
 from lucency.errors import LucencyError
 from lucency.events import Clock, Events
@@ -188,7 +188,9 @@ class Loop:
         images, targets = self._augmented(images, targets, generator)
         self.augment_s += self.clock.now() - augmented
         images = images.contiguous(memory_format=memory_format(self.plan))
-        batch = Batch(images, targets, self.plan.task_options, self.progress)
+        facts = self.sampler.facts(self.step)
+        facts = None if facts is None else facts.to(device)
+        batch = Batch(images, targets, self.plan.task_options, self.progress, facts)
         rate = self._rate()
         self.whole = False
         with torch.random.fork_rng():
@@ -225,6 +227,8 @@ class Loop:
         if self.plan.dims == 2:
             images, spacing = images[:, :, 0], spacing[1:]  # type: ignore[assignment]
             masks = masks[:, 0] if masks is not None else None
+        if self.plan.grid.mode == "frames":
+            return augment_frames(images, self.plan.augmentation, generator), targets
         images, masks = augment(images, masks, self.plan.augmentation, generator, spacing)
         return images, targets if masks is None else masks
 
@@ -273,7 +277,9 @@ class Loop:
                 images = images[:, :, 0]
                 targets = targets[:, 0] if self.task.dense else targets
             images = images.to(self.fabric.device).contiguous(memory_format=memory_format(self.plan))
-            batch = Batch(images, targets.to(self.fabric.device), self.plan.task_options, self.progress)
+            facts = sampler.facts(number)
+            facts = None if facts is None else facts.to(self.fabric.device)
+            batch = Batch(images, targets.to(self.fabric.device), self.plan.task_options, self.progress, facts)
             with self.fabric.autocast():
                 losses += [float(v) for _, v in self.task.losses(self.average, batch, torch.Generator().manual_seed(0))]
         return float(np.mean(losses))

@@ -41,7 +41,7 @@ def rehearse(work: Work, held: str, score: Callable[[], object], allowance_s: fl
         # The first layout also paid for what warms up once; a second look at the winner is the fair time.
         step_s = min(step_s, loop.time_steps(allowance_s / 6))
     net, plan = loop.average["net"], loop.plan
-    array = work.store.image(held)
+    array = work.store.seen(held)
 
     def once() -> None:
         for _ in raw_outputs(net, [array], plan, dense=work.task.dense):

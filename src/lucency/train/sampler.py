@@ -37,7 +37,7 @@ class Sampler:
         if not dense and len(whole) == 1:
             # Every image is the same size: one tensor in memory, a batch is one indexing.
             self._stack = torch.from_numpy(np.stack([store.image(c) for c in self.cases]))
-            self._targets = torch.tensor([store.target(c) for c in self.cases])
+            self._targets = _numbers(store, self.cases)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -66,7 +66,14 @@ class Sampler:
                 masks[row][target] = torch.from_numpy(np.ascontiguousarray(self.store.mask(case)[source], np.int64))
         if self.dense:
             return images, masks
-        return images, torch.tensor([self.store.target(self.cases[n]) for n in chosen])
+        return images, _numbers(self.store, [self.cases[n] for n in chosen])
+
+    def facts(self, step: int) -> torch.Tensor | None:
+        """Return the clinical columns of the batch, (B, n) float32 with NaN where not known; None without any."""
+        if not self.plan.facts:
+            return None
+        rows = [self.store.facts(self.cases[self._case(step * self.plan.batch + n)]) for n in range(self.plan.batch)]
+        return torch.from_numpy(np.stack(rows))
 
     def _case(self, draw: int) -> int:
         epoch, place = divmod(draw, len(self.cases))
@@ -104,6 +111,11 @@ class Sampler:
             places = np.stack(np.unravel_index(flat, self.store.mask(case).shape), axis=1)
             self._foreground[case] = places.astype(np.int32)
         return self._foreground[case]
+
+
+def _numbers(store: Store, cases: Sequence[str]) -> torch.Tensor:
+    """Return the targets of cases, (n,) or, where each takes several numbers, (n, m) float32."""
+    return torch.from_numpy(np.array([store.target(c) for c in cases], dtype=np.float32))
 
 
 def _windows(
