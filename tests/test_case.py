@@ -72,14 +72,41 @@ def test_one_image_each_is_dealt_evenly_in_every_class(seed):
     assert len(cohort.locked) == pytest.approx(0.15 * n, abs=2)
 
 
+def patients_of(cases):
+    return {c.patient for c in cases}
+
+
 @pytest.mark.parametrize("seed", range(8))
-def test_locked_part_is_about_15_percent_where_patients_have_several_images(seed):
-    cases = crowd(seed, n_patients=120)
-    cohort = drawn(cases)
-    # A patient of up to 6 images more or less in each of three classes.
-    assert len(cohort.locked) == pytest.approx(0.15 * len(cases), abs=9)
+def test_locked_part_is_15_percent_of_the_patients_where_they_have_several_images(seed):
+    cohort = drawn(crowd(seed, n_patients=120))
+    # 15 % of 120 are 18; each of the three classes is rounded to whole patients.
+    assert len(patients_of(cohort.locked_cases)) == pytest.approx(18, abs=1.5)
     sizes = Counter(cohort.folds.values())
     assert max(sizes.values()) - min(sizes.values()) <= 12
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_patient_of_a_thousand_images_counts_as_one_in_the_locked_part(seed):
+    rng = np.random.default_rng(seed)
+    cases = [case(f"{p:02d}-0", f"P{p}", "ab"[p % 2], content=f"{seed}/{p}") for p in range(80)]
+    # Two patients hold 1200 of 1278 images; counted by images, 15 % would be some 200 of them.
+    for p, n in ((3, 1000), (4, 200)):
+        cases += [case(f"{p:02d}-{i}", f"P{p}", "ab"[p % 2]) for i in range(1, n)]
+    cases = [cases[i] for i in rng.permutation(len(cases))]
+    cohort = drawn(cases)
+    held = patients_of(cohort.locked_cases)
+    assert len(held) == 12  # 15 % of 80
+    of_each = Counter(c.target for c in cohort.cases if c.id in cohort.locked and c.id.endswith("-0"))
+    assert of_each == {"a": 6, "b": 6}
+
+
+def test_a_patient_with_images_of_two_classes_is_balanced_as_one_of_the_rarer():
+    # Ten of 60 patients have a lesion on one of their five images.
+    cases = [case(f"{p:02d}-{i}", f"P{p}", "ill" if p < 10 and not i else "well") for p in range(60) for i in range(5)]
+    cohort = drawn(cases)
+    # 15 % of 10 are 1.5, and of 50 are 7.5.
+    assert sum(c.target == "ill" for c in cohort.locked_cases) in (1, 2)
+    assert len(patients_of(cohort.locked_cases)) in (8, 9, 10)
 
 
 def test_a_class_of_few_patients_with_many_images_each_is_judged_too():

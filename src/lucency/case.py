@@ -367,7 +367,7 @@ def with_folds(cohort: Cohort, groups: Iterable[Iterable[str]] = ()) -> Cohort:
     val, train = _parted(rest, "val")
     locked_blocks = test
     if not test:
-        locked_blocks, train = _take_share(train, LOCKED_SHARE * len(usable), cohort)
+        locked_blocks, train = _take_share(train, LOCKED_SHARE * len({c.patient for c in usable}), cohort)
     fold_blocks: list[list[list[Case]]] = [[] for _ in range(N_FOLDS)]
     if val:
         fold_blocks[0] = val
@@ -441,23 +441,33 @@ def _deal(blocks: list[list[Case]], hands: int, cohort: Cohort) -> list[list[lis
 
 
 def _take_share(blocks: list[list[Case]], wanted: float, cohort: Cohort) -> tuple[list[list[Case]], list[list[Case]]]:
-    """Split off about ``wanted`` cases, stratum by stratum; the first blocks in draw order are taken."""
-    total = sum(len(b) for b in blocks)
+    """Split off about ``wanted`` patients, stratum by stratum; the first blocks in draw order are taken."""
+    common = Counter(_stratum(c) for b in blocks for c in b)
+    mixes = [Counter(_strata_of_patients(b, common).values()) for b in blocks]
+    strata = sum(mixes, Counter[str]())
+    total = sum(strata.values())
     if total == 0:
         return [], []
-    mixes = [Counter(_stratum(c) for c in b) for b in blocks]
-    strata = sum(mixes, Counter[str]())
     quota = {s: wanted * n / total for s, n in strata.items()}
     taken: set[int] = set()
     for number, mix in enumerate(mixes):
-        # Half a case over quota is allowed, so that small strata are rounded and not starved.
+        # Half a patient over quota is allowed, so that small strata are rounded and not starved.
         if all(n <= quota[s] + 0.5 for s, n in mix.items()):
             taken.add(number)
             for s, n in mix.items():
                 quota[s] -= n
     for stratum in sorted(strata):
-        # Blocks of many cases may all be over quota; the smallest one is then nearest to it.
+        # Blocks of many patients may all be over quota; the smallest one is then nearest to it.
         own = [n for n, mix in enumerate(mixes) if mix[stratum]]
         if len(own) > N_FOLDS and not taken & set(own):
-            taken.add(min(own, key=lambda n: len(blocks[n])))
+            taken.add(min(own, key=lambda n: (sum(mixes[n].values()), len(blocks[n]))))
     return [b for n, b in enumerate(blocks) if n in taken], [b for n, b in enumerate(blocks) if n not in taken]
+
+
+def _strata_of_patients(block: list[Case], common: Counter[str]) -> dict[str, str]:
+    """Return patient to stratum: of several, the one that fewest cases have, since it is the hardest to balance."""
+    found: dict[str, str] = {}
+    for case in block:
+        mine = _stratum(case)
+        found[case.patient] = min(found.get(case.patient, mine), mine, key=lambda s: (common[s], s))
+    return found

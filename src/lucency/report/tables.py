@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lucency.case import Case
+from lucency.case import Case, Cohort
 from lucency.evaluate import Part
 from lucency.plan import Forecast, Plan
 from lucency.report.facts import Facts
@@ -160,7 +160,7 @@ def counts(facts: Facts, lang: str) -> Table:
         ("layout", name("layout", cohort.layout, lang) or DASH),
         ("target", cohort.target_name or DASH),
         ("trainable", str(len(cohort.trainable))),
-        ("locked", bracketed(str(len(cohort.locked)), percent(len(cohort.locked), len(cohort.cases)), lang)),
+        ("locked", _locked(cohort, lang)),
         ("looks", str(facts.evaluation.looks)),
         ("unlabelled", str(sum(c.target is None for c in cohort.cases))),
         ("left_out", str(len(cohort.left_out))),
@@ -171,6 +171,15 @@ def counts(facts: Facts, lang: str) -> Table:
     ]
     cells = tuple((t(f"count.{key}", lang) if key else "", value) for key, value in rows)
     return Table(t("table.counts_caption", lang), (t("table.what", lang), t("table.value", lang)), cells, plain=True)
+
+
+def _locked(cohort: Cohort, lang: str) -> str:
+    """Return patients and cases of the locked part, each with its share; it is drawn by patients."""
+    held = [c for c in cohort.cases if c.id in cohort.locked or c.id in cohort.folds]
+    n, of = len({c.patient for c in cohort.locked_cases}), len({c.patient for c in held})
+    patients = bracketed(t("count.n_patients", lang, n=n), percent(n, of), lang)
+    cases = bracketed(t("count.n_cases", lang, n=len(cohort.locked)), percent(len(cohort.locked), len(held)), lang)
+    return t("report.comma", lang).join((patients, cases))
 
 
 def _image_facts(cases: tuple[Case, ...]) -> str:
