@@ -187,6 +187,31 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise _output_error(path, error) from error
 
 
+def append_bytes(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Add bytes to the end of a file, all of them or none, and wait until they are on the disk.
+
+    Args:
+        path: The file; made if there is none, with its folder.
+        content: What is added.
+        mode: Rights of a file that is made.
+
+    Raises:
+        OSError: It cannot be written; the file is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags, mode), "ab", buffering=0) as file:
+        before = os.fstat(file.fileno()).st_size
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) or 0 :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(before)
+            raise
+
+
 def _output_error(path: Path, error: OSError) -> OutputError:
     return OutputError(
         f"Cannot write ({error.strerror})", where=path.name, remedy="free space or choose a writable folder with --out"

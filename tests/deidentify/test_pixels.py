@@ -390,4 +390,4 @@ def test_review_list_names_new_files_and_keeps_pictures_in_a_marked_folder(tmp_p
     assert sorted(p.name for p in (tmp_path / "review").iterdir()) == [PICTURES, "review.csv"]
     page = (tmp_path / "review" / PICTURES / "review.html").read_text(encoding="utf-8")
     assert "contains patient images" in page
-    assert (tmp_path / "review" / PICTURES / "00000.png").exists()
+    assert (tmp_path / "review" / PICTURES / "2.25.7.png").exists()

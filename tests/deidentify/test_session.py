@@ -70,14 +70,14 @@ def test_images_and_their_segmentation_cleaned_apart_still_belong_together(room)
 
 
 def test_two_runs_and_several_processes_write_the_same_bytes(room, monkeypatch):
-    from lucency.deidentify import session
+    from lucency.deidentify import workers
 
     planted.series(room.src, 30, 32)
     room.clean()
     first = digests(room.dst)
     deidentify(room.src, room.home / "two", room.key)
     assert digests(room.home / "two") == first
-    monkeypatch.setattr(session, "ALONE", 10)
+    monkeypatch.setattr(workers, "ALONE", 10)
     deidentify(room.src, room.home / "three", room.key, n_workers=2)
     assert digests(room.home / "three") == first
 
@@ -201,9 +201,9 @@ def test_other_options_want_another_folder(room, image):
 @pytest.mark.parametrize(
     ("dst", "key", "match"),
     [
-        ("in", "safe/k", "the same"),
-        ("in/out", "safe/k", "lies in the other"),
-        (".", "safe/k", "lies in the other"),
+        ("in", "safe/k", "SRC and DST are the same"),
+        ("in/out", "safe/k", "DST lies inside SRC"),
+        (".", "safe/k", "SRC lies inside DST"),
         ("out", "out/k", "The key would lie in the output"),
         ("out", "in/k", "The key lies in the source"),
     ],

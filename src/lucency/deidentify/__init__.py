@@ -48,7 +48,7 @@ def deidentify(  # noqa: PLR0913 - each is an option of the command
     Source:
         DICOM PS3.15, Annex E Attribute Confidentiality Profiles.
     """
-    from lucency.deidentify import session  # noqa: PLC0415 - pydicom takes its time to import
+    from lucency.deidentify import places, session  # noqa: PLC0415 - pydicom takes its time to import
 
-    where = session.places(src, dst, key, records, map_)
+    where = places.places(src, dst, key, records, map_)
     return session.run(where, options or Options(), Events(None, *listeners), n_workers)

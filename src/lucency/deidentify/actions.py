@@ -93,6 +93,20 @@ def removed_code() -> Dataset:
     return code("REMOVED", "99LUCENCY", "Removed")
 
 
+def dummy_items(keyword: str, old: Sequence) -> Sequence | None:
+    """Return items that stand for those of a sequence which must have some; None where their form has to be kept.
+
+    Args:
+        keyword: Of the sequence.
+        old: Its items.
+    """
+    if keyword == "ContentSequence":
+        return content_dummy()
+    if keyword == "GraphicAnnotationSequence":
+        return annotation_dummy(old)
+    return Sequence([removed_code()]) if keyword.endswith("CodeSequence") else None
+
+
 def content_dummy() -> Sequence:
     """Return the content of a structured report whose own was removed: one sentence that says so."""
     item = Dataset()

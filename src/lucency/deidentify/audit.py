@@ -6,7 +6,6 @@ the log: a log whose end was cut off no longer agrees with them. Lines hold coun
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lucency import record
 from lucency.deidentify.keys import Keys
-from lucency.errors import ModelError, OutputError
+from lucency.errors import ModelError, OutputError, UsageError
 
 FIRST = "0" * 64
 
@@ -60,20 +59,70 @@ def append(log: Path, head: Path, keys: Keys, entries: Iterable[Mapping[str, Any
         digest, lines = hashlib.sha256(line.encode()).hexdigest(), lines + 1
         text.append(line + "\n")
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8", newline="\n") as file:
-            file.writelines(text)
-            file.flush()
-            os.fsync(file.fileno())
+        record.append_bytes(log, "".join(text).encode())
     except OSError as error:
         raise OutputError(
             f"Cannot write the log ({error.strerror})", where=log.name, remedy="choose a writable folder with --records"
         ) from error
+    return _signed(head, keys, lines, digest)
+
+
+def _signed(head: Path, keys: Keys, lines: int, digest: str) -> Head:
     signer = Ed25519PrivateKey.from_private_bytes(keys.derived("audit"))
-    public = signer.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
-    signed = Head(lines, digest, public, signer.sign(_message(lines, digest)).hex())
+    signed = Head(lines, digest, _public(signer), signer.sign(_message(lines, digest)).hex())
     record.write(head, signed)
     return signed
+
+
+def _public(signer: Ed25519PrivateKey) -> str:
+    return signer.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+
+
+def open_(log: Path, head: Path, keys: Keys) -> None:
+    """Begin a log that does not exist yet: from its first moment a log has a signed end.
+
+    Args:
+        log: See :func:`append`.
+        head: Likewise.
+        keys: Likewise.
+
+    Raises:
+        ModelError: As :func:`check`.
+        OutputError: The head cannot be written.
+    """
+    check(log, head, keys)
+    if not head.exists():
+        _signed(head, keys, 0, FIRST)
+
+
+def check(log: Path, head: Path, keys: Keys) -> None:
+    """Find out before any work is done whether a log can be gone on with.
+
+    Args:
+        log: See :func:`append`.
+        head: Likewise.
+        keys: Likewise.
+
+    Raises:
+        UsageError: The head was signed with another key.
+        ModelError: The log was altered or cut off, or one of both is missing.
+    """
+    if head.exists():
+        known = record.read(Head, head)
+        if known.public_key != _public(Ed25519PrivateKey.from_private_bytes(keys.derived("audit"))):
+            raise UsageError(
+                "The signed end of the audit log was written with another key",
+                where=head.name,
+                remedy="use that key; or, if its output is no longer needed, move this file away",
+            )
+        if known.lines and not log.exists():
+            raise ModelError(
+                "The audit log is gone, and its signed end is there",
+                expected=f"{known.lines} lines",
+                where=log.name,
+                remedy=f"restore the folder of records; or, if its output is no longer needed, move {head.name} away",
+            )
+    _ended(log, head, keys)
 
 
 def _ended(log: Path, head: Path, keys: Keys) -> tuple[int, str]:
@@ -81,8 +130,12 @@ def _ended(log: Path, head: Path, keys: Keys) -> tuple[int, str]:
     if not log.exists() and not head.exists():
         return 0, FIRST
     if not head.exists():
-        log.write_text("", encoding="utf-8")  # killed before its first head: nothing was vouched for yet
-        return 0, FIRST
+        raise ModelError(
+            "The signed end of the audit log is missing",
+            expected="the file that was written beside the key",
+            where=head.name,
+            remedy="restore it from its backup; without it nobody can tell whether the log was cut off",
+        )
     known = record.read(Head, head)
     content = log.read_text(encoding="utf-8") if log.exists() else ""
     kept = content.splitlines(keepends=True)[: known.lines]
@@ -109,8 +162,7 @@ def verify(log: Path, head: Path, keys: Keys | None = None) -> int:
     known = record.read(Head, head)
     public = known.public_key
     if keys is not None:
-        signer = Ed25519PrivateKey.from_private_bytes(keys.derived("audit"))
-        public = signer.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
+        public = _public(Ed25519PrivateKey.from_private_bytes(keys.derived("audit")))
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
 

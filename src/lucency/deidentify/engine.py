@@ -24,7 +24,6 @@ from lucency.deidentify.actions import put, put_text
 from lucency.deidentify.ages import cap_age
 from lucency.deidentify.elements import (
     CHARSET,
-    SPELLED_AS,
     codecs_of,
     is_public,
     is_valid,
@@ -36,9 +35,8 @@ from lucency.deidentify.elements import (
     time_beside,
 )
 from lucency.deidentify.keys import STANDARD_ROOT, Identities, Keys
-from lucency.deidentify.spellings import without_great_ages
+from lucency.deidentify.scrubbing import Scrubber
 from lucency.deidentify.table import Options
-from lucency.deidentify.vocabulary import described
 from lucency.errors import ReadError
 
 #: Deeper than any real report; stops files made to exhaust the stack.
@@ -58,7 +56,7 @@ NUMBER = re.compile(rb"[0-9+\-.eE\\ \0]*")
 SHORT = 4
 #: Characters that no text has (PS3.5, 6.1.3); the escapes of ISO 2022 are gone once it is decoded.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
-CODE_STRING = re.compile(r"[A-Za-z0-9_ \\]*")
+INSTITUTION = table.KEEP["institution"][0]
 IMPLEMENTATION_UID = "2.25.182931405628309872157293046520193857461"
 PIXELS = 0x7FE00010
 
@@ -98,12 +96,14 @@ class Engine:
     Args:
         keys: Source of pseudonyms, UIDs and shifts.
         options: What is kept and cleaned.
+
+    Its ``scrubber`` knows everybody of the run once a session has told it.
     """
 
     def __init__(self, keys: Keys, options: Options) -> None:
         self.keys, self.options = keys, options
         self._plans: dict[tuple[str, str], dict[int, Callable[[Dataset, int, _Place], None]]] = {}
-        self._texts: dict[tuple[int, str], str] = {}
+        self.scrubber = Scrubber()
         self._codes_done = [actions.code(value, "DCM", meaning) for value, meaning in options.codes]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class Engine:
         if act == "C":
             return self._cleaned(vr, column, basic)
         if act == "K":
-            kept = self._unlisted(tag, vr)
+            kept = self._institution if column == INSTITUTION and vr in actions.TEXT else self._unlisted(tag, vr)
             return self._kept if vr in actions.DATED or vr == "UI" else kept
         return self._basic(act, tag, vr)
 
@@ -261,18 +261,15 @@ class Engine:
 
     def _dummy_items(self, dataset: Dataset, tag: int, place: _Place) -> None:
         """Keep the form of a sequence and none of its words."""
-        keyword, old = keyword_for_tag(tag), dataset[tag].value
-        if keyword == "ContentSequence":
-            dataset[tag] = sequence(tag, actions.content_dummy())
-        elif keyword == "GraphicAnnotationSequence":
-            dataset[tag] = sequence(tag, actions.annotation_dummy(old))
-        elif keyword.endswith("CodeSequence"):
-            dataset[tag] = sequence(tag, [actions.removed_code()])
-        else:
-            dataset[tag] = sequence(tag, list(old)[:1])
-            self._recurse(dataset, tag, place)
-            for item in dataset[tag].value:
-                silence(item)
+        old = dataset[tag].value
+        items = actions.dummy_items(keyword_for_tag(tag), old)
+        if items is not None:
+            dataset[tag] = sequence(tag, items)
+            return
+        dataset[tag] = sequence(tag, list(old)[:1])
+        self._recurse(dataset, tag, place)
+        for item in dataset[tag].value:
+            silence(item)
 
     def _pseudonym(self, dataset: Dataset, tag: int, place: _Place) -> None:
         value = place.person.pseudonym
@@ -335,32 +332,22 @@ class Engine:
         raw, _ = raw_of(dataset, tag)
         put(dataset, tag, "AS", (dates.age(raw.decode("ascii", "replace")) or "").encode())
 
-    def _text(self, dataset: Dataset, tag: int, place: _Place) -> None:
-        """Keep a text without the strings by which the patient is known."""
+    def _text(self, dataset: Dataset, tag: int, place: _Place, *, alone: bool = True) -> None:
+        """Keep a text without the strings by which the patient, or another of the run, is known."""
         vr = dictionary_VR(tag)
         text = text_of(dataset, tag, place.codecs)
         if CONTROL.search(text):  # the value of a damaged file runs on into the elements behind it
             put(dataset, tag, vr, b"")
             place.counts["not a text"] += 1
             return
-        clean = self._scrubbed(text, vr, place.person.identities)
+        clean = self.scrubber.text(text, vr, place.person.identities, alone=alone)
         if clean != text:
             put_text(dataset, tag, vr, clean, place.codecs)
             place.counts["identity in text"] += 1
 
-    def _scrubbed(self, text: str, vr: str, identities: Identities) -> str:
-        key = (id(identities), text)
-        found = self._texts.get(key)
-        if found is None:
-            if len(self._texts) > 20000:  # other patients' texts are of no more use
-                self._texts.clear()
-            found = identities.scrub(text) if vr == "CS" else without_great_ages(identities.scrub(text))
-            if vr in {"LT", "ST", "UT"}:
-                found = actions.CONTACT.sub("", found)
-            if vr == "CS" and not CODE_STRING.fullmatch(found.strip(" \0")):
-                found = described(found)[:16].strip()
-            self._texts[key] = found
-        return found
+    def _institution(self, dataset: Dataset, tag: int, place: _Place) -> None:
+        """Keep the name of an institution, which may be that of a person, but not of another patient in full."""
+        self._text(dataset, tag, place, alone=False)
 
     def _described(self, basic: str) -> Callable[[Dataset, int, _Place], None]:
         """Keep the words of the vocabulary; with none left, do what the basic profile asks."""
@@ -371,7 +358,7 @@ class Engine:
             if not text.strip(" \0"):
                 return
             vr = dictionary_VR(tag)
-            words = described(without_great_ages(place.person.identities.scrub(text)))
+            words = self.scrubber.words(text, place.person.identities)
             if words:
                 put_text(dataset, tag, vr, words, place.codecs)
                 place.counts["described"] += 1
@@ -400,11 +387,10 @@ class Engine:
             put(dataset, tag, dictionary_VR(tag), b"")
             place.counts["not a number"] += 1
             return
-        known = place.person.identities.whole_numbers
-        values = [v.strip(b" \0") for v in raw.split(b"\\")] if known else []
-        if any(v.lstrip(b"0").decode() in known for v in values):
-            new = [b"0" if v.lstrip(b"0").decode() in known else v for v in values]
-            put(dataset, tag, dictionary_VR(tag), b"\\".join(new))
+        vr = dictionary_VR(tag)
+        new = self.scrubber.number(raw, vr, place.person.identities)
+        if new is not raw:
+            put(dataset, tag, vr, new)
             place.counts["identity in number"] += 1
 
     def _bytes(self, dataset: Dataset, tag: int, place: _Place) -> None:
@@ -416,8 +402,7 @@ class Engine:
         raw = raw_of(dataset, tag)[0]
         if tag == PIXELS or len(raw) <= SHORT:
             return
-        low = raw.lower()
-        if any(n.lower().encode(c, "ignore") in low for n in place.person.identities.needles() for c in SPELLED_AS):
+        if self.scrubber.names_somebody(raw, dictionary_VR(tag), place.person.identities):
             self._drop(dataset, tag, place)
             place.counts["identity in bytes"] += 1
 
@@ -457,4 +442,8 @@ class Engine:
         if vr in {"UN", ""}:
             vr = private_vr(creator, tag)
         safe = vr != "SQ" and private.is_safe(creator, tag, vr, raw)
-        return safe and not place.person.identities.found_in(raw.decode("latin-1"))
+        text = raw.decode("latin-1")
+        named = place.person.identities.found_in(text) or (
+            vr in actions.TEXT | {"UN"} and self.scrubber.everybody.found_in(text)
+        )
+        return safe and not named

@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -210,6 +210,10 @@ class Identities:
             self.dates | other.dates,
             self.phrases | other.phrases,
         )
+
+    def without(self, phrases: frozenset[str]) -> "Identities":
+        """Return the strings save some phrases, which are to be kept."""
+        return replace(self, phrases=self.phrases - phrases) if phrases & self.phrases else self
 
     @classmethod
     def union(cls, several: Iterable["Identities"]) -> "Identities":

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lucency.deidentify.spellings import NOBODY, folded
+from lucency.deidentify.spellings import NOBODY, folded, one_spelling
 from lucency.deidentify.vocabulary import is_ordinary
 
 #: Letters of the shortest part of a name that counts alone, and characters of the shortest number.
@@ -19,6 +19,7 @@ SHORTEST_NAME, SHORTEST_NUMBER = 5, 6
 #: Characters of the longest name in Chinese, Japanese or Korean writing that is looked for.
 LONGEST_WIDE = 6
 WORD = re.compile(r"[^\W_]+")
+CHUNK, DIGITS = re.compile(r"[^\s,;\\]+"), re.compile(r"\d{6,}")
 WIDE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]{2,}")
 #: Makers, and words for people and places of work: they stand in name fields and in the files of everybody.
 _COMMON = """
@@ -60,9 +61,11 @@ class PlainStrings:
             telling = [p for p in parts if not _says_little(p)]
             family = set(WORD.findall(folded(group.split("^")[0])))
             if len(parts) > 1 or "^" in group:
-                words.update(_spelled(p) for p in telling if len(p) >= SHORTEST_NAME and p in family)
+                words.update(one_spelling(p) for p in telling if len(p) >= SHORTEST_NAME and p in family)
             told = [p for p in parts if len(p) > 1][:4]
-            pairs.update((_spelled(a), _spelled(b)) for a in told for b in told if a != b and {a, b} & set(telling))
+            pairs.update(
+                (one_spelling(a), one_spelling(b)) for a in told for b in told if a != b and {a, b} & set(telling)
+            )
         kept = {n for n in map(_digested, numbers) if len(n) >= SHORTEST_NUMBER}
         return cls(
             frozenset(words),
@@ -71,22 +74,53 @@ class PlainStrings:
             frozenset(w for w in wide if 2 <= len(w) <= LONGEST_WIDE and not is_ordinary(w)),
         )
 
-    def found_in(self, text: str) -> bool:
+    def found_in(self, text: str, *, alone: bool = True) -> bool:
         """Tell whether any of them stands in ``text`` as a whole.
+
+        Args:
+            text: Any text.
+            alone: Whether a family name by itself counts; where places are named after people, it does not.
 
         Example:
             >>> PlainStrings.of(["MUELLER^Anna"], ["00471-12-34"]).found_in("V2 for Müller")
             True
         """
-        plain = folded(text)
-        words = WORD.findall(plain)
-        spelled = [_spelled(w) for w in words]
-        return (
-            any(w in self.words for w in spelled)
-            or any(pair in self.pairs for pair in pairwise(spelled))
-            or any(n in self.numbers for n in _numbers(plain, words))
-            or (bool(self.wide) and any(w in self.wide for w in _wide(plain)))
-        )
+        return next(self._spans(folded(text), alone), None) is not None
+
+    def scrub(self, text: str, *, alone: bool = True) -> str:
+        """Return ``text`` without them; other words stay as they were written.
+
+        Args:
+            text: Any text.
+            alone: See :meth:`found_in`.
+
+        Example:
+            >>> PlainStrings.of(["MUELLER^Anna"], ["00471-12-34"]).scrub("V2 for Müller, ID 471-12-34")
+            'V2 for , ID '
+        """
+        # What stood on both sides of a name that went may be a name itself; each round makes the text shorter.
+        while spans := sorted(self._spans(folded(text), alone)):
+            out, end = [], 0
+            for start, stop in spans:
+                out.append(text[end : max(start, end)])
+                end = max(stop, end)
+            text = "".join([*out, text[end:]])
+        return text
+
+    def _spans(self, plain: str, alone: bool) -> Iterator[tuple[int, int]]:
+        """Yield where in a folded text one of them stands; spans may lie over each other."""
+        found = [m.span() for m in WORD.finditer(plain)]
+        spelled = [one_spelling(plain[start:stop]) for start, stop in found]
+        if alone:
+            yield from (s for s, w in zip(found, spelled, strict=True) if w in self.words)
+        if self.pairs:
+            for n, pair in enumerate(pairwise(spelled)):
+                if pair in self.pairs:
+                    yield found[n][0], found[n + 1][1]
+        if self.numbers:
+            yield from (span for number, span in _numbers(plain, found) if number in self.numbers)
+        if self.wide:
+            yield from ((i, i + len(w)) for i, w in _wide(plain) if w in self.wide)
 
 
 def _says_little(word: str) -> bool:
@@ -95,22 +129,21 @@ def _says_little(word: str) -> bool:
     return is_ordinary(word) or word in COMMON or any(is_ordinary(a) and is_ordinary(b) for a, b in halves)
 
 
-def _spelled(word: str) -> str:
-    """Return one spelling for a folded word: that of ``mueller`` is that of ``muller``."""
-    return re.sub(r"([aou])e", r"\1", word).replace("ß", "ss")
-
-
 def _digested(number: str) -> str:
     return "".join(WORD.findall(folded(number))).lstrip("0")
 
 
-def _numbers(plain: str, words: list[str]) -> Iterator[str]:
+def _numbers(plain: str, words: list[tuple[int, int]]) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield what may be an identifier: words, words in pieces (471-12-34), long runs of digits within words."""
-    yield from (w.lstrip("0") for w in words)
-    yield from (_digested(chunk) for chunk in re.split(r"[\s,;\\]+", plain))
-    yield from (run.lstrip("0") for run in re.findall(r"\d{6,}", plain))
+    yield from ((plain[start:stop].lstrip("0"), (start, stop)) for start, stop in words)
+    for chunk in CHUNK.finditer(plain):
+        yield _digested(chunk[0]), chunk.span()
+    for run in DIGITS.finditer(plain):
+        yield run[0].lstrip("0"), run.span()
 
 
-def _wide(plain: str) -> Iterator[str]:
-    for run in WIDE.findall(plain):
-        yield from (run[i : i + n] for n in range(2, LONGEST_WIDE + 1) for i in range(len(run) - n + 1))
+def _wide(plain: str) -> Iterator[tuple[int, str]]:
+    for run in WIDE.finditer(plain):
+        text = run[0]
+        for i in range(len(text) - 1):
+            yield from ((run.start() + i, text[i : i + n]) for n in range(2, min(LONGEST_WIDE, len(text) - i) + 1))

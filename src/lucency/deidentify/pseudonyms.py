@@ -15,6 +15,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from lucency import record
 from lucency.deidentify.keys import Keys
 from lucency.errors import OutputError, UsageError
 
@@ -37,8 +38,8 @@ def load(path: Path, keys: Keys) -> Pseudonyms:
         UsageError: Another key, or a file that was altered or cut off.
     """
     found: Pseudonyms = {}
-    for record in _records(path, keys):
-        for kind, entries in record.items():
+    for sealed in _records(path, keys):
+        for kind, entries in sealed.items():
             found.setdefault(kind, {}).update(entries)
     return found
 
@@ -68,15 +69,8 @@ def add(path: Path, keys: Keys, new: Mapping[str, Mapping[str, str]]) -> int:
     nonce = os.urandom(NONCE)
     sealed = AESGCM(keys.derived("map")).encrypt(nonce, plain, hashlib.sha256(content).digest())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
-        with os.fdopen(handle, "ab") as file:
-            if len(content) == len(MAGIC):
-                file.truncate(0)
-                file.write(MAGIC)
-            file.write(struct.pack(">I", NONCE + len(sealed)) + nonce + sealed)
-            file.flush()
-            os.fsync(file.fileno())
+        begin = MAGIC if len(content) == len(MAGIC) else b""
+        record.append_bytes(path, begin + struct.pack(">I", NONCE + len(sealed)) + nonce + sealed, mode=0o600)
     except OSError as error:
         raise OutputError(
             f"Cannot write the map ({error.strerror})", where=path.name, remedy="choose another place with --map"

@@ -1,17 +1,28 @@
 """What a session did, in counts: for the terminal, for other programs and for the records."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from lucency.deidentify.doubts import Doubt
+from lucency.deidentify.plain import COMMON
 from lucency.deidentify.rescan import Finding
+from lucency.deidentify.spellings import folded
 from lucency.deidentify.table import EDITION, Options
+from lucency.deidentify.vocabulary import is_ordinary
 
 if TYPE_CHECKING:
-    from lucency.deidentify.session import Places
+    from lucency.deidentify.places import Places
     from lucency.deidentify.work import Done
 
+#: Words that sentences of this program use.
+_OURS = "dicomdir link links file files folder archive header pixels object document voice memory text unknown other"
+OURS = COMMON | frozenset(_OURS.split())
+#: Stands for a name while others are looked for; characters of the length of the shortest name that is.
+MARK, SHORTEST_PART = "\0", 3
 #: Findings that are told one by one; the report file has them all.
 SHOWN = 10
 
@@ -29,6 +40,7 @@ class Report:
         remarks: What was not removed, with how many files.
         left: What the second look found.
         options: Codes of the options, PS3.16 CID 7050, with their meaning.
+        doubts: Patients that a person should look at, by pseudonym.
         key: Name of the key, not the key.
         new_key: Whether the key was made in this session.
         files: New name to action, reason and digest of every file that was written.
@@ -42,6 +54,7 @@ class Report:
     reasons: dict[str, int]
     remarks: dict[str, int]
     left: tuple[Finding, ...]
+    doubts: tuple[Doubt, ...]
     options: dict[str, str]
     key: str
     new_key: bool
@@ -66,6 +79,7 @@ class Report:
         cls,
         done: Sequence["Done"],
         findings: Iterable[Finding],
+        doubts: Iterable[Doubt],
         options: Options,
         *,
         key: str,
@@ -81,14 +95,17 @@ class Report:
             actions=dict(Counter(d.action for d in done)),
             n_patients=len({d.patient for d in done if d.patient}),
             rules=dict(sorted(rules.items())),
-            reasons=dict(Counter(d.reason for d in done if d.reason)),
-            remarks=dict(Counter(r for d in done for r in d.remarks)),
+            reasons=dict(Counter(without_path(d.reason, d.path) for d in done if d.reason)),
+            remarks=dict(Counter(without_path(r, d.path) for d in done for r in d.remarks)),
             left=tuple(findings),
+            doubts=tuple(doubts),
             options=dict(options.codes),
             key=key,
             new_key=made,
             files=tuple(
-                {"file": d.output, "action": d.action, "reason": d.reason, "sha256": d.sha256} for d in done if d.output
+                {"file": d.output, "action": d.action, "reason": without_path(d.reason, d.path), "sha256": d.sha256}
+                for d in done
+                if d.output
             ),
             paths={n: getattr(places, n).name for n in ("dst", "key", "map", "records")},
         )
@@ -108,6 +125,13 @@ class Report:
                 "later files of the same patients get other pseudonyms."
             )
         out += [f"Not removed: {remark} ({n} files)" for remark, n in sorted(self.remarks.items())]
+        for doubt in self.doubts[:SHOWN]:
+            out.append(f"For a person: {doubt.reason} ({', '.join(doubt.pseudonyms)}; {doubt.n_files} files)")
+        if self.doubts:
+            out.append(
+                f"{len(self.doubts)} such doubts stand in {self.paths['records']}/review.csv; "
+                "'lucency pseudonyms' says who is behind a pseudonym."
+            )
         out.append(f"Key, map of pseudonyms and {self.paths['records']} stay with the originals; they name patients.")
         if self.clean and self.exit_status:
             out.append("Nothing was written.")
@@ -121,3 +145,23 @@ class Report:
                 "clean their originals and start the command again."
             )
         return out
+
+
+def without_path(sentence: str, path: str) -> str:
+    """Return a sentence about a file without any part of its path: folders and files are named after patients.
+
+    Args:
+        sentence: A reason or a remark.
+        path: Of the file, relative to the source.
+
+    Example:
+        >>> without_path("Smith/ct1.dcm: a slice is missing", "Smith/ct1.dcm")
+        '(file): a slice is missing'
+    """
+    pure = PurePosixPath(path)
+    parts = {path, *pure.parts, *(PurePosixPath(p).stem for p in pure.parts), pure.name.split(".", maxsplit=1)[0]}
+    for part in sorted(parts, key=len, reverse=True):
+        if len(part) >= SHORTEST_PART and folded(part) not in OURS and not is_ordinary(folded(part)):
+            sentence = re.sub(rf"(?<![^\W_]){re.escape(part)}(?![^\W_])", MARK, sentence, flags=re.IGNORECASE)
+    # What is left around a name that went is the rest of the same path.
+    return re.sub(rf"[\w./\\-]*{MARK}[\w./\\-]*(?:\s?{MARK}[\w./\\-]*)*", "(file)", sentence)

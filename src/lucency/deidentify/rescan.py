@@ -6,7 +6,7 @@ files and folders.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from pydicom.datadict import dictionary_has_tag, keyword_for_tag
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from lucency.deidentify import table
@@ -35,6 +36,10 @@ EMPTY = re.compile(
 )
 #: Bytes of text in a file that is not DICOM in which names are searched as text; longer ones as bytes only.
 LONGEST_TEXT = 8 << 20
+#: Bytes of the longest value whose judgement is kept for the next file, and how many judgements are.
+LONGEST_KEPT, MOST_KEPT = 4096, 50_000
+#: More strings than this are not sought one by one in pixels.
+FEW = 12
 #: Letters of the shortest string that :meth:`Identities.needles` gives, if it is ASCII.
 SHORTEST = 5
 #: The sentence that this program writes itself: Deidentification Method.
@@ -56,11 +61,13 @@ class Known:
         people: Pseudonym to the strings by which that patient is known.
         uids: UIDs of the source.
         everybody: Strings of all patients: for files that belong to none, and for patients in each other's files.
+        judged: What was found in values that many files share, by patient; filled on the way.
     """
 
     people: Mapping[str, Identities]
     uids: frozenset[str]
     everybody: Identities = field(default_factory=Identities)
+    judged: dict[Any, tuple[tuple[str, str], ...]] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -131,8 +138,9 @@ def _in_bytes(content: bytes, identities: Identities, known: Known, *, tail: int
     """Search bytes for the longer strings in several encodings, and for UIDs of the source before the pixels."""
     found = []
     front, pixels = content[: len(content) - tail].lower(), content[len(content) - tail :]
-    runs = _text_in(pixels, 1) + _text_in(pixels, 2)
-    for needle in sorted({n.lower() for n in identities.needles()}):
+    needles = sorted({n.lower() for n in identities.needles()})
+    runs = _text_in(pixels, 1) + _text_in(pixels, 2) if _may_hold(pixels, needles) else b""
+    for needle in needles:
         forms = {needle.encode(e, "ignore") for e in ENCODINGS} - {b""}
         hidden = needle.encode("ascii", "ignore") in runs if needle.isascii() else any(f in pixels for f in forms)
         if hidden or any(_stands_alone(f, front) for f in forms):
@@ -150,6 +158,27 @@ def _stands_alone(sought: bytes, content: bytes) -> bool:
         if not any(97 <= c <= 122 for c in around) or not sought.isascii():
             return True
         place = content.find(sought, place + 1)
+    return False
+
+
+def _may_hold(content: bytes, needles: Iterable[str]) -> bool:
+    """Tell whether pixels hold the first four letters of a string, one byte or two to a letter; in doubt, yes."""
+    beginnings = {n[:4].encode() for n in needles if n.isascii()}
+    if len(beginnings) > FEW:
+        return True
+    values = np.frombuffer(content, np.uint8)
+    low, gap = values | 32, values == 0
+    where = {letter: low == letter | 32 for letter in set(b"".join(beginnings))}
+    for word in beginnings:
+        for stride in (1, 2):
+            n = len(values) - (len(word) - 1) * stride
+            hits = np.ones(max(n, 0), bool)
+            for place, letter in enumerate(word):
+                hits &= where[letter][place * stride :][:n]
+                if stride == 2 and place:
+                    hits &= gap[place * stride - 1 :][:n]
+            if hits.any():
+                return True
     return False
 
 
@@ -184,31 +213,54 @@ def _text_in(content: bytes, width: int) -> bytes:
 
 
 def _in_dataset(dataset: Dataset, identities: Identities, known: Known, options: Options) -> Iterator[tuple[str, str]]:
-    for tag in sorted(dataset.keys()):
-        name, row, wrong = _known_of(tag)
-        if tag.group & 1:
-            yield from _of_private(dataset, tag, identities, options)
+    for tag in sorted(dataset._dict):
+        raw = dataset._dict[tag]
+        short = isinstance(raw, RawDataElement) and isinstance(raw.value, bytes) and len(raw.value) <= LONGEST_KEPT
+        if tag >> 16 & 1 or not short:
+            yield from _in_element(dataset, tag, identities, known, options)
             continue
-        if wrong:
-            yield wrong, str(tag)
-        elif row is None and dataset.get_item(tag).VR in BINARY:
-            continue  # a number of a kind that holds no text
-        raw = dataset.get_item(tag)
-        try:
-            element = dataset[tag]
-        except (Exception, RecursionError):
-            yield "value that cannot be read", name
-            held = raw.value if isinstance(raw.value, bytes) else b""
-            if identities.found_in(held.decode("latin-1")):
-                yield "name or number", name
-            continue
-        if row is not None:
-            yield from _of_listed(element, row, options, name)
-        if element.VR == "SQ":
-            for item in element.value:
-                yield from _in_dataset(item, identities, known, options)
-        else:
-            yield from _of_value(element, identities, known, options, name)
+        # The same bytes under the same tag mean the same in every file of the patient: they are judged once.
+        key = (id(identities), options, tag, raw.VR, raw.is_little_endian, raw.value, _charset(dataset))
+        found = known.judged.get(key)
+        if found is None:
+            if len(known.judged) >= MOST_KEPT:
+                known.judged.clear()
+            found = known.judged[key] = tuple(_in_element(dataset, tag, identities, known, options))
+        yield from found
+
+
+def _charset(dataset: Dataset) -> str:
+    """Return how text is written in a dataset."""
+    return str(getattr(dataset, "_character_set", ""))
+
+
+def _in_element(
+    dataset: Dataset, tag: Any, identities: Identities, known: Known, options: Options
+) -> Iterator[tuple[str, str]]:
+    name, row, wrong = _known_of(tag)
+    if tag.group & 1:
+        yield from _of_private(dataset, tag, identities, options)
+        return
+    if wrong:
+        yield wrong, str(tag)
+    elif row is None and dataset.get_item(tag).VR in BINARY:
+        return  # a number of a kind that holds no text
+    raw = dataset.get_item(tag)
+    try:
+        element = dataset[tag]
+    except (Exception, RecursionError):
+        yield "value that cannot be read", name
+        held = raw.value if isinstance(raw.value, bytes) else b""
+        if identities.found_in(held.decode("latin-1")):
+            yield "name or number", name
+        return
+    if row is not None:
+        yield from _of_listed(element, row, options, name)
+    if element.VR == "SQ":
+        for item in element.value:
+            yield from _in_dataset(item, identities, known, options)
+    else:
+        yield from _of_value(element, identities, known, options, name)
 
 
 @cache

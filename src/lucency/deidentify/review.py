@@ -5,14 +5,16 @@ import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from lucency.burned_in import Box
+from lucency.deidentify.doubts import Doubt
 from lucency.deidentify.pixels import PixelVerdict
 from lucency.errors import OutputError
 
+#: What is to be done about patients that the program cannot tell apart.
+ASK = "ask"
 #: Folder of pictures; its name is the warning.
 PICTURES = "contains-patient-images"
 #: Longer side of a picture in the list, px: names on a screen can still be read.
@@ -36,35 +38,54 @@ class ReviewItem:
     picture: np.ndarray | None = None
 
 
-def write_review(items: Sequence[ReviewItem], folder: Path) -> Path:
+def write_review(items: Sequence[ReviewItem], folder: Path, doubts: Sequence[Doubt] = ()) -> Path:
     """Write ``review.csv`` and, where there are pictures, a page in a folder marked "contains patient images".
+
+    What an earlier session of the same output put into the list stays, with the person's decisions.
 
     Args:
         items: Objects that were blanked or held back.
         folder: Not within the cleaned output.
+        doubts: Patients to look at; in the place of the file stand their pseudonyms.
 
     Returns:
-        The table. Its last column is empty, for the person's decision.
+        The table. Its last column is empty, for the person's decision. There is none as long as nobody has to look.
 
     Raises:
         OutputError: The folder cannot be written.
     """
     table = folder / "review.csv"
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for item in items:
-        writer.writerows(_rows(item))
+    rows = [row for item in items for row in _rows(item)]
+    rows += [[" ".join(d.pseudonyms), ASK, d.reason, *[""] * 7] for d in doubts]
     try:
+        rows = _with_earlier(rows, table)
+        if not rows:
+            return table
         folder.mkdir(parents=True, exist_ok=True)
+        stream = io.StringIO(newline="")
+        csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *rows])
         table.write_text(stream.getvalue(), encoding="utf-8")
         if any(item.picture is not None for item in items):
-            _page(items, folder / PICTURES)
+            _page(items, rows, folder / PICTURES)
     except OSError as error:
         raise OutputError(
-            f"Cannot write the review list ({error.strerror})", remedy="free some space, or choose a writable folder"
+            f"Cannot write the review list ({error.strerror})",
+            where=table.name,
+            remedy="free some space, or choose a writable folder with --records",
         ) from error
     return table
+
+
+def _with_earlier(rows: list[list[str]], table: Path) -> list[list[str]]:
+    """Return new rows with the decisions on them, and the rows of earlier sessions on other files."""
+    if not table.exists():
+        return rows
+    with table.open(encoding="utf-8", newline="") as file:
+        earlier = [row for row in csv.reader(file) if len(row) == len(COLUMNS)][1:]
+    decided = {tuple(row[:-1]): row[-1] for row in earlier}
+    new = {row[0] for row in rows}
+    kept = [row for row in earlier if row[0] not in new and row[1] != ASK]
+    return kept + [[*row[:-1], decided.get(tuple(row[:-1]), "")] for row in rows]
 
 
 def _rows(item: ReviewItem) -> list[list[str]]:
@@ -83,21 +104,22 @@ def _rows(item: ReviewItem) -> list[list[str]]:
     return found or [[*start, *[""] * 7]]
 
 
-def _numbers(box: Box) -> list[str]:
-    return [*map(str, (box.top, box.left, box.bottom, box.right)), f"{box.score:.2f}"]
+def _picture_of(name: str) -> str:
+    """Return the name of an object's picture: that of its file, which is a digest."""
+    return PurePosixPath(name).stem + ".png"
 
 
-def _page(items: Sequence[ReviewItem], folder: Path) -> None:
+def _page(items: Sequence[ReviewItem], table: Sequence[Sequence[str]], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for number, item in enumerate(items):
-        picture = ""
+    for item in items:
         if item.picture is not None:
-            name = f"{number:05}.png"
-            _drawn(item, folder / name)
-            picture = f'<img src="{name}" alt="">'
-        cells = (item.name, item.verdict.action, item.verdict.reason)
-        rows.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in cells) + f"<td>{picture}</td></tr>")
+            _drawn(item, folder / _picture_of(item.name))
+    rows = []
+    for name, action, reason in dict.fromkeys(tuple(row[:3]) for row in table):
+        there = (folder / _picture_of(name)).is_file()
+        picture = f'<img src="{_picture_of(name)}" alt="">' if there else ""
+        cells = "".join(f"<td>{html.escape(c)}</td>" for c in (name, action, reason))
+        rows.append(f"<tr>{cells}<td>{picture}</td></tr>")
     style = "body{font:16px sans-serif}td{padding:.5em;border-top:1px solid #999;vertical-align:top}img{max-width:40em}"
     page = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Review (contains patient images)</title>
 <style>{style}</style><h1>Review: contains patient images</h1><p>{NOTICE}</p>

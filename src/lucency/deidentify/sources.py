@@ -15,13 +15,12 @@ from pydicom.sequence import Sequence
 from lucency.deidentify.dates import DATE
 from lucency.deidentify.keys import STANDARD_ROOT, Identities
 from lucency.errors import LucencyError, ReadError
-from lucency.read import archive
+from lucency.read import archive, directory
+from lucency.read.directory import DIRECTORY
 from lucency.read.head import silent
-from lucency.read.headers import looks_headerless
+from lucency.read.headers import may_be_dicom
 from lucency.read.opening import inflated
 
-SUFFIXES = (".dcm", ".dicom", ".ima")
-DIRECTORY = "1.2.840.10008.1.3.10"
 DEFLATED, EXPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1"
 #: Sequences of many items that hold geometry only (functional groups); the search for names skips them.
 GEOMETRY = frozenset({0x52009229, 0x52009230, 0x00081140, 0x00082112, 0x30060039, 0x00201115})
@@ -39,7 +38,8 @@ NUMBERS = (
     "ServiceEpisodeID",
     "InsurancePlanIdentification",
 )
-PHRASES = ("InstitutionName", "InstitutionAddress", "PatientAddress")
+INSTITUTION = ("InstitutionName", "InstitutionAddress")
+PHRASES = (*INSTITUTION, "PatientAddress")
 #: A Study ID shorter than this is a running number.
 STUDY_ID = 6
 
@@ -59,7 +59,10 @@ class Source:
         series: Series Instance UID.
         study: Study Instance UID.
         patient: Issuer and ID of the patient.
+        name: Patient's Name, to tell two people of one ID.
+        birth: Patient's Birth Date, ``YYYYMMDD``, likewise.
         identities: Strings by which the patient is known.
+        institution: Those of them that name the institution, which may be kept.
         uids: UIDs of the file that must not come out again.
     """
 
@@ -73,7 +76,10 @@ class Source:
     series: str = ""
     study: str = ""
     patient: tuple[str, str] = ("", "")
+    name: str = ""
+    birth: str = ""
     identities: Identities = field(default_factory=Identities)
+    institution: frozenset[str] = frozenset()
     uids: frozenset[str] = frozenset()
 
 
@@ -98,6 +104,42 @@ def listed(root: Path) -> Iterator[str]:
             yield from (f"{path}/{n}" for n in sorted({*inside.entries, *inside.refused}))
 
 
+def files_of(src: Path) -> tuple[Path, list[str]]:
+    """Return what a source is relative to, and its files, sorted.
+
+    Args:
+        src: A folder; a zip archive, whose entries are its files; a DICOMDIR, which names them; or one file.
+
+    Returns:
+        The folder or archive, and paths relative to it with ``/``. A file that a DICOMDIR names and that is not there,
+        or lies outside its folder, has a path that leads nowhere, so that it is listed and not followed.
+
+    Raises:
+        ReadError: Not readable as a zip archive.
+    """
+    if src.is_dir():
+        return src, list(listed(src))
+    if src.name.lower().endswith(archive.SUFFIX):
+        inside = archive.contents(src)
+        return src, sorted({*inside.entries, *inside.refused})
+    try:
+        dataset = load(src, src.name, pixels=False)
+        with silent():
+            named = directory.files_named(dataset) if dataset is not None and _class(dataset) == DIRECTORY else []
+    except (LucencyError, OSError, ValueError):
+        named = []
+    if not named:
+        return src.parent, [src.name]
+    # Discs are written in capitals; copied to a computer their names often are not.
+    there = {path.lower(): path for path in listed(src.parent)}
+    paths = {src.name}
+    for n, components in enumerate(named, start=1):
+        path = directory.inside(components)
+        low = path.lower()
+        paths.add(there.get(low) or there.get(f"{low}.dcm") or path or f"{src.name}/file {n}, outside its folder")
+    return src.parent, sorted(paths)
+
+
 def load(file: Path, where: str, *, pixels: bool) -> Dataset | None:
     """Return the dataset of a file, or None when it is not DICOM at all.
 
@@ -109,14 +151,13 @@ def load(file: Path, where: str, *, pixels: bool) -> Dataset | None:
     Raises:
         ReadError: It should be DICOM and cannot be read, or is cut off.
     """
-    named = where.lower().endswith(SUFFIXES)
     with archive.opened(file) as raw:
         start = raw.read(4096)
-        sure = start[128:132] == b"DICM"
-        if not named and not sure and not looks_headerless(start):
+        possible, sure = may_be_dicom(start, where)
+        if not possible:
             return None
         raw.seek(0)
-        deflated = sure and DEFLATED.encode() in start
+        deflated = start[128:132] == b"DICM" and DEFLATED.encode() in start
         stream = inflated(raw, where) if deflated else raw
         try:
             with silent():
@@ -125,11 +166,11 @@ def load(file: Path, where: str, *, pixels: bool) -> Dataset | None:
         except LucencyError:
             raise
         except (Exception, RecursionError) as error:
-            if not named and not sure:
+            if not sure:
                 return None
             raise ReadError(f"Not readable as DICOM ({type(error).__name__})", remedy="fetch it again") from None
     if not sop_class:
-        if not named and not sure:
+        if not sure:
             return None
         raise ReadError("Not readable as DICOM (no SOP Class)", remedy="fetch it again")
     if deflated:
@@ -169,7 +210,7 @@ def surveyed(root: Path, path: str) -> Source:
 
 
 def _described(path: str, size: int, changed: int, dataset: Dataset) -> Source:
-    sop_class = _one(dataset, "SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    sop_class = _class(dataset)
     if sop_class == DIRECTORY:
         return Source(path, "directory", size, changed)
     uid = _one(dataset, "SOPInstanceUID") or str(dataset.file_meta.get("MediaStorageSOPInstanceUID", ""))
@@ -182,7 +223,22 @@ def _described(path: str, size: int, changed: int, dataset: Dataset) -> Source:
         # Without an ID the name and birth date tell patients apart; without these, each examination is its own.
         told = "|".join([*sorted(identities.names)[:1], *sorted(identities.births)])
         patient = ("", f"no id|{told or study or uid}")
-    return Source(path, "dicom", size, changed, "", sop_class, uid, series, study, patient, identities, uids)
+    return Source(
+        path,
+        "dicom",
+        size,
+        changed,
+        sop_class=sop_class,
+        uid=uid,
+        series=series,
+        study=study,
+        patient=patient,
+        name=_one(dataset, "PatientName"),
+        birth=_date(_one(dataset, "PatientBirthDate")),
+        identities=identities,
+        institution=_all(dataset, INSTITUTION),
+        uids=uids,
+    )
 
 
 def identities_of(dataset: Dataset) -> Identities:
@@ -202,10 +258,14 @@ def identities_of(dataset: Dataset) -> Identities:
                 dates.update(d for d in map(_date, _several(item, tag)) if d)
             elif tag == 0x00100030:
                 births.update(d for d in map(_date, _several(item, tag)) if d)
-    numbers = {v for item in _datasets(dataset) for k in NUMBERS if k in item for v in _several(item, k)}
-    numbers |= {v for v in _several(dataset, "StudyID") if len(v) >= STUDY_ID}
-    phrases = {v for item in _datasets(dataset) for k in PHRASES if k in item for v in _several(item, k)}
+    numbers = _all(dataset, NUMBERS) | {v for v in _several(dataset, "StudyID") if len(v) >= STUDY_ID}
+    phrases = _all(dataset, PHRASES)
     return Identities(*(frozenset(filter(None, g)) for g in (names, numbers, births, dates - births, phrases)))
+
+
+def _all(dataset: Dataset, keywords: tuple[str, ...]) -> frozenset[str]:
+    """Return the values of attributes at any depth."""
+    return frozenset(v for item in _datasets(dataset) for k in keywords if k in item for v in _several(item, k))
 
 
 def _known(tag: int) -> tuple[int, ...]:
@@ -237,6 +297,10 @@ def _several(dataset: Dataset, key: str | int) -> list[str]:
     texts = (re.sub(r"[\t\n\f\r]+", " ", str(v).strip(" \0")) for v in values)
     # A value that runs on into the elements behind it names nobody, and would be found everywhere.
     return [t for t in texts if t and t.isprintable()]
+
+
+def _class(dataset: Dataset) -> str:
+    return _one(dataset, "SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
 
 
 def _one(dataset: Dataset, keyword: str) -> str:

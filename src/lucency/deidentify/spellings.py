@@ -60,6 +60,11 @@ def folded(text: str) -> str:
     return text.lower() if text.isascii() else "".join(map(_one, text))
 
 
+def one_spelling(word: str) -> str:
+    """Return one spelling for a folded word: that of ``mueller`` is that of ``muller``."""
+    return re.sub(r"([aou])e", r"\1", word).replace("ß", "ss")
+
+
 def without_great_ages(text: str) -> str:
     """Return ``text`` without ages above 89 years; younger ages stay.
 

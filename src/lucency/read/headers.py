@@ -21,7 +21,7 @@ from typing import IO, Any, BinaryIO
 
 from lucency.case import pseudonym
 from lucency.errors import LucencyError, ReadError
-from lucency.read import archive, codes, dicom_sr, directory, files, rtstruct
+from lucency.read import archive, codes, damage, dicom_sr, directory, files, rtstruct
 from lucency.read.cache import Cache, Key, Row
 from lucency.read.formats import reason
 from lucency.read.head import TAGS, Head, head_of, silent
@@ -60,10 +60,8 @@ ADDED = (
     *(f"{what}{when}" for what in ("Content", "StructureSet", "Series") for when in ("Date", "Time")),
 )
 
-#: Value representations (PS3.5, 6.2), as bytes in an explicit header.
-VRS = set(
-    b"AE AS AT CS DA DS DT FD FL IS LO LT OB OD OF OL OV OW PN SH SL SQ SS ST SV TM UC UI UL UN UR US UT UV".split()
-)
+#: Names of files that should be DICOM.
+SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 @dataclass(frozen=True)
@@ -163,15 +161,14 @@ def read_head(file: Path, where: str, salt: bytes) -> Head | None:
         ReadError: A file that should be DICOM and cannot be read.
     """
     size, _ = archive.stat_of(file)
-    named = where.lower().endswith((".dcm", ".dicom", ".ima"))
     if size == 0:
-        if named:
+        if where.lower().endswith(SUFFIXES):
             raise ReadError("The file is empty (0 bytes)", where=where, remedy="fetch or export it again")
         return None
     with archive.opened(file) as raw:
         start = raw.read(1024)
-        sure = start[128:132] == b"DICM"
-        if not named and not sure and not looks_headerless(start):
+        possible, sure = may_be_dicom(start, where)
+        if not possible:
             return None
         raw.seek(0)
         try:
@@ -182,17 +179,24 @@ def read_head(file: Path, where: str, salt: bytes) -> Head | None:
         except LucencyError as error:
             raise ReadError(error.found, expected=error.expected, where=where, remedy=error.remedy) from None
         except Exception as error:
-            if not named and not sure:
+            if not sure:
                 return None
-            raise ReadError(
-                f"Not readable as DICOM ({type(error).__name__})", where=where, remedy="fetch or export it again"
-            ) from None
+            raise _not_readable(file, where, start, type(error).__name__) from None
     if not head.get("SOPClassUID"):
-        if not named and not sure:
+        if not sure:
             return None
-        raise ReadError("Not readable as DICOM (no SOP Class)", where=where, remedy="fetch or export it again")
+        raise _not_readable(file, where, start, "no SOP Class")
     disguised: Head = _disguised(head, salt)
     return disguised
+
+
+def _not_readable(file: Path, where: str, start: bytes, why: str) -> ReadError:
+    """Return the refusal of a file that should be DICOM: by what is wrong with it, where that can be told."""
+    found = damage.not_dicom(start) or damage.told(file) or f"Not readable as DICOM ({why})"
+    # A text under a DICOM name is mostly what a server answered instead of the image.
+    other = found.startswith("Not DICOM but") and not found.endswith("a text")
+    remedy = "give it the name of its format, or take it out of the folder" if other else "fetch or export it again"
+    return ReadError(found, where=where, remedy=remedy)
 
 
 def dataset_of(raw: BinaryIO, start: bytes) -> Any:
@@ -249,6 +253,17 @@ def _added(dataset: Any, sop_class: str) -> Head:
     return added
 
 
+def may_be_dicom(start: bytes, where: str) -> tuple[bool, bool]:
+    """Tell by its beginning and its name whether a file can be DICOM, and whether it should be.
+
+    Args:
+        start: At least the first 132 bytes, or all there are.
+        where: Its path.
+    """
+    sure = where.lower().endswith(SUFFIXES) or start[128:132] == b"DICM"
+    return sure or looks_headerless(start), sure
+
+
 def looks_headerless(start: bytes) -> bool:
     """Tell whether bytes begin like a dataset without preamble: a low tag of group 2 or 8 with a credible length.
 
@@ -260,7 +275,7 @@ def looks_headerless(start: bytes) -> bool:
     """
     if len(start) < 16 or start[:2] not in (b"\2\0", b"\x08\0", b"\0\x08") or len(set(start[:16])) < 3:
         return False
-    if start[4:6] in VRS:
+    if start[4:6] in damage.VRS:
         return True
     # Implicit VR is always little endian.
     length = int.from_bytes(start[4:8], "little")
