@@ -11,6 +11,7 @@ import numpy as np
 from lucency.case import Skipped, Source
 from lucency.errors import GeometryError, LucencyError, ReadError
 from lucency.image import Image
+from lucency.read import damage
 from lucency.read.facts import clip_of, facts_of, header_of
 from lucency.read.formats import Header, digest_of_files, reason
 from lucency.read.frames import frame_times, slices_of
@@ -76,7 +77,7 @@ def grouped(root: Path, found: Mapping[str, Head], broken: Mapping[str, str], *,
     """
     kinds = {path: kind for path, head in found.items() if (kind := kind_of(head))}
     left_out = {path: kind for path, kind in kinds.items() if kind != NO_SIZE}
-    broken = {**broken, **{path: BROKEN_SIZE for path, kind in kinds.items() if kind == NO_SIZE}}
+    broken = {**broken, **{path: _without_size(root / path) for path, kind in kinds.items() if kind == NO_SIZE}}
     remarks = Remarks()
     together = _series({path: head for path, head in found.items() if path not in kinds}, remarks)
     torn = _torn(together, broken)
@@ -102,6 +103,15 @@ def grouped(root: Path, found: Mapping[str, Head], broken: Mapping[str, str], *,
             skipped.append(Skipped(paths[0], f"{why} {whole}."))
         skipped.extend(one.skipped)
     return Grouped(tuple(images), tuple(skipped), left_out, remarks.sentences())
+
+
+def _without_size(file: Path) -> str:
+    """Return why an image says no rows or columns."""
+    try:
+        found = damage.told(file)
+    except (LucencyError, OSError):
+        found = ""
+    return f"{found}; fetch or export the file again." if found else BROKEN_SIZE
 
 
 def _series(found: Mapping[str, Head], remarks: Remarks) -> dict[str, list[str]]:

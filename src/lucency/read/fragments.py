@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from lucency.errors import ReadError
+from lucency.read.pixelform import APART, unreadable
 
 #: (FFFE,E000) Item and (FFFE,E0DD) Sequence Delimitation, little-endian, as all compressed syntaxes are.
 ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
@@ -124,18 +125,13 @@ def _beginnings(file: BinaryIO, spans: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def _damaged(found: str, where: str) -> ReadError:
-    return ReadError(
-        f"The pixels cannot be read: {found}",
-        expected="whole fragments up to the end of the pixel data",
-        where=where,
-        remedy="fetch the file again; it is truncated or damaged",
-    )
+    return unreadable(found, where, expected="whole fragments up to the end of the pixel data")
 
 
 def _count(found: int, promised: int, where: str) -> ReadError:
-    return ReadError(
-        f"The pixels cannot be read: {found} compressed frames, the header says {promised}",
+    return unreadable(
+        f"{found} compressed frames, the header says {promised}",
+        where,
         expected="one compressed frame for each frame of the image",
-        where=where,
-        remedy="fetch the file again; its header and its pixels do not belong together",
+        remedy=APART,
     )

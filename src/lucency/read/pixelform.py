@@ -108,17 +108,22 @@ class Form:
         row = max(1, self.columns * self.samples * self.allocated // 8)
         filled = spare <= row and tail is not None and len(set(tail(need, min(length, there)))) <= 1
         if not filled:
-            raise unreadable(f"{length} bytes are there, the header promises {need}", where)
+            raise unreadable(f"{length} bytes are there, the header promises {need}", where, remedy=APART)
 
 
-def unreadable(found: str, where: str) -> ReadError:
+#: What to do where nothing is missing.
+APART = "fetch the file again; its header and its pixels do not belong together"
+
+
+def unreadable(
+    found: str,
+    where: str,
+    *,
+    expected: str = "as many pixels as the header promises, in the form that it says",
+    remedy: str = "fetch the file again; it is truncated or damaged",
+) -> ReadError:
     """Return the refusal of a file's pixels."""
-    return ReadError(
-        f"The pixels cannot be read: {found}",
-        expected="as many pixels as the header promises, in the form that it says",
-        where=where,
-        remedy="fetch the file again; it is truncated or damaged",
-    )
+    return ReadError(f"The pixels cannot be read: {found}", expected=expected, where=where, remedy=remedy)
 
 
 def form_of(dataset: Any, keyword: str, where: str) -> Form:
