@@ -4,6 +4,7 @@ Looked at only after reading failed; then the file is walked again, element by e
 """
 
 from pathlib import Path
+from typing import Literal
 
 from lucency.read import archive
 
@@ -39,6 +40,10 @@ UNDEFINED = 0xFFFFFFFF
 #: Nested deeper than this nothing is told.
 DEEPEST = 40
 IMPLICIT, BIG, DEFLATED = b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.1.99"
+
+
+#: Byte orders (PS3.5, 7.3).
+Order = Literal["little", "big"]
 
 
 class _CutError(Exception):
@@ -117,26 +122,25 @@ def _file_meta(data: bytes, place: int) -> tuple[int, bytes]:
     return place, syntax
 
 
-def _head(data: bytes, place: int, order: str, explicit: bool) -> tuple[int, int, int]:
+def _head(data: bytes, place: int, order: Order, explicit: bool) -> tuple[int, int, int]:
     """Return an element's tag, where its value begins, and its length."""
     if place + 8 > len(data):
         raise _CutError
-    endian = "big" if order == "big" else "little"
-    group, element = (int.from_bytes(data[place + n : place + n + 2], endian) for n in (0, 2))
+    group, element = (int.from_bytes(data[place + n : place + n + 2], order) for n in (0, 2))
     tag = group << 16 | element
     if not explicit or group == 0xFFFE:
-        return tag, place + 8, int.from_bytes(data[place + 4 : place + 8], endian)
+        return tag, place + 8, int.from_bytes(data[place + 4 : place + 8], order)
     vr = data[place + 4 : place + 6]
     if vr not in VRS:
         raise _OtherError(place)
     if vr not in LONG:
-        return tag, place + 8, int.from_bytes(data[place + 6 : place + 8], endian)
+        return tag, place + 8, int.from_bytes(data[place + 6 : place + 8], order)
     if place + 12 > len(data):
         raise _CutError
-    return tag, place + 12, int.from_bytes(data[place + 8 : place + 12], endian)
+    return tag, place + 12, int.from_bytes(data[place + 8 : place + 12], order)
 
 
-def _elements(data: bytes, place: int, order: str, explicit: bool, depth: int = 0) -> int:
+def _elements(data: bytes, place: int, order: Order, explicit: bool, depth: int = 0) -> int:
     """Walk the elements of a data set up to the pixels, of an item up to its end; return the place behind."""
     last = -1
     while place < len(data):
@@ -164,7 +168,7 @@ def _elements(data: bytes, place: int, order: str, explicit: bool, depth: int = 
     return place
 
 
-def _items(data: bytes, place: int, order: str, explicit: bool, depth: int) -> int:
+def _items(data: bytes, place: int, order: Order, explicit: bool, depth: int) -> int:
     """Walk the items of a sequence of undefined length; return the place behind it."""
     while True:
         tag, start, length = _head(data, place, order, explicit=False)
