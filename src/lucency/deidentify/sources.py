@@ -15,13 +15,15 @@ from pydicom.sequence import Sequence
 from lucency.deidentify.dates import DATE
 from lucency.deidentify.keys import STANDARD_ROOT, Identities
 from lucency.errors import LucencyError, ReadError
-from lucency.read import archive, directory
+from lucency.read import archive, damage, directory
 from lucency.read.directory import DIRECTORY
 from lucency.read.head import silent
 from lucency.read.headers import may_be_dicom
 from lucency.read.opening import inflated
 
 DEFLATED, EXPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1"
+#: (7FE0,0010) Pixel Data.
+PIXEL_DATA = 0x7FE00010
 #: Sequences of many items that hold geometry only (functional groups); the search for names skips them.
 GEOMETRY = frozenset({0x52009229, 0x52009230, 0x00081140, 0x00082112, 0x30060039, 0x00201115})
 #: Numbers by which a hospital knows a patient or an examination.
@@ -172,21 +174,26 @@ def load(file: Path, where: str, *, pixels: bool) -> Dataset | None:
     if not sop_class:
         if not sure:
             return None
-        raise ReadError("Not readable as DICOM (no SOP Class)", remedy="fetch it again")
+        found = damage.not_dicom(start[:1024]) or damage.told(file) or "Not readable as DICOM (no SOP Class)"
+        raise ReadError(found, remedy="fetch it again")
     if deflated:
         dataset.file_meta.TransferSyntaxUID = EXPLICIT
     if pixels:
-        _must_be_whole(dataset)
+        _must_be_whole(dataset, file)
     dataset.buffer = None
     return dataset
 
 
-def _must_be_whole(dataset: Dataset) -> None:
+def _must_be_whole(dataset: Dataset, file: Path) -> None:
     """Refuse a file that ends before its values do."""
+    pixels = dataset._dict.get(PIXEL_DATA)
     for element in dataset._dict.values():
         raw = isinstance(element, RawDataElement) and element.value is not None and element.length != 0xFFFFFFFF
         if raw and len(element.value) != element.length:
-            raise ReadError("The file is cut off: it ends within a value", remedy="fetch it again")
+            if pixels is not None and element.value_tell > pixels.value_tell:
+                raise ReadError("Bytes that are no DICOM follow the pixels", remedy="fetch it again")
+            found = damage.told(file) or "The file is cut off: it ends within its pixels"
+            raise ReadError(found, remedy="fetch it again")
 
 
 def surveyed(root: Path, path: str) -> Source:
