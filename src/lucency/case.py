@@ -307,6 +307,7 @@ class Prediction:
         value: A number, for regression; with ``lower`` and ``upper``.
         mask: Labels on the source's own grid, in the training masks' own values.
         course: What is to be expected over time.
+        neighbours: Targets of the cases of an index, the nearest first.
         doubt: 0 (sure) to 1 (no idea).
         quality: What is thought of the image: ``"accept"``, ``"warn"`` or ``"reject"``; empty where it was not judged.
         reason: Why not ``"accept"``.
@@ -327,9 +328,10 @@ class Prediction:
     quality: str = ""
     reason: str = ""
     course: Course | None = None
+    neighbours: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        payloads = [v is not None for v in (self.probabilities, self.value, self.mask, self.course)]
+        payloads = [v is not None for v in (self.probabilities, self.value, self.mask, self.course, self.neighbours)]
         if sum(payloads) != 1:
             raise DataError(f"A prediction with {sum(payloads)} payloads", expected="exactly one", where=self.case)
         if self.probabilities is not None and not all(-1e-6 <= p <= 1 + 1e-6 for p in self.probabilities.values()):

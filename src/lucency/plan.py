@@ -149,6 +149,7 @@ class Needs:
         classes: The targets are classes.
         controls: Names of the simpler networks that train beside the network, each for as long.
         facts: The network is told clinical columns beside the image, where there are any.
+        members: Most members that an ensemble can use; 1 where outputs of several cannot be averaged.
     """
 
     task: str
@@ -162,6 +163,7 @@ class Needs:
     classes: bool = True
     controls: tuple[str, ...] = ()
     facts: bool = False
+    members: int = 5
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ class Plan:
         reasons: Field name to reason; every decision has one.
         task_options: The task's own settings.
         facts: Clinical columns that the network is told beside the image.
+        members: Most members that an ensemble can use.
         controls: Simpler network that the network is compared with to its optimiser steps; 0 until they were timed.
         forecast: See :class:`Forecast`.
 
@@ -230,6 +233,7 @@ class Plan:
     tta: tuple[str, ...] = ()
     task_options: Mapping[str, Option] = field(default_factory=dict)
     facts: tuple[Column, ...] = ()
+    members: int = 5
     controls: Mapping[str, int] = field(default_factory=dict)
     forecast: Forecast = Forecast()
 

@@ -113,6 +113,7 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
         reasons=reasons,
         task_options=task_options,
         facts=told,
+        members=needs.members,
         controls=dict.fromkeys(needs.controls, 0),
     )
 

@@ -48,7 +48,7 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
     per_member = (held + n_locked) * predict_s + held * timing.score_s
     fixed = n_locked * timing.score_s
     members = int((room - fixed) / (enough * timing.step_s + per_member))
-    members = min(5, max(1, members))
+    members = min(draft.members, max(1, members))
     train_s = max(room - fixed - members * per_member, 0.2 * room, 1.0)
     steps = int(train_s / members / timing.step_s)
     most = MOST_EPOCHS[dense] * epoch * patches
@@ -71,6 +71,8 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
         f"{members} of 5 folds: time for {members} members with about {ENOUGH_EPOCHS[dense]} passes each; "
         "each is judged on the fold it did not see"
         if members > 1
+        else "fold 0 alone: outputs of members that were trained apart cannot be averaged"
+        if draft.members == 1
         else f"fold 0 alone: the budget holds one member with up to {ENOUGH_EPOCHS[dense]} passes, not two"
     )
     if mirrors:

@@ -13,6 +13,9 @@ from lucency.record import write_text
 
 Cell = str | int | float | None
 
+#: Nearest cases of an index that stand in a table of predictions.
+SHOWN_NEIGHBOURS = 10
+
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """Write a CSV file: UTF-8, commas, text quoted where it needs to be, numbers with eight digits.
@@ -50,7 +53,7 @@ def write_predictions(
     """Write ``predictions.csv`` for predictions that all hold the same payload, sorted by case.
 
     Classes give ``case, label, p_<class> …``; numbers ``case, value, lower, upper``; masks
-    ``case, voxels_<label> …`` and, for volumes, ``ml_<label> …`` (see also :mod:`lucency.write.outputs`). Where the
+    ``case, voxels_<label> …``, nearest cases ``case, label, nearest_1 …`` and, for volumes, ``ml_<label> …`` (see also :mod:`lucency.write.outputs`). Where the
     quality of the images was judged, ``quality`` and ``reason`` stand at the end.
 
     Args:
@@ -74,6 +77,11 @@ def write_predictions(
     elif kinds == {"value"}:
         columns = ["case", "value", "lower", "upper"]
         rows = [[p.case, p.value, p.lower, p.upper] for p in ordered]
+    elif kinds == {"neighbours"}:
+        n = max(len(p.neighbours or ()) for p in ordered)
+        n = min(n, SHOWN_NEIGHBOURS)
+        columns = ["case", "label", *(f"nearest_{k + 1}" for k in range(n))]
+        rows = [[p.case, p.label, *_first(p.neighbours or (), n)] for p in ordered]
     else:
         columns, rows = _mask_rows(ordered, labels or {}, path)
     write_table(path, *with_quality(columns, rows, ordered))
@@ -98,7 +106,13 @@ def with_quality(
 def _kind(prediction: Prediction) -> str:
     if prediction.probabilities is not None:
         return "classes"
+    if prediction.neighbours is not None:
+        return "neighbours"
     return "value" if prediction.mask is None else "mask"
+
+
+def _first(neighbours: Sequence[str], n: int) -> list[Cell]:
+    return [neighbours[k] if k < len(neighbours) else None for k in range(n)]
 
 
 def _class_rows(
