@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "lucency"
 #: rooms: plan says what a plan is, planner makes one.
 BARS = [
     ["errors"],
-    ["record", "image"],
+    ["record", "image", "boxes"],
     ["events"],
     ["case"],
     ["read"],
@@ -36,6 +36,8 @@ BARS = [
         "index",
         "losses",
         "networks",
+        "detection",
+        "detector",
         "augment",
     ],
     ["inspect", "profile", "write", "deidentify"],
@@ -50,6 +52,7 @@ BARS = [
     ["evaluate", "explain", "annotate"],
     ["report"],
     ["walk"],
+    ["controls"],
     ["learn"],
     ["fit"],
     ["synthesize", "search"],
@@ -64,7 +67,7 @@ FACES = {"__init__", "__main__"}
 APPS = {"apps"}
 READ = {"read"}
 DOORS = {"read", "write", "deidentify", "apps/pacs"}
-LEARNERS = {"losses", "networks", "augment", *(r for r, n in PLACE.items() if n >= PLACE["prepare"])}
+LEARNERS = {"losses", "networks", "detector", "augment", *(r for r, n in PLACE.items() if n >= PLACE["prepare"])}
 #: Third-party package to the rooms that may import it.
 ONLY = {
     **dict.fromkeys(("pydicom", "highdicom", "nibabel", "PIL", "tifffile"), DOORS),

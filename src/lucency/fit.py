@@ -79,7 +79,7 @@ LEFT = (
         "machine.json",
         "plan.json",
     ),
-    *("evaluation.json", "prepared", "training", "out_of_fold", "model", "report"),
+    *("evaluation.json", "prepared", "training", "out_of_fold", "controls", "model", "report"),
 )
 
 

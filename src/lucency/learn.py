@@ -1,12 +1,11 @@
 """The rooms of a walk that learn: plan, prepare, train, evaluate, report."""
 
-import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from lucency import __version__, evaluate, machine, planner, record
+from lucency import __version__, controls, evaluate, machine, planner, record
 from lucency import model as models
 from lucency.calibration import Calibration
 from lucency.case import Case, Source
@@ -21,7 +20,8 @@ from lucency.prepare import Store, digest_of, prepare
 from lucency.read import load
 from lucency.report import Facts, Picture, card, cases_to_show, doubtful, picture, thumbnail, write_report
 from lucency.tasks import Task, task_for, task_named
-from lucency.train import OutOfFold, Work, calibrate, predict_held_out, rehearse, train_member
+from lucency.train import OutOfFold, Work, calibrate, rehearse
+from lucency.train.member import member
 from lucency.walk import ROOMS, Walk
 
 #: Share of the budget that one rehearsal may take, and the least and most seconds.
@@ -87,6 +87,7 @@ class Learning:
             dense=task.dense,
         )
         final = planner.overridden(final, self.walk.settings.planned)
+        final = controls.timed(self._work(task, final, store), timing)
         self.walk.state["plan"]["prepare_s"] = round(prepare_s, 2)
         record.write(self.walk.folder / "machine.json", measured)
         record.write(self.walk.folder / "plan.json", final)
@@ -207,7 +208,7 @@ class Learning:
         stamp = self.walk.folder / "training" / "digest.txt"
         if stamp.exists() and stamp.read_text(encoding="utf-8") == self.walk.digest:
             return
-        for name in ("training", "out_of_fold", "model"):
+        for name in ("training", "out_of_fold", "model", "controls"):
             shutil.rmtree(self.walk.folder / name, ignore_errors=True)
         record.write_text(stamp, self.walk.digest)
 
@@ -217,22 +218,19 @@ class Learning:
         after = sum(plan.forecast.seconds.get(k, 0.0) for k in ("evaluate", "report"))
         end = max(plan.minutes * 60 * 0.97 - after, self.walk.clock.elapsed() + 1.0)
         weights, history, guards, shares = {}, [], [], []
+        beside = list(controls.waiting(work, self.walk.folder))
         for number, fold in enumerate(plan.folds):
-            path = self.walk.folder / "training" / f"fold{fold}.safetensors"
-            outputs = OutOfFold(self.walk.folder / "out_of_fold")
-            if not (path.exists() and outputs.has(fold)):
-                left = len(plan.folds) - number
-                now = self.walk.clock.elapsed()
-                trained = train_member(work, fold, now + (end - now) / left)
-                predict_held_out(work, fold, trained.weights, self.walk.folder / "out_of_fold")
-                facts = {"history": trained.history, "guard": trained.shortened, "augment": trained.augment_share}
-                models.save_weights(path, trained.weights, {"facts": json.dumps(facts)})
-                (self.walk.folder / "training" / f"fold{fold}.checkpoint.safetensors").unlink(missing_ok=True)
-            facts = json.loads(models.load_facts(path)["facts"])
-            weights[f"fold{fold}"] = models.load_weights(path)
-            history += facts["history"]
-            guards += [facts["guard"]] if facts["guard"] else []
-            shares.append(facts["augment"])
+            left = len(plan.folds) - number + len(beside)
+            now = self.walk.clock.elapsed()
+            one = member(work, fold, self.walk.folder / "out_of_fold", now + (end - now) / left)
+            weights[f"fold{fold}"] = one.weights
+            history += one.facts["history"]
+            guards += [one.facts["guard"]] if one.facts["guard"] else []
+            shares.append(one.facts["augment"])
+        for number, (name, fold) in enumerate(beside):
+            now = self.walk.clock.elapsed()
+            guard = controls.train(work, self.walk.folder, name, fold, now + (end - now) / (len(beside) - number))
+            guards += [guard] if guard else []
         calibration = calibrate(work, OutOfFold(self.walk.folder / "out_of_fold"))
         models.save(
             self.walk.folder / "model", plan, calibration, weights, _first_card(plan), self.walk.inspection.limits
@@ -244,7 +242,7 @@ class Learning:
 
     def _grounds(self) -> Grounds:
         plan = self.planned()
-        return Grounds(
+        grounds = Grounds(
             cohort=self.walk.cohort,
             plan=plan,
             task=task_named(plan.task),
@@ -254,6 +252,7 @@ class Learning:
             events=self.walk.events,
             nan=self.walk.settings.nan,
         )
+        return replace(grounds, controls=controls.grounds_of(grounds, self.walk.folder))
 
     def evaluate_depends(self) -> object:
         """What the room depends on beyond the rooms before it."""
@@ -319,7 +318,9 @@ def _for_network(needs: Needs, settings: Mapping[str, str]) -> Needs:
     name = settings.get("network", needs.network)
     options_of(name)  # refuses a network that there is not
     chosen = every_network()[name]
-    return replace(needs, network=name, sequence=chosen.sequence)
+    reading = replace(needs, network=name, sequence=chosen.sequence)
+    given = {k.removeprefix("network_options."): v for k, v in settings.items() if k.startswith("network_options.")}
+    return reading if needs.dense else replace(reading, controls=controls.names_of(name, given))
 
 
 def _truth_of(case: Case) -> Image | None:

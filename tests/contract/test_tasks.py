@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from lucency import record
 from lucency.calibration import Calibration
-from lucency.case import Case, Cohort, Prediction, Source
+from lucency.case import Case, Cohort, Outcome, Prediction, Source
 from lucency.errors import UsageError
 from lucency.image import Image, diagonal_affine
 from lucency.plan import DECISIONS, Machine, Plan
@@ -83,6 +83,20 @@ def numbers(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
     return replace(cohort, cases=cases, classes=())
 
 
+def outcomes(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
+    """Fifty images with what became of the patients, and a clinical column: half have the event on one day."""
+    rng = np.random.default_rng(0)
+    size = (1, 32, 32) if flat else (6, 20, 20)
+    cases = []
+    for number in range(50):
+        write_nifti(folder / f"{number}.nii.gz", Image(rng.normal(0, 1, (1, *size)).astype(np.float32), affine))
+        source = Source((f"{number}.nii.gz",), str(folder), "nifti", checksum=str(number))
+        end = Outcome(100.0, 1) if number % 2 else Outcome(900.0, 0)
+        known = {"stage": float(number % 4)}
+        cases.append(Case(f"{number:02d}", f"{number}", {"image": (source,)}, end, clinical=known))
+    return Cohort(tuple(cases), {c.id: k // 2 % 5 for k, c in enumerate(cases)}, frozenset())
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """One core; the global generator is given back."""
@@ -108,7 +122,7 @@ def geometry(request: pytest.FixtureRequest) -> tuple[np.ndarray, bool]:
 def sample_of(task: Task, folder: Path, geometry: tuple[np.ndarray, bool]) -> Sample:
     """A cohort that suits the task, planned by the planner itself."""
     affine, flat = geometry
-    for make in (masks, classes, numbers):
+    for make in (masks, classes, numbers, outcomes):
         place = folder / make.__name__
         place.mkdir(exist_ok=True)
         cohort = make(place, affine, flat=flat)
@@ -172,12 +186,15 @@ def test_perfect_output_scores_best_and_returns_to_the_patient(
 def test_a_wrong_output_scores_worse_than_a_right_one(task: Task, tmp_path: Path) -> None:
     sample = sample_of(task, tmp_path, (diagonal_affine((1, 1, 1)), True))
     right, wrong = [], []
-    for case in sample.cohort.cases:
-        target = task.target(case, sample.plan)
+    cases = sample.cohort.cases
+    for case, other in zip(cases, (*cases[1:], cases[0]), strict=True):
+        # What is right for the next case, whose target is another.
+        target = task.target(other, sample.plan)
         assert target is not None
         right.append(judged_of(task, perfect_of(task, case, sample.plan), case, sample.plan))
-        output = np.roll(task.perfect(target, sample.plan), 1, axis=0)
-        found = task.decode(output, case, prepared_of(case, sample.plan), sample.plan, Calibration())
+        found = task.decode(
+            task.perfect(target, sample.plan), case, prepared_of(case, sample.plan), sample.plan, Calibration()
+        )
         wrong.append(judged_of(task, found, case, sample.plan))
     rng = np.random.default_rng(0)
     best, worst = (task.measure(j, sample.plan, rng).metrics[task.headline] for j in (right, wrong))
@@ -200,7 +217,7 @@ def test_targets_lie_on_the_grid_that_the_network_sees(
         target = task.target(case, sample.plan)
         shape = prepared_of(case, sample.plan).array.shape[1:]
         assert target is not None
-        assert np.shape(target) == (shape if task.dense else ())
+        assert np.shape(target) == (shape if task.dense else np.shape(target)[:1])
 
 
 def batch_of(task: Task, sample: Sample) -> Batch:
@@ -208,8 +225,8 @@ def batch_of(task: Task, sample: Sample) -> Batch:
     images, targets = [], []
     for case in (sample.cohort.cases[0], sample.cohort.cases[1]):
         images.append(torch.from_numpy(prepared_of(case, sample.plan).array))
-        target = np.asarray(task.target(case, sample.plan))
-        targets.append(torch.from_numpy(target if target.dtype.kind == "f" else target.astype(np.int64)))
+        learned = np.asarray(task.target(case, sample.plan))
+        targets.append(torch.from_numpy(learned if learned.dtype.kind == "f" else learned.astype(np.int64)))
     picture, target = torch.stack(images), torch.stack(targets)
     if sample.plan.dims == 2:
         picture = picture[:, :, 0]
@@ -262,7 +279,8 @@ def test_outside_training_the_network_gives_one_answer_that_can_be_averaged(
     assert raw.shape[0] == 2
     assert raw.shape[2:] == (images.shape[2:] if task.dense else ())
     active = task.activate(raw, Calibration())
-    assert active.shape == raw.shape
+    assert len(active) == len(raw)
+    assert active.shape[2:] == raw.shape[2:]
     if not sample.plan.classes and not sample.plan.labels:
         assert torch.isfinite(active).all()
         return

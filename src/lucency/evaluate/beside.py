@@ -8,7 +8,7 @@ from lucency import baselines, statistics
 from lucency.calibration import Calibration
 from lucency.case import Case
 from lucency.evaluate.evaluation import Comparison
-from lucency.evaluate.judge import Grounds, judged_case
+from lucency.evaluate.judge import Grounds, judge_locked, judge_out_of_fold, judged_case
 from lucency.losses import IGNORE
 from lucency.statistics import Metric
 from lucency.tasks import Judged
@@ -22,8 +22,13 @@ def compared(name: str, cases: Sequence[Case], judged: Sequence[Judged], grounds
     outputs = BASELINES[grounds.task.baselines](name, cases, grounds)
     rng = np.random.default_rng(grounds.plan.seed + 1)
     rows: dict[str, tuple[Mapping[str, Metric], Metric, float | None, str]] = {}
-    for baseline, (found, calibration) in outputs.items():
-        theirs = [judged_case(grounds, case, output, calibration) for case, output in zip(cases, found, strict=True)]
+    rivals = {
+        baseline: [judged_case(grounds, case, output, calibration) for case, output in zip(cases, found, strict=True)]
+        for baseline, (found, calibration) in outputs.items()
+    }
+    judge = judge_locked if name == "locked" else judge_out_of_fold
+    rivals |= {control: judge(own, cases) for control, own in grounds.controls.items()}
+    for baseline, theirs in rivals.items():
         metrics = grounds.task.measure(theirs, grounds.plan, rng).metrics
         difference, p, test = grounds.task.compare(judged, theirs, grounds.plan, rng)
         rows[baseline] = (metrics, difference, p, test)

@@ -1,7 +1,7 @@
 """Held-out cases, predicted and scored one by one."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Grounds:
         outputs: Out-of-fold outputs.
         events: Progress.
         nan: Value for NaN voxels, or None.
+        controls: Simpler network to what its own evaluation stands on.
     """
 
     cohort: Cohort
@@ -40,6 +41,7 @@ class Grounds:
     outputs: OutOfFold
     events: Events
     nan: float | None = None
+    controls: Mapping[str, "Grounds"] = field(default_factory=dict)
 
 
 def judge_locked(grounds: Grounds, cases: Sequence[Case]) -> list[Judged]:

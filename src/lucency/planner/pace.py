@@ -19,6 +19,10 @@ ENOUGH_EPOCHS = {True: 25, False: 22}
 MOST_EPOCHS = {True: 600, False: 300}
 
 
+#: Patients outside the folds that a network and its controls are trained on, for intervals that can tell them apart.
+COMPARED_PATIENTS = 40
+
+
 def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent_s: float, dense: bool) -> Plan:
     """Put what the rehearsal measured into the plan: layout, members, steps, forecast.
 
@@ -49,6 +53,11 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
     fixed = n_locked * timing.score_s
     members = int((room - fixed) / (enough * timing.step_s + per_member))
     members = min(draft.members, max(1, members))
+    if draft.controls:
+        # A comparison needs patients: rather more folds with fewer passes than one fold of a dozen patients.
+        wanted = math.ceil(5 * COMPARED_PATIENTS / max(profile.n_patients, 1))
+        shorter = LEAST_EPOCHS[dense] * epoch * patches * timing.step_s + per_member
+        members = max(members, min(5, wanted, int((room - fixed) / shorter)))
     train_s = max(room - fixed - members * per_member, 0.2 * room, 1.0)
     steps = int(train_s / members / timing.step_s)
     most = MOST_EPOCHS[dense] * epoch * patches

@@ -86,6 +86,12 @@ def choose_shape(
 #: Frames of a sequence: more cost time in proportion, and neighbours of a clip or stack say nearly the same.
 MOST_FRAMES, LEAST_FRAMES = 32, 8
 
+#: Encoder of a frame: narrow, for it runs on every frame of every sequence, and sets of sequences are small.
+SEQUENCE_WIDTHS: Mapping[str, Option] = {"widths": (8.0, 16.0, 32.0, 64.0), "depth": 10}
+
+#: Share of the frames that a training step encodes; the others are left out at random.
+KEPT_FRAMES = 0.5
+
 
 def sequence_shape(
     profile: Profile, needs: Needs, machine: Machine, train_s: float, reasons: dict[str, str]
@@ -97,6 +103,8 @@ def sequence_shape(
     cap = min(size[longest], LONGEST[False])
     least = min(cap, SHORTEST[False])
     long = profile.size_percentile(95)[0]
+    # The controls train for as long, one after the other.
+    train_s /= 1 + len(needs.controls)
     counts = sorted({min(long, n) for n in (MOST_FRAMES, MOST_FRAMES // 2, LEAST_FRAMES)}, reverse=True)
     sides = sorted({s for s in (cap, *SIDES) if least <= s <= cap}, reverse=True)
     tried = [(n, s) for n in counts for s in sides]
@@ -104,8 +112,8 @@ def sequence_shape(
     for n_frames, side in tried:
         flat = _frame(extent, (1, 2), side, _step(side, dense=False))
         frame = (n_frames, flat[1], flat[2])
-        options = _options(flat, 2, needs)
-        cost = _train_flops(frame, options, 2) / machine.gflops / 1e9
+        options = dict(SEQUENCE_WIDTHS)
+        cost = KEPT_FRAMES * _train_flops(frame, options, 2) / machine.gflops / 1e9
         fits = cost * profile.n_cases * epochs <= train_s
         if fits:
             break
@@ -115,7 +123,7 @@ def sequence_shape(
         f"{profile.n_cases} sequences {'fit' if fits else 'do not fit'} into {train_s:.0f} s at "
         f"{machine.gflops:.0f} GFLOP/s"
     )
-    batch = 2 ** int(math.log2(min(32, max(8, profile.n_cases / 24))))
+    batch = 2 ** int(math.log2(min(32, max(4, profile.n_cases / 24))))
     batch = max(2, min(batch, 2 ** int(math.log2(max(2, 2_000_000 / math.prod(frame))))))
     reasons["patch"] = "the whole sequence: shorter ones are padded with frames that the network passes over"
     reasons["batch"] = f"{batch}: about {math.ceil(profile.n_cases / batch)} steps a pass"
