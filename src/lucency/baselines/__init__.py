@@ -7,11 +7,13 @@ its import is slow.
 
 from lucency.baselines.classes import IMAGE_BASELINES, ImageBaseline
 from lucency.baselines.describe import features
+from lucency.baselines.likeness import LIKENESSES
 from lucency.baselines.masks import MASK_BASELINES, MASK_IMAGES, Band, LocationPrior, MaskBaseline, MaskModel, Threshold
 from lucency.baselines.numbers import NUMBER_BASELINES, NumberBaseline
 
 __all__ = [
     "IMAGE_BASELINES",
+    "LIKENESSES",
     "MASK_BASELINES",
     "MASK_IMAGES",
     "NUMBER_BASELINES",

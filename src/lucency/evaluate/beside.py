@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
 
 from lucency import baselines, statistics
 from lucency.calibration import Calibration
 from lucency.case import Case
 from lucency.evaluate.evaluation import Comparison
-from lucency.evaluate.judge import Grounds, judge_locked, judge_out_of_fold, judged_case
+from lucency.evaluate.judge import Grounds, judge_locked, judge_out_of_fold, judged_case, target_of
 from lucency.losses import IGNORE
 from lucency.statistics import Metric
 from lucency.tasks import Judged
@@ -128,9 +129,30 @@ def _mask_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outpu
     return found
 
 
+def _neighbour_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outputs:
+    """Compare images without an encoder; among as many cases as the model's own index held when it was judged."""
+    held = [c for fold in grounds.plan.folds for c in grounds.cohort.fold(fold)]
+    if name == "locked":
+        others = held
+    else:
+        outside = sorted({c.id: c for f in grounds.plan.folds for c in grounds.cohort.outside(f)}.items())
+        take = np.random.default_rng(grounds.plan.seed).permutation(len(outside))[: max(1, len(held) // 2)]
+        others = [outside[n][1] for n in sorted(take)]
+    found: Outputs = {}
+    for baseline, likeness in baselines.LIKENESSES.items():
+        rng = np.random.default_rng(grounds.plan.seed)
+        theirs = [likeness(grounds.store.image(c.id), rng) for c in others]
+        targets = [target_of(grounds.store, grounds.task, c.id) for c in others]
+        calibration = grounds.task.calibrate(theirs, targets, grounds.plan, rng)
+        raw = torch.from_numpy(np.stack([likeness(grounds.store.image(c.id), rng) for c in cases]))
+        found[baseline] = (list(grounds.task.activate(raw, calibration).numpy()), calibration)
+    return found
+
+
 #: By what a task asks for: see :attr:`lucency.tasks.Task.baselines`.
 BASELINES: dict[str, Callable[[str, Sequence[Case], Grounds], Outputs]] = {
     "classes": _image_baselines,
     "masks": _mask_baselines,
+    "neighbours": _neighbour_baselines,
     "numbers": _number_baselines,
 }

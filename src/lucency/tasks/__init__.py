@@ -85,7 +85,7 @@ class Task(Protocol):
     dense: bool
     #: The metric that the report's first line quotes and that comparisons use.
     headline: str
-    #: Which simple baselines stand beside it: ``"classes"``, ``"numbers"`` or ``"masks"``.
+    #: Which simple baselines stand beside it: ``"classes"``, ``"numbers"``, ``"masks"``, ``"neighbours"`` …
     baselines: str
 
     def suits(self, cohort: Cohort) -> float:

@@ -53,8 +53,8 @@ def write_predictions(
     """Write ``predictions.csv`` for predictions that all hold the same payload, sorted by case.
 
     Classes give ``case, label, p_<class> …``; numbers ``case, value, lower, upper``; masks
-    ``case, voxels_<label> …``, nearest cases ``case, label, nearest_1 …`` and, for volumes, ``ml_<label> …`` (see also :mod:`lucency.write.outputs`). Where the
-    quality of the images was judged, ``quality`` and ``reason`` stand at the end.
+    ``case, voxels_<label> …`` and, for volumes, ``ml_<label> …`` (see also :mod:`lucency.write.outputs`); nearest cases
+    ``case, label, nearest_1 …``. Where the quality of images was judged, ``quality`` and ``reason`` stand at the end.
 
     Args:
         path: Where to.
