@@ -1,7 +1,8 @@
 """Simple models on the same cases: what a network must beat before it is worth its trouble.
 
 Registries. ``IMAGE_BASELINES`` give class probabilities and ``NUMBER_BASELINES`` numbers from :func:`features` of an
-image; ``MASK_BASELINES`` draw a mask without learning shapes. scikit-learn is imported when a model is fitted, since
+image; ``MASK_BASELINES`` draw a mask without learning shapes; ``OUTCOME_BASELINES`` give the incidence of events from
+clinical columns, the region's volume or its radiomics features. scikit-learn is imported when a model is fitted, since
 its import is slow.
 """
 
@@ -10,6 +11,7 @@ from lucency.baselines.describe import features
 from lucency.baselines.likeness import LIKENESSES
 from lucency.baselines.masks import MASK_BASELINES, MASK_IMAGES, Band, LocationPrior, MaskBaseline, MaskModel, Threshold
 from lucency.baselines.numbers import NUMBER_BASELINES, NumberBaseline
+from lucency.baselines.outcomes import OUTCOME_BASELINES, OutcomeBaseline
 
 __all__ = [
     "IMAGE_BASELINES",
@@ -17,12 +19,14 @@ __all__ = [
     "MASK_BASELINES",
     "MASK_IMAGES",
     "NUMBER_BASELINES",
+    "OUTCOME_BASELINES",
     "Band",
     "ImageBaseline",
     "LocationPrior",
     "MaskBaseline",
     "MaskModel",
     "NumberBaseline",
+    "OutcomeBaseline",
     "Threshold",
     "features",
 ]

@@ -10,6 +10,7 @@ from lucency.calibration import Calibration
 from lucency.case import Case
 from lucency.evaluate.evaluation import Comparison
 from lucency.evaluate.judge import Grounds, judge_locked, judge_out_of_fold, judged_case, target_of
+from lucency.evaluate.outcomes import outputs_of
 from lucency.losses import IGNORE
 from lucency.statistics import Metric
 from lucency.tasks import Judged
@@ -129,6 +130,12 @@ def _mask_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outpu
     return found
 
 
+def _outcome_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outputs:
+    return {
+        key: (found, Calibration()) for key, found in outputs_of(cases, _splits(name, cases, grounds), grounds).items()
+    }
+
+
 def _neighbour_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outputs:
     """Compare images without an encoder; among as many cases as the model's own index held when it was judged."""
     held = [c for fold in grounds.plan.folds for c in grounds.cohort.fold(fold)]
@@ -155,4 +162,5 @@ BASELINES: dict[str, Callable[[str, Sequence[Case], Grounds], Outputs]] = {
     "masks": _mask_baselines,
     "neighbours": _neighbour_baselines,
     "numbers": _number_baselines,
+    "outcomes": _outcome_baselines,
 }

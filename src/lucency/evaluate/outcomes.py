@@ -6,15 +6,62 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lucency import radiomics
+from lucency.baselines import OUTCOME_BASELINES
 from lucency.case import Case
 from lucency.columns import REGION_VOLUME, columns_of, encoded, is_radiomics
 from lucency.errors import DataError
+from lucency.evaluate.judge import Grounds
 from lucency.plan import Plan
 from lucency.prepare import region_ml, region_of
 from lucency.read import load
+from lucency.survival.outcome import Outcomes
 
 #: What is measured of a region: values, shape and the first two textures; the other classes say much the same again.
 MEASURED = radiomics.Settings(classes=("firstorder", "shape", "glcm", "glrlm"), min_dimensions=1)
+
+
+def outputs_of(
+    cases: Sequence[Case], splits: Sequence[tuple[list[str], list[int]]], grounds: Grounds
+) -> dict[str, list[np.ndarray]]:
+    """Fit every simple model of outcomes to what the model was trained on, and predict the same cases.
+
+    Args:
+        cases: To be judged.
+        splits: (ids to train on, rows of ``cases`` to predict) for each.
+        grounds: See :class:`Grounds`.
+
+    Returns:
+        Name to (causes · m,) incidence of each case; a model whose table nobody has is left out.
+    """
+    store, training = grounds.store, grounds.cohort.trainable
+    everybody = list({c.id: c for c in (*training, *cases)}.values())
+    place = {c.id: n for n, c in enumerate(everybody)}
+    tables = tables_of(everybody, training, grounds.plan, grounds.nan)
+    edges = np.asarray(grounds.plan.task_options["edges"], dtype=np.float64)
+    whole = np.shape(grounds.task.perfect(store.target(cases[0].id), grounds.plan))
+    shape = (whole[0] // (edges.size - 1), edges.size - 1)
+    found: dict[str, list[np.ndarray]] = {}
+    for baseline in OUTCOME_BASELINES.values():
+        outputs: list[np.ndarray] = [np.zeros(whole)] * len(cases)
+        for train_ids, rows in splits:
+            inside, outside = [place[i] for i in train_ids], [place[cases[n].id] for n in rows]
+            truth = np.array([store.target(i) for i in train_ids])
+            incidence = baseline.fit_predict(
+                {key: (table[inside], table[outside]) for key, table in tables.items()},
+                Outcomes(truth[:, 0], truth[:, 1].round().astype(int)),
+                edges,
+                grounds.plan.seed,
+            )
+            if incidence is None:
+                break
+            for n, row in zip(rows, incidence, strict=True):
+                # A kind of event that no training patient had is not predicted.
+                full = np.zeros(shape)
+                full[: len(row)] = row
+                outputs[n] = full.ravel()
+        else:
+            found[baseline.name] = outputs
+    return found
 
 
 def tables_of(cases: Sequence[Case], training: Sequence[Case], plan: Plan, nan: float | None) -> dict[str, np.ndarray]:
