@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lucency.boxes import Box
 from lucency.errors import DataError
 from lucency.image import Image
 
@@ -87,7 +88,7 @@ class Outcome:
             raise DataError(f"Time {self.time:g} with event {self.event}", expected="a time and an event of 0 or more")
 
 
-Target = str | float | Source | Outcome | None
+Target = str | float | Source | Outcome | tuple[Box, ...] | None
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Case:
         id: Unique in the cohort; section 7 of the architecture says how it is made.
         patient: Salted digest. The salt stays in the run, not in the model.
         images: By modality name, each ordered by time; one entry of one Source in the plain case.
-        target: Class name, number, mask, outcome, or None for "not labelled".
+        target: Class name, number, mask, outcome, boxes (none of them: nothing to find), or None for "not labelled".
         part: ``"train"``, ``"val"``, ``"test"`` as the data supply it, or ``""``.
         facts: Keys from :data:`FACTS` only.
         clinical: Further columns of a table, to number or word; what is not known is absent. They stay in the run:
@@ -194,6 +195,7 @@ class Cohort:
         left_out: Case id to reason (for example the training copy of a validation image); these are in no fold.
         notes: Sentences for the report: what the reader saw and decided.
         skipped: Files that could not be read.
+        beside: Files of other kinds; listed as well, but not counted as unusable.
         untrainable: Why nothing can be learned from the data as they are (found, expected, where, remedy); else empty.
 
     Raises:
@@ -214,6 +216,7 @@ class Cohort:
     skipped: tuple[Skipped, ...] = ()
     allow_leak: bool = False
     untrainable: tuple[str, ...] = ()
+    beside: tuple[Skipped, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cases", tuple(sorted(self.cases, key=lambda c: c.id)))
@@ -307,6 +310,7 @@ class Prediction:
         value: A number, for regression; with ``lower`` and ``upper``.
         mask: Labels on the source's own grid, in the training masks' own values.
         course: What is to be expected over time.
+        boxes: What was found, the surest first; none of them is an answer too.
         neighbours: Targets of the cases of an index, the nearest first.
         doubt: 0 (sure) to 1 (no idea).
         quality: What is thought of the image: ``"accept"``, ``"warn"`` or ``"reject"``; empty where it was not judged.
@@ -328,10 +332,12 @@ class Prediction:
     quality: str = ""
     reason: str = ""
     course: Course | None = None
+    boxes: tuple[Box, ...] | None = None
     neighbours: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        payloads = [v is not None for v in (self.probabilities, self.value, self.mask, self.course, self.neighbours)]
+        given = (self.probabilities, self.value, self.mask, self.course, self.boxes, self.neighbours)
+        payloads = [v is not None for v in given]
         if sum(payloads) != 1:
             raise DataError(f"A prediction with {sum(payloads)} payloads", expected="exactly one", where=self.case)
         if self.probabilities is not None and not all(-1e-6 <= p <= 1 + 1e-6 for p in self.probabilities.values()):

@@ -106,9 +106,11 @@ def _build_dataclass(cls: type[Any], value: Any, where: str) -> Any:
 def _build_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in kinds:
         return None
-    for kind in kinds:
-        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-            return _build(kind, value, where)
+    objects = [k for k in kinds if dataclasses.is_dataclass(k) and isinstance(k, type)]
+    if objects and isinstance(value, Mapping):
+        # The kind that knows all keys; where none does, the first says which key is wrong.
+        fits = [k for k in objects if set(value) <= {f.name for f in dataclasses.fields(k)}]
+        return _build((fits or objects)[0], value, where)
     for kind in kinds:
         if isinstance(kind, type) and isinstance(value, kind):
             return value

@@ -46,6 +46,10 @@ class Profile:
         mirrors: Group to axis ("k", "j", "i") to how far images differ from their mirror images. A group is a class
             (within it, so that a flip that turns one class into another does not look safe), "" without classes,
             and "labels" for the masks.
+        box_counts: Boxes on an image to number of images.
+        box_shapes: Sides of a box along k, j, i as quarter octaves of the image's longest side (``"-40,-7,-6"``; see
+            :mod:`lucency.profile.boxes`) to number of boxes.
+        box_places: Class to where the middle of its boxes lies along k, j, i, as a share of the image.
         n_masks: Number of masks.
         n_empty_masks: Number of masks without any label.
     """
@@ -77,6 +81,9 @@ class Profile:
     label_mm3: Mapping[int, float] = field(default_factory=dict)
     label_extents: Mapping[int, PerAxis] = field(default_factory=dict)
     mirrors: Mapping[str, Mapping[str, Mirror]] = field(default_factory=dict)
+    box_counts: Mapping[int, int] = field(default_factory=dict)
+    box_shapes: Mapping[str, int] = field(default_factory=dict)
+    box_places: Mapping[str, tuple[Summary, ...]] = field(default_factory=dict)
     n_masks: int = 0
     n_empty_masks: int = 0
 

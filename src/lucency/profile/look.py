@@ -14,6 +14,7 @@ from lucency.errors import DataError
 from lucency.events import Events
 from lucency.image import Image, orientation_of
 from lucency.mirror import Mirror, mirror
+from lucency.profile.boxes import of_boxes
 from lucency.profile.fingerprint import PerAxis, Profile
 from lucency.profile.sums import Summary, summary
 
@@ -105,7 +106,7 @@ def _profile_one(case: Case, load: Loader, nan: float | None, ignore: int | None
         seen = seen.merge(_labels(labels, mask, mm3))
         seen = seen.merge(Profile(mirrors={"labels": _mirrors(mask, labels)}))
     value = float(case.target) if isinstance(case.target, int | float) else None
-    return replace(
+    seen = replace(
         seen,
         n_cases=1,
         channels={channels: 1},
@@ -116,6 +117,7 @@ def _profile_one(case: Case, load: Loader, nan: float | None, ignore: int | None
         if isinstance(case.target, Outcome)
         else {},
     )
+    return seen.merge(of_boxes(case.target, image)) if isinstance(case.target, tuple) else seen
 
 
 def _geometry(image: Image, *, known: bool) -> Profile:
