@@ -325,7 +325,7 @@ class Walk:
     def inspect(self) -> None:
         """Do the room's work."""
         cohort = record.read(Cohort, self.folder / "cohort.json")
-        with self._listing_left_out(cohort.skipped) as left_out:
+        with self._listing_left_out((*cohort.skipped, *cohort.beside)) as left_out:
             found = inspect(
                 cohort,
                 nan=self.settings.nan,
@@ -397,7 +397,7 @@ def _listing(path: Path) -> str:
 
 
 def _write_skipped(path: Path, cohort: Cohort, inspection: Inspection) -> None:
-    rows = {s.path: s.reason for s in (*cohort.skipped, *inspection.skipped)}
+    rows = {s.path: s.reason for s in (*cohort.skipped, *cohort.beside, *inspection.skipped)}
     rows |= {f"case {case}": reason for case, reason in {**cohort.left_out, **inspection.left_out}.items()}
     write_table(path, ("path", "reason"), sorted(rows.items()))
 

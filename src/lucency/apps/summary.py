@@ -45,7 +45,8 @@ def lines(run: Path, room: str, lang: str) -> list[str]:
     if room == "read":
         said = _read(record.read(Cohort, run / FILES[room]), lang)
     elif room == "inspect":
-        said = _inspected(record.read(Inspection, run / FILES[room]), lang)
+        cohort = record.read(Cohort, run / FILES["read"])
+        said = _inspected(record.read(Inspection, run / FILES[room]), cohort, lang)
     elif room == "plan":
         said = _plan(record.read(Plan, run / FILES[room]), lang)
     elif room in ("evaluate", "report"):
@@ -114,7 +115,7 @@ def _read(cohort: Cohort, lang: str) -> list[str]:
         said.append(t("cli.patients", lang, key=sentence(cohort.patient_key, lang)))
     else:
         said.append(t("report.first_line", lang))
-    said += [f"- {sentence(note, lang)}" for note in cohort.notes if note != UNKNOWN_PATIENTS]
+    said += _noted(cohort, lang)
     if cohort.skipped:
         said.append(t("cli.skipped", lang, n=len(cohort.skipped)))
         said += [
@@ -124,10 +125,15 @@ def _read(cohort: Cohort, lang: str) -> list[str]:
     return said + _untrainable(cohort.untrainable, lang)
 
 
-def _inspected(found: Inspection, lang: str) -> list[str]:
+def _noted(cohort: Cohort, lang: str) -> list[str]:
+    """Return what reading the data had to say of them."""
+    return [f"- {sentence(note, lang)}" for note in cohort.notes if note != UNKNOWN_PATIENTS]
+
+
+def _inspected(found: Inspection, cohort: Cohort, lang: str) -> list[str]:
     said = [t("cli.inspected", lang, n=len(found.images), left=len(found.left_out), pairs=len(found.pairs))]
     said += [f"- {sentence(w, lang)}" for w in found.warnings] or [t("cli.no_warnings", lang)]
-    return said + _untrainable(found.untrainable, lang)
+    return [*said, *_noted(cohort, lang), *_untrainable(found.untrainable, lang)]
 
 
 def _untrainable(why: Sequence[str], lang: str) -> list[str]:

@@ -26,6 +26,7 @@ from lucency.read import (
     series,
     singles,
 )
+from lucency.read.beside import beside
 from lucency.read.formats import load
 from lucency.read.geometry import slice_spacing
 from lucency.read.layout import Candidate, Item, ReadOptions, Tree, test_tree, tree_of
@@ -68,7 +69,8 @@ def read(
     chosen = _chosen(tree, options)
     gathered = assemble.Gathering(untrained=options.untrained, refused=list(chosen.draft.refusals))
     gathered.items, found = _annotated(tree, chosen, options)
-    gathered.skipped, gathered.notes = [*tree.skipped, *chosen.draft.skipped], list(tree.notes)
+    gathered.beside, said = beside(tree, gathered.items, chosen.name)
+    gathered.skipped, gathered.notes = [*tree.skipped, *chosen.draft.skipped], [*tree.notes, *said]
     if tree.label_heads and chosen.name != series.NAME:
         gathered.notes.append(f"{len(tree.label_heads)} DICOM segmentations, structure sets or reports are not used.")
     if tree.tables and all(i.target is None for i in gathered.items):
@@ -82,7 +84,9 @@ def read(
         gathered.notes += [f"Test part: {len(tested)} cases from {options.test.name}.", *claim.draft.notes]
         found = [*found, *more]
     gathered.items, patient_key = patients.with_patients(gathered.items, tree, options, found)
-    return assemble.cohort_of(gathered, chosen, tree, options, patient_key, left_out)
+    return assemble.cohort_of(
+        gathered, chosen, tree, options, patient_key, lambda skipped: left_out((*skipped, *gathered.beside))
+    )
 
 
 def preview(data: Path, options: ReadOptions | None = None) -> tuple[Candidate, ...]:

@@ -38,6 +38,7 @@ class Gathering:
         notes: For the report.
         untrained: Keep what speaks against learning from the data for :attr:`refused`, instead of raising it.
         refused: What speaks against it, first things first.
+        beside: Files of other kinds.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -45,6 +46,7 @@ class Gathering:
     notes: list[str] = field(default_factory=list)
     untrained: bool = False
     refused: list[LucencyError] = field(default_factory=list)
+    beside: list[Skipped] = field(default_factory=list)
 
     def refuse(self, error: LucencyError) -> None:
         """Raise an error, or keep it where the images are only to be looked at."""
@@ -196,6 +198,7 @@ def cohort_of(
         skipped=tuple(skipped),
         allow_leak=options.allow_leak,
         untrainable=reason_of(gathered.refused),
+        beside=tuple(gathered.beside),
     )
     if not options.allow_leak:
         refuse_shared_patients(cohort)

@@ -32,7 +32,7 @@ def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
     if len(units) < 2 or len(units) < 0.9 * len(images) or len({len(u.folders) for u in units}) > 2:
         return None
     level = _level(units)
-    if level is None:
+    if level is None or _by_format(units, level):
         return None
     classes = Counter(_class_of(u, level) for u in units)
     items = tuple(Item({"image": u}, _class_of(u, level), part=_part(u, level)) for u in units)
@@ -57,6 +57,14 @@ def _level(units: list[Unit]) -> int | None:
             return level
         return None
     return None
+
+
+def _by_format(units: list[Unit], level: int) -> bool:
+    """Tell whether the folders separate DICOM from other files: previews beside series, and not classes."""
+    formats: dict[str, set[bool]] = {}
+    for unit in units:
+        formats.setdefault(unit.folders[level], set()).add(bool(unit.uid))
+    return {True, False} == set().union(*formats.values()) and all(len(f) == 1 for f in formats.values())
 
 
 def _numbered(names: set[str]) -> bool:
