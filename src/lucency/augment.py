@@ -18,6 +18,9 @@ TRANSFORMS = (
 #: Those that move every frame of a sequence alike.
 FRAME_WARPS = ("rotate", "scale", "shift", "flip_j", "flip_i")
 
+#: A box of which less than this share is left in the image is no longer learned from.
+HELD = 0.5
+
 #: Axes by name, counted from the end of a tensor.
 AXES = {"k": -3, "j": -2, "i": -1}
 
@@ -47,10 +50,24 @@ def augment(
     Raises:
         UsageError: A transform that does not exist; the message names the nearest.
     """
+    seen, masks, _ = _seen_anew(images, masks, strengths, generator, spacing)
+    return seen, masks
+
+
+def _seen_anew(
+    images: torch.Tensor,
+    masks: torch.Tensor | None,
+    strengths: Mapping[str, float],
+    generator: torch.Generator,
+    spacing: tuple[float, ...],
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """Do :func:`augment`; return also (B, dims, dims + 1): where each place was, in ``grid_sample``'s coordinates."""
     _check_names(strengths)
     on = {name: value for name, value in strengths.items() if value}
+    dims = images.ndim - 2
+    theta = torch.eye(dims, dims + 1, device=images.device).repeat(len(images), 1, 1)
     if any(name in on for name in ("rotate", "tilt", "scale", "shift")):
-        theta = _warps(images, on, generator, spacing or (1.0,) * (images.ndim - 2))
+        theta = _warps(images, on, generator, spacing or (1.0,) * dims)
         grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
         images = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
         if masks is not None:
@@ -62,7 +79,52 @@ def augment(
             images = torch.where(chosen.view(-1, *(1 for _ in images.shape[1:])), images.flip(axis), images)
             if masks is not None:
                 masks = torch.where(chosen.view(-1, *(1 for _ in masks.shape[1:])), masks.flip(axis), masks)
-    return _intensities(images, on, generator), masks
+            # The last axis of the array is the first of the coordinates.
+            theta[:, :, -1 - axis] *= torch.where(chosen, -1.0, 1.0)[:, None]
+    return _intensities(images, on, generator), masks, theta
+
+
+def augment_boxes(
+    images: torch.Tensor,
+    rows: torch.Tensor,
+    strengths: Mapping[str, float],
+    generator: torch.Generator,
+    spacing: tuple[float, ...] = (),
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a batch seen anew together with the boxes on it.
+
+    The box around a turned box grows with the angle although the thing inside does not; the box around the turned
+    ellipse in it fits better where the shape is not known.
+
+    Args:
+        images: As for :func:`augment`.
+        rows: (B, n, 1 + 2 d) float: class, low corner, high corner in pixels, axes in the order of the array; a class
+            below 0 only fills up.
+        strengths: As for :func:`augment`.
+        generator: As for :func:`augment`.
+        spacing: As for :func:`augment`.
+
+    Returns:
+        Images and rows; a box that is mostly outside now has class -1.
+
+    Source:
+        Kalra 2021, Towards Rotation Invariance in Object Detection, ICCV, pages 3530-3540 (arXiv:2109.13488).
+    """
+    images, _, theta = _seen_anew(images, None, strengths, generator, spacing)
+    dims = images.ndim - 2
+    size = torch.tensor(images.shape[2:], dtype=torch.float32, device=images.device)
+    low, high = rows[..., 1 : 1 + dims].float(), rows[..., 1 + dims :].float()
+    # Pixel edges run from -1 to 1; axes in reverse.
+    middle, half = ((low + high) / size - 1).flip(-1), ((high - low) / size).flip(-1)
+    back = torch.linalg.inv(theta[:, :, :dims])
+    middle = (middle - theta[:, None, :, dims]) @ back.transpose(1, 2)
+    half = torch.sqrt(half**2 @ (back**2).transpose(1, 2))
+    low, high = ((middle - half).flip(-1) + 1) * size / 2, ((middle + half).flip(-1) + 1) * size / 2
+    inside = [torch.minimum(edge.clamp(min=0), size) for edge in (low, high)]
+    left = (inside[1] - inside[0]).prod(-1) >= HELD * (high - low).prod(-1)
+    kept = (rows[..., :1] >= 0) & left[..., None]
+    seen = torch.cat([rows[..., :1], *inside], dim=-1)
+    return images, torch.where(kept, seen, torch.full_like(seen, -1.0))
 
 
 def _check_names(strengths: Mapping[str, float]) -> None:

@@ -56,23 +56,26 @@ class _Told(nn.Module):
         return out
 
 
-def raw_outputs(net: nn.Module, arrays: Iterable[Seen], plan: Plan, *, dense: bool) -> Iterator[np.ndarray]:
-    """Yield the network's output for each prepared array, mirrored copies averaged.
+def raw_outputs(
+    net: nn.Module, arrays: Iterable[Seen], plan: Plan, *, dense: bool, boxes: bool = False
+) -> Iterator[np.ndarray]:
+    """Yield the network's output for each prepared array, mirrored copies averaged (boxes: put together).
 
     Args:
         net: In eval mode.
         arrays: (C, K, J, I) float each, or that with (n,) clinical columns.
         plan: Precision, tile, mirrors.
         dense: One output per voxel.
+        boxes: Rows of boxes found; see :attr:`lucency.tasks.Task.boxes`.
 
     Yields:
-        (L,) float32, or (L, K, J, I) float32 on the array's own grid.
+        (L,) float32, (L, K, J, I) float32 on the array's own grid, or (n, 2 + 2 d) float32 of boxes in its pixels.
     """
     for group in _same_size(arrays, limit=_images_at_once(plan)):
         batch = torch.from_numpy(np.stack([_image(one) for one in group]).astype(np.float32))
         facts = [one[1] for one in group if isinstance(one, tuple)]
         told = _Told(net, torch.from_numpy(np.stack(facts).astype(np.float32))) if facts else net
-        out = _mirrored(told, batch, plan, dense=dense)
+        out = _every_box(told, batch, plan) if boxes else _mirrored(told, batch, plan, dense=dense)
         yield from out.float().cpu().numpy()
 
 
@@ -111,6 +114,30 @@ def _mirrored(net: nn.Module, batch: torch.Tensor, plan: Plan, *, dense: bool) -
     if total is None:
         raise ModelError("No view of the image was predicted", remedy="report this as a bug")
     return total / len(views)
+
+
+@torch.inference_mode()
+def _every_box(net: nn.Module, batch: torch.Tensor, plan: Plan) -> torch.Tensor:
+    """Return the boxes of every tile of every mirrored copy in the pixels of the whole image, (B, n, 2 + 2 d)."""
+    size = batch.shape[2:]
+    tile = [min(n, t) for n, t in zip(size, plan.tile, strict=True)]
+    starts = [_starts(n, t) for n, t in zip(size, tile, strict=True)]
+    axes = {"k": 0, "j": 1, "i": 2}
+    found: list[torch.Tensor] = []
+    for view in (c for n in range(len(plan.tta) + 1) for c in itertools.combinations(plan.tta, n)):
+        seen = batch.flip([2 + axes[a] for a in view]) if view else batch
+        for place in itertools.product(*starts):
+            window = tuple(slice(a, a + t) for a, t in zip(place, tile, strict=True))
+            rows = _forward(net, seen[(slice(None), slice(None), *window)], plan, dense=False, padded=True)
+            rows = rows.float().cpu().clone()
+            d = (rows.shape[2] - 2) // 2
+            for axis in range(3 - d, 3):
+                low, high = 2 + axis - (3 - d), 2 + d + axis - (3 - d)
+                rows[..., [low, high]] += place[axis]
+                if "kji"[axis] in view:
+                    rows[..., [low, high]] = size[axis] - rows[..., [high, low]]
+            found.append(rows)
+    return torch.cat(found, dim=1)
 
 
 def _whole_or_tiled(net: nn.Module, batch: torch.Tensor, plan: Plan, *, dense: bool) -> torch.Tensor:
@@ -155,13 +182,13 @@ def _gauss(tile: tuple[int, ...]) -> torch.Tensor:
     return weight
 
 
-def _forward(net: nn.Module, batch: torch.Tensor, plan: Plan, *, dense: bool) -> torch.Tensor:
+def _forward(net: nn.Module, batch: torch.Tensor, plan: Plan, *, dense: bool, padded: bool = False) -> torch.Tensor:
     """Run the network on (B, C, K, J, I), padded to the network's stride and cropped back."""
     size = batch.shape[2:]
     step = total_stride(net, plan)
     pads: list[int] = []
     for n, s in zip(reversed(size), reversed(step), strict=True):
-        pads += [0, -n % s if dense else 0]
+        pads += [0, -n % s if dense or padded else 0]
     x = nn.functional.pad(batch, pads) if any(pads) else batch
     x = x[:, :, 0] if plan.dims == 2 else x
     x = x.to(device_of(plan)).contiguous(memory_format=memory_format(plan))
@@ -196,6 +223,8 @@ def networks(model: Model, task: Task) -> list[nn.Module]:
 def ensemble(nets: Sequence[nn.Module], arrays: Iterable[Seen], model: Model, task: Task) -> Iterator[np.ndarray]:
     """Yield the members' mean activated output for each array; each member is scaled, then averaged.
 
+    Boxes are not averaged: those of all members follow each other.
+
     Args:
         nets: From :func:`networks`.
         arrays: (C, K, J, I) each, or that with (n,) clinical columns; taken in groups, never all at once.
@@ -203,9 +232,12 @@ def ensemble(nets: Sequence[nn.Module], arrays: Iterable[Seen], model: Model, ta
         task: The plan's task.
 
     Yields:
-        (L,) or (L, K, J, I) float32.
+        (L,) or (L, K, J, I) float32; of boxes (n, 2 + 2 d).
     """
     for group in _same_size(arrays, limit=_images_at_once(model.plan)):
+        if task.boxes:
+            yield from _all_boxes(nets, group, model, task)
+            continue
         total: torch.Tensor | None = None
         for net in nets:
             for number, raw in enumerate(raw_outputs(net, group, model.plan, dense=task.dense)):
@@ -215,6 +247,15 @@ def ensemble(nets: Sequence[nn.Module], arrays: Iterable[Seen], model: Model, ta
                 total[number] += active
         if total is not None:
             yield from total.numpy()
+
+
+def _all_boxes(nets: Sequence[nn.Module], group: Sequence[Seen], model: Model, task: Task) -> list[np.ndarray]:
+    """Return the boxes of all members for each array, (n, 2 + 2 d) float32."""
+    found: list[list[np.ndarray]] = [[] for _ in group]
+    for net in nets:
+        for rows, raw in zip(found, raw_outputs(net, group, model.plan, dense=False, boxes=True), strict=True):
+            rows.append(task.activate(torch.from_numpy(raw)[None], model.calibration)[0].numpy())
+    return [np.concatenate(rows) for rows in found]
 
 
 def predict(

@@ -39,7 +39,8 @@ class Entry:
         target: Class index or number; NaN for masks and for what takes several numbers.
         place: The way back.
         affine: 16 numbers, row by row.
-        vector: The target, where it takes several numbers.
+        vector: The target, where it takes several numbers; of rows one after the other.
+        width: Numbers in a row, where the target is rows of them, as many as there are (boxes); else 0.
         facts: The plan's clinical columns as numbers, NaN where not known.
     """
 
@@ -51,6 +52,7 @@ class Entry:
     place: Place
     affine: tuple[float, ...]
     vector: tuple[float, ...] = ()
+    width: int = 0
     facts: tuple[float, ...] = ()
 
 
@@ -109,6 +111,8 @@ class Store:
     def target(self, case: str) -> "float | np.ndarray":
         """Class index or number, or the numbers where the target takes several, (n,)."""
         entry = self.entries[case]
+        if entry.width:
+            return np.array(entry.vector, dtype=np.float64).reshape(-1, entry.width)
         return np.array(entry.vector) if entry.vector else entry.target
 
     def facts(self, case: str) -> np.ndarray:
@@ -218,7 +222,7 @@ def prepare(
             mask_file.seek(mask_at * 2)
             for number, (case, prepared, learned) in enumerate(in_order(work, todo, workers), start=1):
                 image_file.write(prepared.array.astype(np.float16).tobytes())
-                vector = isinstance(learned, np.ndarray) and learned.ndim == 1
+                vector = isinstance(learned, np.ndarray) and learned.ndim <= 2
                 is_mask = isinstance(learned, np.ndarray) and not vector
                 if isinstance(learned, np.ndarray) and not vector:
                     mask_file.write(learned.astype(np.int16).tobytes())
@@ -230,7 +234,8 @@ def prepare(
                     target=float("nan") if isinstance(learned, np.ndarray) or learned is None else float(learned),
                     place=prepared.place,
                     affine=tuple(float(v) for v in prepared.affine.reshape(-1)),
-                    vector=tuple(float(v) for v in np.asarray(learned)) if vector else (),
+                    vector=tuple(float(v) for v in np.asarray(learned).ravel()) if vector else (),
+                    width=learned.shape[1] if isinstance(learned, np.ndarray) and learned.ndim == 2 else 0,
                     facts=tuple(float(v) for v in prepared.facts),
                 )
                 image_at += prepared.array.size

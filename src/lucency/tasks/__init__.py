@@ -32,7 +32,9 @@ class Batch:
 
     Args:
         images: (B, C, J, I) or (B, C, K, J, I), augmented, on the device.
-        targets: (B,) numbers, (B, n) where a target takes several, or (B, J, I) / (B, K, J, I) int64 masks.
+        targets: (B,) numbers, (B, n) where a target takes several, (B, J, I) / (B, K, J, I) int64 masks, or (B, n, m)
+            where it is rows of them, as many as there are: boxes, (class, low corner, high corner) in pixels of
+            ``images``, axes in the order of the array; a row whose class is below 0 only fills up.
         options: The plan's ``task_options``.
         progress: 0 at the first step, 1 at the last.
         facts: (B, n) clinical columns of the plan, NaN where not known; None where the plan has none.
@@ -87,6 +89,10 @@ class Task(Protocol):
     headline: str
     #: Which simple baselines stand beside it: ``"classes"``, ``"numbers"``, ``"masks"``, ``"neighbours"`` …
     baselines: str
+    #: The output is rows of boxes found, (score, class, low corner, high corner) in pixels of the network's input, as
+    #: many for each image; those of tiles, mirrored copies and members follow each other and are not averaged. Rows
+    #: of score 0 and class -1 fill up. The target is rows too, (n, 1 + 2 d): class, low corner, high corner.
+    boxes: bool = False
 
     def suits(self, cohort: Cohort) -> float:
         """Return 0 (not for these targets) to 1 (made for them)."""
@@ -101,7 +107,11 @@ class Task(Protocol):
         ...
 
     def target(self, case: Case, plan: Plan) -> "np.ndarray | int | float | None":
-        """Return the thing to learn, on the network's grid."""
+        """Return the thing to learn, on the network's grid.
+
+        Returns:
+            A number; (n,) float of several; (n, m) float rows; (K, J, I) integers of a mask; None for nothing.
+        """
         ...
 
     def losses(
@@ -149,8 +159,9 @@ _found: dict[str, Task] = {}
 
 
 def task(cls: type[Any]) -> type[Any]:
-    """Register the decorated class under its ``name``."""
-    instance: Task = cls()
+    """Register the decorated class under its ``name``; what it leaves open is as :class:`Task` has it."""
+    whole = cls if Task in cls.__mro__ else type(cls.__name__, (cls, Task), {"__doc__": cls.__doc__})
+    instance: Task = whole()
     _found[instance.name] = instance
     return cls
 

@@ -14,6 +14,11 @@ from lucency.predict import device_of, memory_format, raw_outputs
 from lucency.train.loop import Work
 
 
+def _kind(axes: int) -> type[np.generic]:
+    """Return the type that outputs are kept in: one for each voxel are many and need few digits."""
+    return np.float16 if axes >= 4 else np.float32
+
+
 class OutOfFold:
     """Raw outputs on held-out cases, on disk: what calibration learns from and out-of-fold evaluation judges.
 
@@ -36,9 +41,9 @@ class OutOfFold:
         return (self.folder / f"fold{fold}.json").exists()
 
     def output(self, case: str) -> np.ndarray:
-        """(L,) or (L, K, J, I) float32 or float16."""
+        """(L,) or (n, m) … float32, or (L, K, J, I) float16."""
         path, at, shape = self._places[case]
-        kind = np.float32 if len(shape) == 1 else np.float16
+        kind = _kind(len(shape))
         flat = np.memmap(path, dtype=kind, mode="r")
         return flat[at : at + int(np.prod(shape))].reshape(shape)
 
@@ -86,8 +91,10 @@ def predict_held_out(work: Work, fold: int, weights: Mapping[str, torch.Tensor],
     arrays = (work.store.seen(c) for c in held)
     try:
         with (folder / f"fold{fold}.bin").open("wb") as file:
-            for case, raw in zip(held, raw_outputs(net, arrays, work.plan, dense=work.task.dense), strict=True):
-                file.write(raw.astype(np.float32 if raw.ndim == 1 else np.float16).tobytes())
+            for case, raw in zip(
+                held, raw_outputs(net, arrays, work.plan, dense=work.task.dense, boxes=work.task.boxes), strict=True
+            ):
+                file.write(raw.astype(_kind(raw.ndim)).tobytes())
                 shapes[case] = raw.shape
     except OSError as error:
         raise OutputError(

@@ -16,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from lucency.augment import augment, augment_frames
+from lucency.augment import augment, augment_boxes, augment_frames
 from lucency.case import Cohort
 from lucency.errors import LucencyError
 from lucency.events import Clock, Events
@@ -229,6 +229,8 @@ class Loop:
             masks = masks[:, 0] if masks is not None else None
         if self.plan.grid.mode == "frames":
             return augment_frames(images, self.plan.augmentation, generator), targets
+        if self.task.boxes:
+            return augment_boxes(images, targets, self.plan.augmentation, generator, spacing)
         images, masks = augment(images, masks, self.plan.augmentation, generator, spacing)
         return images, targets if masks is None else masks
 

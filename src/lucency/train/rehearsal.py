@@ -44,7 +44,7 @@ def rehearse(work: Work, held: str, score: Callable[[], object], allowance_s: fl
     array = work.store.seen(held)
 
     def once() -> None:
-        for _ in raw_outputs(net, [array], plan, dense=work.task.dense):
+        for _ in raw_outputs(net, [array], plan, dense=work.task.dense, boxes=work.task.boxes):
             pass
 
     predict_s = best_time(once, repeats=1, device=device_of(work.plan))

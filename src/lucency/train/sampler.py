@@ -15,6 +15,12 @@ from lucency.prepare import Store
 #: (Isensee 2021, doi 10.1038/s41592-020-01008-z), but runs of minutes see too few small lesions with it.
 FOREGROUND = 1 / 2
 
+#: Class of a row that only fills up.
+NOTHING = -1
+
+#: A box of which a patch holds less than this share is not learned from it.
+HELD = 0.5
+
 
 class Sampler:
     """Draws batches from the store; what is drawn depends on the seed and the step only, so a resume draws the same.
@@ -34,10 +40,11 @@ class Sampler:
         self._foreground: dict[str, np.ndarray] = {}
         whole = {store.entries[c].shape for c in self.cases}
         self._stack: torch.Tensor | None = None
-        if not dense and len(whole) == 1:
+        cut = any(store.entries[c].width for c in self.cases) and whole != {(plan.channels, *plan.patch)}
+        if not dense and len(whole) == 1 and not cut:
             # Every image is the same size: one tensor in memory, a batch is one indexing.
             self._stack = torch.from_numpy(np.stack([store.image(c) for c in self.cases]))
-            self._targets = _numbers(store, self.cases)
+            self._targets = _numbers([store.target(c) for c in self.cases])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -45,7 +52,12 @@ class Sampler:
         return max(1, math.ceil(len(self.cases) / self.plan.batch))
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images (B, C, K, J, I) float32 and targets: (B,) or (B, K, J, I) int64."""
+        """Return images (B, C, K, J, I) float32 and targets.
+
+        Returns:
+            Targets as in :class:`lucency.tasks.Batch`; masks are (B, K, J, I). Boxes are those within the patch, in
+            its pixels.
+        """
         rng = np.random.default_rng((self.plan.seed, step))
         chosen = [self._case(step * self.plan.batch + n) for n in range(self.plan.batch)]
         if self._stack is not None:
@@ -53,6 +65,7 @@ class Sampler:
             return self._stack[index].float(), self._targets[index]
         patch = self.plan.patch
         images = torch.zeros(len(chosen), self.plan.channels, *patch)
+        targets: list[float | np.ndarray] = []
         masks = torch.full((len(chosen), *patch), IGNORE if self.dense else 0, dtype=torch.int64)
         for row, number in enumerate(chosen):
             case = self.cases[number]
@@ -62,11 +75,23 @@ class Sampler:
             images[row][(slice(None), *target)] = torch.from_numpy(
                 np.ascontiguousarray(image[(slice(None), *source)], dtype=np.float32)
             )
-            if self.dense:
+            if not self.dense:
+                targets.append(self._within(case, start))
+            else:
                 masks[row][target] = torch.from_numpy(np.ascontiguousarray(self.store.mask(case)[source], np.int64))
-        if self.dense:
-            return images, masks
-        return images, _numbers(self.store, [self.cases[n] for n in chosen])
+        return images, masks if self.dense else _numbers(targets)
+
+    def _within(self, case: str, start: tuple[int, ...]) -> "float | np.ndarray":
+        """Return what a case is to teach, boxes as they lie in the patch."""
+        target = self.store.target(case)
+        if not self.store.entries[case].width or not isinstance(target, np.ndarray):
+            return target
+        d = (target.shape[1] - 1) // 2
+        corner, size = np.tile(start[3 - d :], 2), np.tile(self.plan.patch[3 - d :], 2)
+        edges = target[:, 1:] - corner
+        inside = np.clip(edges, 0, size)
+        whole, left = ((e[:, d:] - e[:, :d]).prod(axis=1) for e in (edges, inside))
+        return np.asarray(np.concatenate([target[:, :1], inside], axis=1)[left >= HELD * whole])
 
     def facts(self, step: int) -> torch.Tensor | None:
         """Return the clinical columns of the batch, (B, n) float32 with NaN where not known; None without any."""
@@ -88,7 +113,7 @@ class Sampler:
         if all(s <= 0 for s in spare):
             return tuple(s // 2 for s in spare)
         centre: np.ndarray | None = None
-        if forced and self.dense:
+        if forced and (self.dense or self.store.entries[case].width):
             places = self._places(case)
             if len(places):
                 centre = places[rng.integers(len(places))]
@@ -104,7 +129,12 @@ class Sampler:
         return tuple(start)
 
     def _places(self, case: str) -> np.ndarray:
-        """Return up to 4000 labelled voxels of a case, (n, 3)."""
+        """Return up to 4000 labelled voxels of a case, or the middles of its boxes, (n, 3)."""
+        if case not in self._foreground and not self.dense:
+            rows = np.asarray(self.store.target(case))
+            d = (rows.shape[1] - 1) // 2
+            middles = (rows[:, 1 : 1 + d] + rows[:, 1 + d :]) / 2
+            self._foreground[case] = np.pad(middles, [(0, 0), (3 - d, 0)]).astype(np.int32)
         if case not in self._foreground:
             flat = np.flatnonzero(self.store.mask(case) > 0)
             flat = flat[:: max(1, len(flat) // 4000)]
@@ -113,9 +143,13 @@ class Sampler:
         return self._foreground[case]
 
 
-def _numbers(store: Store, cases: Sequence[str]) -> torch.Tensor:
-    """Return the targets of cases, (n,) or, where each takes several numbers, (n, m) float32."""
-    return torch.from_numpy(np.array([store.target(c) for c in cases], dtype=np.float32))
+def _numbers(targets: "Sequence[float | np.ndarray]") -> torch.Tensor:
+    """Return targets as one tensor, float32: (n,), (n, m), or of rows (n, most, m), filled up with rows of -1."""
+    most = max((len(t) for t in targets if isinstance(t, np.ndarray) and t.ndim == 2), default=-1)
+    if most < 0:
+        return torch.from_numpy(np.array(targets, dtype=np.float32))
+    filled = [np.pad(t, [(0, most - len(t)), (0, 0)], constant_values=NOTHING) for t in map(np.asarray, targets)]
+    return torch.from_numpy(np.stack(filled).astype(np.float32))
 
 
 def _windows(
