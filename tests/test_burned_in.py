@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 from lucency import burned_in
 from lucency.burned_in import Box, find_text
@@ -135,6 +136,71 @@ def test_boxes_lie_within_the_image_and_are_sorted():
         assert 0 <= box.top < box.bottom <= 240
         assert 0 <= box.left < box.right <= 320
         assert 0 < box.score <= 1
+
+
+def soft(rows, columns, seed=0):
+    """Return a body without sharp edges and with little noise."""
+    return ndimage.gaussian_filter(body(rows, columns, seed), 2)
+
+
+def looked(image):
+    values = burned_in._finite(image)
+    return burned_in.first_look(values, *burned_in._range(values))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_first_look_leaves_the_network_nothing_to_do_where_brightness_changes_slowly(seed):
+    assert not any(blocks.any() for blocks in looked(soft(300, 400, seed)))
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize("name", FONTS)
+def test_first_look_lets_the_network_see_what_it_would_find(name, inverted, monkeypatch):
+    image, box = written(body(400, 520), font_of(name, 14), at=(300, 40))
+    image = 1 - image if inverted else image
+    assert share(box, find_text(image)) >= 0.8
+    first = find_text(image)
+    monkeypatch.setattr(burned_in, "first_look", lambda values, low, spread: [np.ones((50, 65), bool)] * 3)
+    monkeypatch.setattr(burned_in, "_places", lambda blocks, shape: [(slice(0, shape[0]), slice(0, shape[1]))])
+    everywhere = find_text(image)
+    assert share(box, everywhere) >= 0.8
+    assert abs(share(box, first) - share(box, everywhere)) < 0.05
+
+
+def test_what_is_seen_of_a_part_is_what_is_seen_of_the_whole():
+    drawn, _ = written(soft(301, 423), font_of("DejaVuSans", 14), at=(120, 90))
+    image, blocks = burned_in.normalised(drawn), looked(drawn)
+    whole = burned_in.probability(image)
+    part = burned_in.probability(image, blocks)
+    assert 0 < np.count_nonzero(part) < 0.8 * part.size
+    places = burned_in._places(blocks[0], image.shape)
+    for rows, columns in places:
+        cells = (slice(rows.start // 4, -(-rows.stop // 4)), slice(columns.start // 4, -(-columns.stop // 4)))
+        fine = burned_in._in_bands(image, burned_in._weights())[cells]
+        np.testing.assert_allclose(burned_in._network(image, burned_in._weights(), blocks[0])[cells], fine, atol=1e-5)
+    assert part.max() == pytest.approx(whole.max(), abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_places_to_look_at_hold_every_block_and_lie_within_the_image(seed):
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(40, 400)), int(rng.integers(40, 400)))
+    blocks = rng.random([-(-n // 8) for n in shape]) < 0.03
+    seen = np.zeros(shape, bool)
+    for rows, columns in burned_in._places(blocks, shape):
+        assert 0 <= rows.start < rows.stop <= shape[0]
+        assert 0 <= columns.start < columns.stop <= shape[1]
+        seen[rows, columns] = True
+    wanted = np.kron(blocks, np.ones((8, 8), bool))[: shape[0], : shape[1]]
+    assert seen[wanted].all()
+
+
+def test_quantiles_of_the_range_are_those_of_numpy():
+    for values in (np.random.default_rng(0).integers(-3000, 3000, (200, 200)).astype(np.int16), body()):
+        low, spread = burned_in._range(values)
+        expected = np.percentile(values, (1, 99))
+        assert low == pytest.approx(expected[0], rel=1e-6)
+        assert low + spread == pytest.approx(expected[1], rel=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(40,), (40, 40, 4), (3, 40, 40), (2, 40, 40, 3)])

@@ -1,19 +1,19 @@
 """Find lines of text that were burned into the pixels of an image.
 
 A small convolutional network, written out in numpy, looks at the image at three sizes and says of every fourth pixel
-whether it lies in a line of text; the pixels that do are joined into boxes. Its weights lie beside this file. They
-were learned from generated text over real images by ``benchmarks/burned_in_train.py``; what they find and miss is
-measured by ``benchmarks/burned_in.py``. It finds text, it does not read it: whether a line names anybody is for a
-person to say.
+whether it lies in a line of text; the pixels that do are joined into boxes. Before it, a first look at blocks of 8 px
+says where strokes may stand at all; the network looks nowhere else, which on most images is most of the work. The
+weights of both lie beside this file. They were learned from generated text over real images by
+``benchmarks/burned_in_train.py`` and ``benchmarks/burned_in_first_look.py``; what they find and miss is measured by
+``benchmarks/burned_in.py``. It finds text, it does not read it: whether a line names anybody is for a person to say.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
-from scipy import ndimage
 
 from lucency.errors import DataError
 
@@ -39,6 +39,19 @@ STRIP = 8192
 BAND = 1 << 20
 #: Rows of neighbours that a band brings along, px: the network sees 36 px to each side (2 + 2 + 4 + 8 + 16 + 4).
 REACH = 40
+#: Side of the blocks of the first look, px: as high as the smallest line.
+BLOCK = 8
+#: Steps of brightness between the 1st and the 99th percentile in the first look; all that it sees fits a signed byte.
+STEPS = 63
+#: Least and most of its numbers: half a range below and above.
+DARKEST, BRIGHTEST = -32, 95
+#: Strokes rise and fall along both axes, within three blocks, by so many steps from one pixel to the next. All lines
+#: of the tuning part do by more.
+RISE = 5
+#: Score of the first look from which the network looks as well; chosen on the tuning part, where it loses no line.
+FIRST_LEVEL = -2.0
+#: Side of the squares, in blocks, of which the places to look at are put together.
+SQUARE = 4
 
 
 @dataclass(frozen=True)
@@ -79,11 +92,20 @@ def find_text(image: np.ndarray) -> tuple[Box, ...]:
         raise DataError(f"An array of shape {image.shape}", expected="(rows, columns) or (rows, columns, 3)")
     if min(image.shape[:2]) < LEAST_SIDE:
         return ()
-    cells = probability(normalised(image if image.ndim == 2 else image.mean(2, dtype=np.float32)))
+    cells = _searched(image if image.ndim == 2 else image.mean(2, dtype=np.float32))
     if image.ndim == 3 and (chroma := _chroma(image)) is not None:
         # Yellow on grey can have the grey's brightness: colour is looked at as well.
-        cells = np.maximum(cells, probability(normalised(chroma)))
-    return _boxes(cells, image.shape[:2])
+        coloured = _searched(chroma)
+        cells = coloured if cells is None else cells if coloured is None else np.maximum(cells, coloured)
+    return () if cells is None else _boxes(cells, image.shape[:2])
+
+
+def _searched(image: np.ndarray) -> np.ndarray | None:
+    """Return the probability of text for every cell of an image; None where the first look finds no place for it."""
+    values = _finite(image)
+    low, spread = _range(values)
+    looked = first_look(values, low, spread) if spread > 0 else []
+    return probability(_scaled(values, low, spread), looked) if any(b.any() for b in looked) else None
 
 
 def normalised(image: np.ndarray) -> np.ndarray:
@@ -95,39 +117,173 @@ def normalised(image: np.ndarray) -> np.ndarray:
     Args:
         image: (J, I) real numbers.
     """
+    values = _finite(image)
+    low, spread = _range(values)
+    return _scaled(values, low, spread) if spread > 0 else np.zeros(values.shape, np.float32)
+
+
+def _finite(image: np.ndarray) -> np.ndarray:
+    """Return numbers that can be computed with; whole ones stay as they are."""
+    if image.dtype.kind in "iu" and image.dtype.itemsize <= 2:
+        return image
     values = np.asarray(image, np.float32)
-    if not np.isfinite(values).all():
-        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    return values if np.isfinite(values).all() else np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """Return where the middle 98 % of the numbers begin and how far they reach; 0 where all are the same."""
     step = max(1, int(np.sqrt(values.size / 40_000)))
-    low, high = np.percentile(values[::step, ::step], (1, 99))
+    # Whole numbers are sorted by their digits, in less time than it takes to find two quantiles of them.
+    ordered = np.sort(values[::step, ::step], axis=None, kind="stable")
+    low, high = np.interp((0.01 * (ordered.size - 1), 0.99 * (ordered.size - 1)), np.arange(ordered.size), ordered)
     least, most = float(values.min()), float(values.max())
     # With little but background in the middle 98 %, its noise must not fill the range.
-    spread = max(float(high) - float(low), 0.05 * (most - least))
-    if spread <= 0:
-        return np.zeros_like(values)
-    scaled = (values - np.float32(low)) / np.float32(spread)
+    return float(low), max(float(high) - float(low), 0.05 * (most - least))
+
+
+def _scaled(values: np.ndarray, low: float, spread: float) -> np.ndarray:
+    scaled = (values.astype(np.float32) - np.float32(low)) / np.float32(spread)
     for outside, sign, edge in ((scaled > 1, 1, 1), (scaled < 0, -1, 0)):
         scaled[outside] = edge + sign * 0.5 * np.tanh(sign * (scaled[outside] - edge))
-    return np.asarray(scaled)
+    return scaled
 
 
-def probability(image: np.ndarray) -> np.ndarray:
+def first_look(values: np.ndarray, low: float, spread: float) -> list[np.ndarray]:
+    """Return for every image size the blocks near which the network must look.
+
+    Text is many strokes close together: brightness rises and falls again within a few pixels, along both axes. Most of
+    a clean image does neither by as much as legible text must. Where it does, a small network judges the steepest
+    rises and falls of nine blocks.
+
+    Args:
+        values: (J, I) real numbers.
+        low: Where their range begins.
+        spread: How far it reaches, > 0.
+
+    Returns:
+        (ceil(J / 8), ceil(I / 8)) bool, then those of the image halved once and twice, if it is large enough.
+    """
+    return [_strokes(level) for level in brightness(values, low, spread)]
+
+
+def brightness(values: np.ndarray, low: float, spread: float) -> Iterator[np.ndarray]:
+    """Yield an image as the first look sees it: int8, :data:`STEPS` to its range, whole, halved, and halved again."""
+    scaled = (values - np.float32(low)) * np.float32(STEPS / spread)
+    level = np.clip(scaled, DARKEST, BRIGHTEST, out=scaled).astype(np.int8)
+    yield level
+    for _ in range(2):
+        if min(level.shape) < 2 * LEAST_HALVED:
+            break
+        wide = level[: level.shape[0] // 2 * 2, : level.shape[1] // 2 * 2].astype(np.int16)
+        pairs = wide[::2] + wide[1::2]
+        level = ((pairs[:, ::2] + pairs[:, 1::2]) >> 2).astype(np.int8)
+        yield level
+
+
+def marked(level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (J, I) bool, where brightness rises and falls steeply along both axes, and (n, 72) the marks of these.
+
+    Marks are of a block and its eight neighbours: brightest, darkest, and along either axis the steepest rise, the
+    steepest fall and the mean of both.
+    """
+    j, i = (-(-n // BLOCK) for n in level.shape)
+    padded = np.pad(level, [(0, n * BLOCK - m + 1) for n, m in zip((j, i), level.shape, strict=True)], mode="edge")
+    here = padded[:-1, :-1]
+    marks = [_by_block(np.maximum, here), _by_block(np.minimum, here)]
+    for rise in (padded[:-1, 1:] - here, padded[1:, :-1] - here):
+        marks += [_by_block(np.maximum, rise), -_by_block(np.minimum, rise), _by_block(np.add, np.abs(rise)) / BLOCK]
+    steep = np.min([_grown(marks[n], np.maximum) for n in (2, 3, 5, 6)], 0) >= RISE
+    rows, columns = np.nonzero(steep)
+    framed = np.pad(np.stack(marks, -1, dtype=np.float32) / 32, ((1, 1), (1, 1), (0, 0)))
+    return steep, np.concatenate([framed[rows + n // 3, columns + n % 3] for n in range(9)], 1)
+
+
+def _strokes(level: np.ndarray) -> np.ndarray:
+    """Return the blocks of one image size that may hold strokes, and those beside them."""
+    steep, marks = marked(level)
+    if len(marks):
+        table = _first_weights()
+        hidden = np.maximum(marks @ table["kernel"] + table["bias"], 0)
+        steep[steep] = hidden @ table["head"] + table["offset"] >= FIRST_LEVEL
+    return _grown(steep, np.logical_or)
+
+
+def _by_block(function: np.ufunc, level: np.ndarray) -> np.ndarray:
+    """Return a function of the numbers of every block, computed down the rows first: that is the fast direction."""
+    if function is np.add:
+        level = level.astype(np.int16)
+    rows = function.reduce(level.reshape(-1, BLOCK, level.shape[1]), 1)
+    while rows.shape[1] > level.shape[1] // BLOCK:
+        rows = function(rows[:, ::2], rows[:, 1::2])
+    return np.asarray(rows)
+
+
+def _grown(blocks: np.ndarray, function: np.ufunc) -> np.ndarray:
+    """Return the function of every block and its eight neighbours."""
+    framed = np.pad(blocks, 1, mode="edge")
+    rows = function(function(framed[:-2], framed[1:-1]), framed[2:])
+    return np.asarray(function(function(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]))
+
+
+def _places(blocks: np.ndarray, shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
+    """Return rectangles of pixels that hold all blocks and cost little to look at."""
+    j, i = (-(-n // SQUARE) * SQUARE for n in blocks.shape)
+    framed = np.pad(blocks, ((0, j - blocks.shape[0]), (0, i - blocks.shape[1])))
+    squares = np.asarray(framed.reshape(j // SQUARE, SQUARE, i // SQUARE, SQUARE).any((1, 3)))
+    side = SQUARE * BLOCK
+    return [
+        (slice(top * side, min(shape[0], bottom * side)), slice(left * side, min(shape[1], right * side)))
+        for top, left, bottom, right in _cheapest(squares, 0, 0)
+    ]
+
+
+def _cheapest(squares: np.ndarray, top: int, left: int) -> list[tuple[int, int, int, int]]:
+    """Return rectangles that hold all squares: one, or where that costs less those of the two sides of a cut."""
+    rows, columns = np.flatnonzero(squares.any(1)), np.flatnonzero(squares.any(0))
+    if not rows.size:
+        return []
+    first, start = int(rows[0]), int(columns[0])
+    squares, top, left = squares[first : rows[-1] + 1, start : columns[-1] + 1], top + first, left + start
+    cuts = [(_cost(squares[:at]) + _cost(squares[at:]), 0, at) for at in range(1, squares.shape[0])] + [
+        (_cost(squares[:, :at]) + _cost(squares[:, at:]), 1, at) for at in range(1, squares.shape[1])
+    ]
+    cost, axis, at = min(cuts, default=(_cost(squares), 0, 0))
+    if not at or cost >= _cost(squares):
+        return [(top, left, top + squares.shape[0], left + squares.shape[1])]
+    if axis == 0:
+        return _cheapest(squares[:at], top, left) + _cheapest(squares[at:], top + at, left)
+    return _cheapest(squares[:, :at], top, left) + _cheapest(squares[:, at:], top, left + at)
+
+
+def _cost(squares: np.ndarray) -> int:
+    """Return how many pixels the network meets for the rectangle around some squares, neighbours included."""
+    rows, columns = np.flatnonzero(squares.any(1)), np.flatnonzero(squares.any(0))
+    if not rows.size:
+        return 0
+    side = SQUARE * BLOCK
+    return int((rows[-1] - rows[0] + 1) * side + 2 * REACH) * int((columns[-1] - columns[0] + 1) * side + 2 * REACH)
+
+
+def probability(image: np.ndarray, looked: Sequence[np.ndarray] | None = None) -> np.ndarray:
     """Return the probability of text for every cell, the highest of three image sizes.
 
     Args:
         image: (J, I) float32, from :func:`normalised`.
+        looked: From :func:`first_look`; cells outside its blocks are 0. None looks everywhere.
 
     Returns:
         (ceil(J / 4), ceil(I / 4)) float32 in [0, 1]; the cell (r, c) is centred on the pixel (4r, 4c).
     """
     weights = _weights()
-    found = _network(image, weights)
+    found = _network(image, weights, None if looked is None else looked[0])
     level = image
     for halvings in (1, 2):
         if min(level.shape) < 2 * LEAST_HALVED:
             break
         level = _halved(level)
-        coarse = _network(level, weights)
+        if looked is not None and not looked[halvings].any():
+            continue
+        coarse = _network(level, weights, None if looked is None else looked[halvings])
         for axis in (0, 1):
             coarse = np.repeat(coarse, 2**halvings, axis)
         # A coarse cell is centred on its first fine one: it stands for half of itself to each side.
@@ -139,13 +295,37 @@ def probability(image: np.ndarray) -> np.ndarray:
 
 
 @cache
+def _first_weights() -> Mapping[str, np.ndarray]:
+    return _table("burned_in_first_look.npz")
+
+
+@cache
 def _weights() -> Mapping[str, np.ndarray]:
-    with (files("lucency") / "burned_in.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as table:
+    return _table("burned_in.npz")
+
+
+def _table(name: str) -> Mapping[str, np.ndarray]:
+    with (files("lucency") / name).open("rb") as stream, np.load(stream, allow_pickle=False) as table:
         return {name: np.asarray(table[name], np.float32) for name in table.files}
 
 
-def _network(image: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return (ceil(J / 4), ceil(I / 4)) probabilities of one image size, in bands of rows: memory stays bounded."""
+def _network(image: np.ndarray, weights: Mapping[str, np.ndarray], blocks: np.ndarray | None) -> np.ndarray:
+    """Return (ceil(J / 4), ceil(I / 4)) probabilities of one image size, 0 where nothing need be looked at."""
+    if blocks is None:
+        return _in_bands(image, weights)
+    found = np.zeros([-(-n // CELL) for n in image.shape], np.float32)
+    for rows, columns in _places(blocks, image.shape):
+        top, left = max(0, rows.start - REACH), max(0, columns.start - REACH)
+        cells = _in_bands(image[top : rows.stop + REACH, left : columns.stop + REACH], weights)
+        place = tuple(slice(s.start // CELL, -(-s.stop // CELL)) for s in (rows, columns))
+        down, right = place[0].start - top // CELL, place[1].start - left // CELL
+        height, width = place[0].stop - place[0].start, place[1].stop - place[1].start
+        found[place] = cells[down : down + height, right : right + width]
+    return found
+
+
+def _in_bands(image: np.ndarray, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the probabilities of an image, computed in bands of rows: memory stays bounded."""
     step = max(CELL, BAND // image.shape[1] // CELL * CELL)
     parts = []
     for top in range(0, image.shape[0], step):
@@ -205,6 +385,8 @@ def _chroma(image: np.ndarray) -> np.ndarray | None:
 
 def _boxes(cells: np.ndarray, shape: tuple[int, ...]) -> tuple[Box, ...]:
     """Join neighbouring cells of text into boxes."""
+    from scipy import ndimage  # noqa: PLC0415 - slow to import, and most images have nothing to join
+
     groups, _ = ndimage.label(cells >= CELL_LEVEL, np.ones((3, 3)))
     found = []
     for number, place in enumerate(ndimage.find_objects(groups), 1):
