@@ -14,13 +14,36 @@ from lucency.errors import UsageError
 
 def test_table_has_every_row_of_the_edition_and_known_actions():
     rows = table.rows()
-    assert len(rows) == 621
+    assert len(rows) == 621 + 35
     assert {r.basic for r in rows} == {"X", "Z", "D", "U", "X/Z", "X/D", "Z/D", "X/Z/D", "X/Z/U*"}
     assert {a for r in rows for a in r.options.values()} == {"K", "C"}
+    assert len({r.tag for r in rows}) == len(rows)
     # Three rows looked up in the standard by hand.
     assert table.row_of(0x00100010).basic == "Z"
     assert table.row_of(0x00081010).basic == "X/Z/D"
     assert table.row_of(0x0008103E).options == {"clean_descriptors": "C"}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("SecondaryCaptureDeviceID", "Smiths laptop"),
+        ("HardcopyCreationDeviceID", "Smiths printer"),
+        ("AcquisitionContextDescription", "as Smith asked"),
+        ("ChannelLabel", "Smith"),
+        ("EthnicGroupCodeSequence", []),
+    ],
+)
+def test_attributes_that_the_standard_added_up_to_2026_stayed_as_text(room, image, keyword, value):
+    setattr(image, keyword, value)
+    after = room.one(image)
+    assert keyword not in after
+
+
+def test_an_attribute_that_pydicom_does_not_know_yet_goes(room, image):
+    image.add_new(0x00100012, "LT", "Jo")  # Name to Use
+    after = room.one(image, Options(keep=frozenset({"patient-characteristics"})))
+    assert 0x00100012 not in after
 
 
 @pytest.mark.parametrize(

@@ -205,4 +205,4 @@ def test_presentation_state_still_points_at_its_image_without_its_text(room, ima
     after = {d.Modality: d for d in room.cleaned()}
     item = after["PR"].GraphicAnnotationSequence[0]
     assert item.ReferencedImageSequence[0].ReferencedSOPInstanceUID == after["CT"].SOPInstanceUID
-    assert item.TextObjectSequence[0].UnformattedTextValue == "tumor of"
+    assert item.TextObjectSequence[0].UnformattedTextValue == "REMOVED"

@@ -43,8 +43,8 @@ from lucency.errors import ReadError
 DEEPEST = 48
 #: Keywords of UIDs that name a kind of thing, not a thing: they stay, even those of a maker.
 KIND_OF_THING = re.compile(r"(ClassUID|SyntaxUID|CodingSchemeUID|MappingResourceUID|ContextUID)(InFile)?$")
-#: Text of content items and annotations, which the table reaches by the sequences around them.
-ALWAYS_DESCRIBED = frozenset({0x0040A160, 0x00700006})
+#: Text of content items, which the table reaches by the sequence around them.
+ALWAYS_DESCRIBED = frozenset({0x0040A160})
 #: Attributes that carry the patient's pseudonym.
 PSEUDONYMOUS = frozenset({0x00100010, 0x00100020, 0x00120040})
 #: Identifiers that only need to be told apart: the same one gets the same token in every file.
@@ -142,7 +142,7 @@ class Engine:
         return meta
 
     def _say_so(self, dataset: Dataset) -> None:
-        method = f"Lucency {__version__}\\DICOM PS3.15 Annex E, Table E.1-1 of 2025"
+        method = f"Lucency {__version__}\\DICOM PS3.15 Annex E, Table E.1-1 of 2026c"
         changed = {"shift": "MODIFIED", "remove": "REMOVED", "keep": "UNMODIFIED"}[self.options.dates]
         put(dataset, 0x00120062, "CS", b"YES")
         put(dataset, 0x00120063, "LO", method.encode())

@@ -12,12 +12,13 @@ import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from lucency.deidentify.matching import Matcher
 from lucency.deidentify.plain import PlainStrings
-from lucency.deidentify.spellings import NOBODY, birth_spellings, folded, identifier_pattern, name_patterns
+from lucency.deidentify.spellings import NOBODY
 from lucency.errors import OutputError, UsageError
 
 #: First word of the key file; the number rises when derived values change.
@@ -225,26 +226,17 @@ class Identities:
         return cls(*(frozenset(g) for g in groups))
 
     @cached_property
-    def _patterns(self) -> tuple[str, ...]:
-        found: dict[str, None] = {}
-        for name in sorted(self.names):
-            found.update(dict.fromkeys(name_patterns(name)))
-        for number in sorted(self.numbers):
-            found.update(dict.fromkeys(identifier_pattern(number)))
-        for date in sorted(self.births | self.dates):
-            found.update(dict.fromkeys(birth_spellings(date)))
-        for phrase in sorted(self.phrases):
-            if len(phrase.strip()) >= 5:  # shorter ones are abbreviations that occur everywhere
-                found[r"(?<!\w)" + re.escape(folded(phrase.strip())) + r"(?!\w)"] = None
-        return tuple(sorted(found, key=lambda p: (-len(p), p)))
+    def _matcher(self) -> Matcher:
+        kinds = {"name": self.names, "number": self.numbers, "date": self.births | self.dates, "phrase": self.phrases}
+        return Matcher((kind, text) for kind, texts in kinds.items() for text in texts)
 
-    @cached_property
-    def _regex(self) -> re.Pattern[str] | None:
-        return re.compile("|".join(self._patterns)) if self._patterns else None
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out what was worked out on the way: another process makes it anew."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def found_in(self, text: str) -> bool:
         """Tell whether any of the strings occurs in ``text``, whatever its case, accents or separators."""
-        return self._regex is not None and self._regex.search(folded(text)) is not None
+        return self._matcher.found_in(text)
 
     def scrub(self, text: str) -> str:
         """Return ``text`` without the strings; other words stay as they were written.
@@ -253,17 +245,7 @@ class Identities:
             >>> Identities(names=frozenset({"MUELLER^Anna"})).scrub("seen with Mrs. Müller, 5 mm")
             'seen with Mrs. , 5 mm'
         """
-        if self._regex is None:
-            return text
-        plain = folded(text)
-        out, end = [], 0
-        for start, stop in self._spans(plain):
-            out.append(text[end:start])
-            end = stop
-        return "".join([*out, text[end:]]) if end else text
-
-    def _spans(self, plain: str) -> list[tuple[int, int]]:
-        return [m.span() for m in self._regex.finditer(plain)] if self._regex is not None else []
+        return self._matcher.scrub(text)
 
     @cached_property
     def whole_numbers(self) -> frozenset[str]:

@@ -90,7 +90,7 @@ def _letters(part: str) -> str:
     return re.sub(r"([aou])e", r"\1e?", re.escape(part)).replace("ss", "(?:ss|ß)")
 
 
-def _wide(part: str) -> bool:
+def is_wide(part: str) -> bool:
     """Chinese, Japanese and Korean are written without blanks: no word ends to look for."""
     return any(unicodedata.east_asian_width(c) in "WF" for c in part)
 
@@ -101,18 +101,26 @@ def name_patterns(name: str) -> Iterator[str]:
     Args:
         name: PN value, ``Family^Given^Middle^Prefix^Suffix=ideographic=phonetic``.
     """
+    for variant in variants_of(name):
+        yield from _of_parts(variant)
+
+
+def variants_of(name: str) -> Iterator[tuple[str, ...]]:
+    """Yield the folded parts of a person name that name somebody, for each group and way to spell umlauts.
+
+    Args:
+        name: See :func:`name_patterns`.
+    """
     for group in name.split("="):
         parts = [p for p in re.split(r"[\^\s,]+", group.strip(" \0*")) if p]
         parts = [p for p in parts if p.lower().strip(".") not in NOBODY and any(c.isalpha() for c in p)]
-        variants = {tuple(map(folded, parts)), tuple(folded(_spelled_out(p)) for p in parts)}
-        for variant in sorted(variants):
-            yield from _of_parts(variant)
+        yield from sorted({tuple(map(folded, parts)), tuple(folded(_spelled_out(p)) for p in parts)})
 
 
 def _of_parts(parts: tuple[str, ...]) -> Iterator[str]:
     from lucency.deidentify.vocabulary import is_ordinary  # noqa: PLC0415 - the list is read when first needed
 
-    wide = [p for p in parts if _wide(p)]
+    wide = [p for p in parts if is_wide(p)]
     if wide:
         yield from (re.escape(p) for p in wide if len(p) >= 2)
         if len(wide) > 1:

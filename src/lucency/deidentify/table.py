@@ -13,8 +13,9 @@ from typing import Any
 
 from lucency.errors import UsageError
 
-#: Edition of ``data/annex_e.tsv``. Attributes added since are met by the rules for their value representation.
-EDITION = "DICOM PS3.15 Table E.1-1 as published in January 2025, 621 rows"
+#: Edition of ``data/annex_e.tsv``; its head says where the rows of 2026 come from. Attributes added since are met by
+#: the rules for their value representation.
+EDITION = "DICOM PS3.15 Table E.1-1 as published in January 2025, 621 rows, and the 35 rows added up to 2026c"
 DATES = ("shift", "remove", "keep")
 #: What may be kept: the column of the table, the code of CID 7050 and its meaning.
 KEEP = {
