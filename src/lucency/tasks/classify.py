@@ -194,7 +194,8 @@ class Classify:
 
 
 def _outputs(net: nn.Module) -> int:
-    head = next(m for m in net.modules() if isinstance(m, nn.Linear))
+    # The head is the last layer; a body may have linear layers of its own.
+    head = [m for m in net.modules() if isinstance(m, nn.Linear)][-1]
     return int(head.out_features)
 
 
