@@ -1,5 +1,7 @@
 """Parametric maps and secondary captures, read back by highdicom, by pydicom and by hand."""
 
+import tracemalloc
+
 import highdicom
 import numpy as np
 import placed
@@ -49,6 +51,26 @@ def test_highdicom_reads_the_same_map(kind, tmp_path):
     for k, j, i in ((0, 0, 0), (5, 8, 10), (2, 3, 4)):
         place = np.rint((step @ (k, j, i, 1))[:3]).astype(int)
         assert volume.array[tuple(place)] == heat.array[0, k, j, i]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_map_was_held_in_memory_three_times(dtype, tmp_path):
+    found = placed.place("axial", tmp_path, size=(24, 128, 160))
+    heat = Image(np.random.default_rng(0).random((1, 24, 128, 160)).astype(dtype), found.image.affine)
+    seen = measured(found.source, found.mask)
+    write_parametric(tmp_path / "first.dcm", heat, seen, placed.ORIGIN)  # imports come before the counting
+    tracemalloc.start()
+    try:
+        write_parametric(tmp_path / "a.dcm", heat, seen, placed.ORIGIN)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Stored, it is 24 x 128 x 160 x 4 bytes; a frame is a 24th of it, and the header's objects take some more.
+    stored = 24 * 128 * 160 * 4
+    assert (tmp_path / "a.dcm").stat().st_size > stored
+    assert most < stored / 2
+    back = np.frombuffer(pydicom.dcmread(tmp_path / "a.dcm").FloatPixelData, "<f4").reshape(24, 128, 160)
+    assert np.array_equal(back, heat.array[0].astype(np.float32))
 
 
 def test_map_says_what_its_numbers_are(tmp_path):

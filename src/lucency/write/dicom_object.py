@@ -5,8 +5,9 @@ import hashlib
 import os
 import re
 import secrets
+import struct
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -120,10 +121,15 @@ def uid_of(*words: str) -> str:
     return f"2.25.{uuid.uuid5(NAMESPACE, chr(0).join(words)).int}"
 
 
-def digest_of(array: np.ndarray) -> str:
-    """Return the SHA-256 of an array's shape, type and numbers."""
-    state = hashlib.sha256(f"{array.shape}{array.dtype.str}".encode())
-    state.update(np.ascontiguousarray(array).data)
+def digest_of(array: np.ndarray, kind: str = "") -> str:
+    """Return the SHA-256 of an array's shape, type and numbers, as numbers of type ``kind`` where one is given.
+
+    One plane is converted at a time, so that a map of hundreds of megabytes is not held twice.
+    """
+    dtype = np.dtype(kind or array.dtype)
+    state = hashlib.sha256(f"{array.shape}{dtype.str}".encode())
+    for plane in array if array.ndim > 1 else (array,):
+        state.update(np.ascontiguousarray(plane, dtype).data)
     return state.hexdigest()
 
 
@@ -317,8 +323,35 @@ def decimals(values: Sequence[float]) -> list[str]:
     return [format_number_as_ds(float(v) + 0.0) for v in values]
 
 
-def save(path: Path, file: "FileDataset") -> None:
+@dataclass(frozen=True)
+class Stream:
+    """Pixels that are written frame by frame behind everything else, so that they need not be in memory at once.
+
+    Args:
+        head: Tag, value representation and two zeros, as they stand in an explicit little-endian file.
+        n_bytes: Of all frames; even.
+        frames: Their bytes, one after another.
+
+    Source:
+        DICOM PS3.5, 7.1.2 Data Element Structure with Explicit VR.
+    """
+
+    head: bytes
+    n_bytes: int
+    frames: Iterable[bytes | memoryview]
+
+
+#: The length of a value has 32 bits, and the largest number of them means "undefined" (PS3.5, 7.1.1).
+MAX_VALUE = 0xFFFFFFFE
+
+
+def save(path: Path, file: "FileDataset", pixels: Stream | None = None) -> None:
     """Write an object as a DICOM file, whole or not at all.
+
+    Args:
+        path: Where to.
+        file: The object.
+        pixels: What follows it; its tag is higher than all others.
 
     Raises:
         OutputError: A value that DICOM cannot hold, or a disk that cannot be written.
@@ -329,6 +362,10 @@ def save(path: Path, file: "FileDataset") -> None:
         # Straight to the disk: a map of a whole CT has hundreds of megabytes.
         with temporary.open("xb") as handle:
             file.save_as(handle, enforce_file_format=True)
+            if pixels is not None:
+                handle.write(pixels.head + struct.pack("<I", pixels.n_bytes))
+                for frame in pixels.frames:
+                    handle.write(frame)
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)

@@ -9,7 +9,9 @@ from lucency.errors import OutputError
 from lucency.image import Image
 from lucency.write import dicom_frames as groups
 from lucency.write.dicom_object import (
+    MAX_VALUE,
     Origin,
+    Stream,
     begin,
     code,
     decimals,
@@ -34,6 +36,8 @@ ACTIVATION = Concept("130402", "DCM", "Class activation")
 #: How a frame comes from its source (no code of CID 7203 fits a network), and what a quantity is named by.
 DERIVED = ("112187", "DCM", "Unspecified method of calculation")
 QUANTITY = ("246205007", "SCT", "Quantity")
+#: (7FE0,0008) Float Pixel Data, OF, as it begins in the file.
+FLOAT_PIXELS = b"\xe0\x7f\x08\x00OF\x00\x00"
 IMAGE_TYPE = ["DERIVED", "PRIMARY", "VOLUME", "NONE"]
 
 
@@ -71,8 +75,17 @@ def write_parametric(
             where=path.name,
             remedy="write a secondary capture",
         )
-    array = np.ascontiguousarray(heat.array[0], dtype="<f4")
-    said = f"{digest_of(array)}/{quantity.value}/{name}"
+    array = heat.array[0]
+    if array.size * 4 > MAX_VALUE:
+        raise OutputError(
+            f"A map of {array.size * 4 >> 20} MiB",
+            expected=f"at most {MAX_VALUE >> 20} MiB in one DICOM object",
+            where=path.name,
+            remedy="use --format nifti",
+        )
+    # As stored: what is written is what is hashed and measured.
+    span = float(np.float32(array.min())), float(np.float32(array.max()))
+    said = f"{digest_of(array, '<f4')}/{quantity.value}/{name}"
     file = begin(source, "map", PARAMETRIC_MAP, said, origin)
     title = f"Map by AI {name}".strip()[:40]
     describe(file, source.head, "MAP", title)
@@ -97,19 +110,18 @@ def write_parametric(
     held = range(len(source.frames))
     rank, derived = groups.ranks(source, held), code(*DERIVED)
     common = groups.shared(source)
-    common.FrameVOILUTSequence = [_window(array)]
+    common.FrameVOILUTSequence = [_window(*span)]
     common.PixelValueTransformationSequence = [item(RescaleIntercept="0", RescaleSlope="1", RescaleType="US")]
     common.ParametricMapFrameTypeSequence = [item(FrameType=IMAGE_TYPE)]
-    common.RealWorldValueMappingSequence = [_mapping(array, quantity, title)]
+    common.RealWorldValueMappingSequence = [_mapping(span, quantity, title)]
     groups.add_groups(file, common, [groups.own(source, k, rank[k], derived) for k in held])
-    file.FloatPixelData = array.tobytes()
-    save(path, file)
+    planes = (np.ascontiguousarray(plane, "<f4").data.cast("B") for plane in array)
+    save(path, file, Stream(FLOAT_PIXELS, array.size * 4, planes))
     return str(file.SOPInstanceUID)
 
 
-def _window(array: np.ndarray) -> Any:
+def _window(low: float, high: float) -> Any:
     """Return the window that shows the whole range."""
-    low, high = float(array.min()), float(array.max())
     low, high = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
     width = max(high - low, 1e-6)
     centre, wide = decimals([low + width / 2, width])
@@ -117,7 +129,7 @@ def _window(array: np.ndarray) -> Any:
     return item(WindowCenter=centre, WindowWidth=wide, VOILUTFunction="LINEAR_EXACT")
 
 
-def _mapping(array: np.ndarray, quantity: Concept, title: str) -> Any:
+def _mapping(span: tuple[float, float], quantity: Concept, title: str) -> Any:
     """Return what the numbers mean: themselves.
 
     Source:
@@ -133,8 +145,8 @@ def _mapping(array: np.ndarray, quantity: Concept, title: str) -> Any:
         LUTExplanation=title,
         RealWorldValueSlope=1.0,
         RealWorldValueIntercept=0.0,
-        DoubleFloatRealWorldValueFirstValueMapped=float(min(array.min(), 0.0)),
-        DoubleFloatRealWorldValueLastValueMapped=float(max(array.max(), 1.0)),
+        DoubleFloatRealWorldValueFirstValueMapped=min(span[0], 0.0),
+        DoubleFloatRealWorldValueLastValueMapped=max(span[1], 1.0),
         MeasurementUnitsCodeSequence=[code("1", "UCUM", "no units")],
         QuantityDefinitionSequence=[named],
     )
