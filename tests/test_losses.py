@@ -95,17 +95,22 @@ def test_soft_cross_entropy_agrees_with_torch():
     assert float(ours) == pytest.approx(float(functional.cross_entropy(logits, target, label_smoothing=0.1)), rel=1e-6)
 
 
+def alike(kinds):
+    kinds = torch.tensor(kinds)
+    return kinds[:, None] == kinds[None]
+
+
 def test_contrast_of_two_pairs_by_hand():
     # Rows 0 and 1 are one direction, 2 and 3 the other: for each row the partner has cosine 1, the two others 0.
     embeddings = torch.tensor([[2.0, 0.0], [1.0, 0.0], [0.0, 3.0], [0.0, 1.0]])
-    found = contrast(embeddings, torch.tensor([7, 7, 9, 9]), 0.5)
+    found = contrast(embeddings, alike([7, 7, 9, 9]), 0.5)
     assert float(found) == pytest.approx(math.log(math.exp(2) + 2) - 2, rel=1e-5)
 
 
 def test_contrast_leaves_rows_without_a_partner_out_and_counts_several_partners_evenly():
     rng = torch.Generator().manual_seed(0)
     embeddings = torch.randn(5, 4, generator=rng)
-    same = torch.tensor([0, 0, 0, 1, 2])
+    same = alike([0, 0, 0, 1, 2])
     unit = embeddings / embeddings.norm(dim=1, keepdim=True)
     logits = unit @ unit.T / 0.2
     rows = []
@@ -117,7 +122,7 @@ def test_contrast_leaves_rows_without_a_partner_out_and_counts_several_partners_
 
 def test_contrast_has_a_finite_gradient_and_falls_when_partners_draw_near():
     embeddings = torch.randn(8, 4, generator=torch.Generator().manual_seed(1), requires_grad=True)
-    same = torch.arange(4).repeat(2)
+    same = alike([0, 1, 2, 3] * 2)
     before = contrast(embeddings, same, 0.2)
     before.backward()
     assert torch.isfinite(embeddings.grad).all()

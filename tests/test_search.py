@@ -170,8 +170,9 @@ def test_what_the_places_add_is_the_similarity():
     rng = np.random.default_rng(0)
     mine, other = seen(body, rng.normal(size=(2, 1, 1, 16, 16)).astype(np.float32), plan)
     centre = 0.3 * mine.whole
-    first, second = shares(mine, other, centre)
-    a, b = mine.whole - centre, other.whole - centre
+    scale = rng.uniform(0.5, 2, centre.shape).astype(np.float32)
+    first, second = shares(mine, other, centre, scale)
+    a, b = (mine.whole - centre) / scale, (other.whole - centre) / scale
     cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
     assert first.mean() == pytest.approx(cosine, abs=1e-5)
     assert second.mean() == pytest.approx(cosine, abs=1e-5)

@@ -1,4 +1,8 @@
-"""What a trained network sees in an image: one vector for the whole image, and one for each place of its coarse map."""
+"""What a trained network sees in an image: one vector for the whole image, and one for each place of its coarsest map.
+
+All maps take part and not the last alone: what the last one knows best is what the network was trained for, and
+similarity rests on more than that (P@10 .977 against .971 with the last map alone, ``benchmarks/retrieve.py --maps``).
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -6,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from lucency.errors import ModelError
 from lucency.model import Model
-from lucency.networks import Body
+from lucency.networks import Body, means
 from lucency.plan import Plan
 from lucency.predict import autocast, device_of, memory_format, networks
 from lucency.tasks import task_named
@@ -20,8 +25,8 @@ class Seen:
     """One image as the network sees it.
 
     Args:
-        whole: (d,) float32, the mean over the coarse map.
-        places: (d, k, j, i) float32, the coarse map; its mean over the places is ``whole``.
+        whole: (d,) float32, the means of all maps of the network one behind the other, the finest first.
+        places: (d, k, j, i) float32, all maps on the grid of the coarsest; their mean over the places is ``whole``.
     """
 
     whole: np.ndarray
@@ -63,23 +68,29 @@ def seen(body: Body, arrays: Iterable[np.ndarray], plan: Plan) -> Iterator[Seen]
     for array in arrays:
         size = array.shape[1:]
         if tile is None or all(n <= t for n, t in zip(size, tile, strict=True)):
-            places = _coarse(body, array, plan)
-            yield Seen(places.mean(axis=(1, 2, 3)), places)
+            yield _looked(body, array, plan)
         else:
             yield _in_pieces(body, array, tile, plan)
 
 
 @torch.inference_mode()
-def _coarse(body: Body, array: np.ndarray, plan: Plan) -> np.ndarray:
-    """Return the coarsest map of one array, (d, k, j, i)."""
+def _looked(body: Body, array: np.ndarray, plan: Plan) -> Seen:
+    """Return what the network sees in one array that it can take whole."""
     x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None]
     x = _padded(x, body, plan)
     x = x[:, :, 0] if plan.dims == 2 else x
     x = x.to(device_of(plan)).contiguous(memory_format=memory_format(plan))
     with autocast(plan):
-        coarse: torch.Tensor = body(x)[-1][0]
-    found = coarse.float().cpu().numpy()
-    return found[:, None] if plan.dims == 2 else found
+        maps = [m.float() for m in body(x)]
+    whole = means(maps)[0]
+    pool = functional.adaptive_avg_pool2d if plan.dims == 2 else functional.adaptive_avg_pool3d
+    coarse = maps[-1].shape[2:]
+    places = torch.cat([pool(m, coarse) for m in maps], dim=1)[0]
+    # Sides that do not divide evenly weigh some places twice; the mean is put right, so that shares add up exactly.
+    axes = tuple(range(1, places.ndim))
+    places = places + (whole - places.mean(dim=axes)).view(-1, *(1 for _ in axes))
+    found = places.cpu().numpy()
+    return Seen(whole.cpu().numpy(), found[:, None] if plan.dims == 2 else found)
 
 
 def _padded(x: torch.Tensor, body: Body, plan: Plan) -> torch.Tensor:
@@ -104,12 +115,12 @@ def _in_pieces(body: Body, array: np.ndarray, tile: tuple[int, int, int], plan: 
             line = []
             for i in range(0, size[2], tile[2]):
                 piece = array[:, k : k + tile[0], j : j + tile[1], i : i + tile[2]]
-                places = _coarse(body, piece, plan)
+                one = _looked(body, piece, plan)
                 weight = piece[0].size
-                mean = places.mean(axis=(1, 2, 3)) * weight
+                mean = one.whole * weight
                 total = mean if total is None else total + mean
                 voxels += weight
-                line.append(places)
+                line.append(one.places)
             row.append(np.concatenate(line, axis=3))
         rows.append(np.concatenate(row, axis=2))
     if total is None:
@@ -117,7 +128,7 @@ def _in_pieces(body: Body, array: np.ndarray, tile: tuple[int, int, int], plan: 
     return Seen((total / voxels).astype(np.float32), np.concatenate(rows, axis=1))
 
 
-def shares(mine: Seen, other: Seen, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shares(mine: Seen, other: Seen, centre: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return how much each place of two images adds to their similarity.
 
     The embedding is the mean over the places, and the similarity is bilinear in it, so it falls apart into one number
@@ -127,6 +138,7 @@ def shares(mine: Seen, other: Seen, centre: np.ndarray) -> tuple[np.ndarray, np.
         mine: The query.
         other: A neighbour.
         centre: (d,) of the index.
+        scale: (d,) of the index.
 
     Returns:
         (k, j, i) for the query and (k, j, i) for the neighbour.
@@ -135,8 +147,11 @@ def shares(mine: Seen, other: Seen, centre: np.ndarray) -> tuple[np.ndarray, np.
         The decomposition of Zhou 2016 (class activation maps, doi 10.1109/CVPR.2016.319) with the other image in the
         place of the class; Stylianou 2019 (doi 10.1109/WACV.2019.00217) for similarity.
     """
-    ours, theirs = mine.whole - centre, other.whole - centre
-    scale = max(float(np.linalg.norm(ours) * np.linalg.norm(theirs)), 1e-12)
-    first = np.tensordot(theirs, mine.places - centre[:, None, None, None], axes=1) / scale
-    second = np.tensordot(ours, other.places - centre[:, None, None, None], axes=1) / scale
-    return first, second
+    ours, theirs = (mine.whole - centre) / scale, (other.whole - centre) / scale
+    length = max(float(np.linalg.norm(ours) * np.linalg.norm(theirs)), 1e-12)
+
+    def along(places: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        moved = (places - centre[:, None, None, None]) / scale[:, None, None, None]
+        return np.asarray(np.tensordot(direction, moved, axes=1) / length)
+
+    return along(mine.places, theirs), along(other.places, ours)

@@ -55,15 +55,15 @@ def soft_cross_entropy(logits: torch.Tensor, target: torch.Tensor, smoothing: fl
     return -(target * functional.log_softmax(logits.float(), dim=1)).sum(dim=1).mean()
 
 
-def contrast(embeddings: torch.Tensor, same: torch.Tensor, temperature: float) -> torch.Tensor:
+def contrast(embeddings: torch.Tensor, partners: torch.Tensor, temperature: float) -> torch.Tensor:
     """Return how badly every embedding tells its partners from the others of the batch, one number.
 
-    With two views of each image and ``same`` by image this is SimCLR's loss; with ``same`` by class it is supervised
+    With the two views of an image as partners this is SimCLR's loss; with all images of a class it is supervised
     contrast, the mean over the partners outside the logarithm.
 
     Args:
         embeddings: (B, d) real, of any length; the cosine counts.
-        same: (B,) int64; rows with equal numbers are partners. A row without a partner is left out.
+        partners: (B, B) bool; the diagonal does not count. A row without a partner is left out.
         temperature: Divides the cosines, > 0.
 
     Source:
@@ -73,7 +73,7 @@ def contrast(embeddings: torch.Tensor, same: torch.Tensor, temperature: float) -
     itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
     logits = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf)
     log_p = functional.log_softmax(logits, dim=1).masked_fill(itself, 0.0)
-    partner = (same[:, None] == same[None]) & ~itself
-    count = partner.sum(dim=1)
-    mean = (log_p * partner).sum(dim=1) / count.clamp(min=1)
+    partners = partners & ~itself
+    count = partners.sum(dim=1)
+    mean = (log_p * partners).sum(dim=1) / count.clamp(min=1)
     return -mean.sum() / (count > 0).sum().clamp(min=1)

@@ -126,7 +126,8 @@ def sample_of(task: Task, folder: Path, geometry: tuple[np.ndarray, bool]) -> Sa
         place = folder / make.__name__
         place.mkdir(exist_ok=True)
         cohort = make(place, affine, flat=flat)
-        if task.suits(cohort) == 1:
+        # Below a half a task would do it if nothing else could.
+        if task.suits(cohort) >= 0.5:
             seen = profile(cohort, workers=1)
             return Sample(cohort, make_plan(cohort, seen, task.needs(seen), MACHINE, Budget(1.0)))
     pytest.fail(f"no sample suits task {task.name!r}: add one to this file")
@@ -281,6 +282,9 @@ def test_outside_training_the_network_gives_one_answer_that_can_be_averaged(
     active = task.activate(raw, Calibration())
     assert len(active) == len(raw)
     assert active.shape[2:] == raw.shape[2:]
+    if task.baselines == "neighbours":
+        assert active.norm(dim=1).numpy() == pytest.approx(1, abs=1e-5)
+        return
     if not sample.plan.classes and not sample.plan.labels:
         assert torch.isfinite(active).all()
         return
@@ -319,7 +323,8 @@ def test_needs_are_planned_for_with_reasons(task: Task, tmp_path: Path) -> None:
     sample = sample_of(task, tmp_path, (diagonal_affine((1, 1, 1)), False))
     assert sample.plan.task == task.name
     assert all(sample.plan.reasons[d] for d in DECISIONS)
-    assert task_for(sample.cohort) is task
+    # A task that is second choice for its targets is asked for by name.
+    assert task_for(sample.cohort) is task or task.suits(sample.cohort) < 1
     foreign = Cohort(tuple(replace(c, target=None) for c in sample.cohort.cases), {}, frozenset())
     assert task.suits(foreign) == 0
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from lucency.errors import DataError, ModelError, UsageError
-from lucency.index import Index, Rows, nearest, ranks_of_same, remember
+from lucency.index import Index, Rows, nearest, placed, ranks_of_same, remember
 from lucency.index import exact as room
 from lucency.index.rows import wanted
-from lucency.index.stored import placed
 
 
 def unit(rng, n, d=12):
@@ -87,7 +86,7 @@ def test_an_index_comes_back_from_the_disk_and_finds_the_same(tmp_path):
     queries = again.placed(features[:2])
     found = again.search(queries, 3, excluded=[again.rows.of_patients(["p0"])] * 2)
     assert all(r not in (0, 1) for f in found for r in f.rows)
-    by_hand = placed(features, features.mean(axis=0)) @ queries[0]
+    by_hand = placed(features, features.mean(axis=0), features.std(axis=0)) @ queries[0]
     best = [r for r in np.argsort(-by_hand) if r not in (0, 1)][:3]
     assert list(found[0].rows) == best
     assert found[0].similarities[0] == pytest.approx(by_hand[best[0]], abs=1e-5)

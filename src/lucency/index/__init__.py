@@ -2,6 +2,6 @@
 
 from lucency.index.exact import nearest, ranks_of_same
 from lucency.index.rows import Rows, Wanted
-from lucency.index.stored import Found, Index, remember
+from lucency.index.stored import Found, Index, placed, remember, spread_of
 
-__all__ = ["Found", "Index", "Rows", "Wanted", "nearest", "ranks_of_same", "remember"]
+__all__ = ["Found", "Index", "Rows", "Wanted", "nearest", "placed", "ranks_of_same", "remember", "spread_of"]

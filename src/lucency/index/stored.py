@@ -35,12 +35,14 @@ class Facts:
 
     Args:
         model: Digest of the model whose embeddings these are.
-        centre: (d,) mean that is taken off every embedding before it is brought to length 1.
+        centre: (d,) mean that is taken off every feature.
+        scale: (d,) deviation that it is divided by, before all are brought to length 1 together.
         files: File name to SHA-256.
     """
 
     model: str
     centre: tuple[float, ...]
+    scale: tuple[float, ...]
     files: dict[str, str]
 
 
@@ -67,6 +69,7 @@ class Index:
                 raise ModelError("File of the index is missing or was changed", where=name, remedy="build it again")
         self.folder, self.model = folder, facts.model
         self.centre = np.asarray(facts.centre, dtype=np.float32)
+        self.scale = np.asarray(facts.scale, dtype=np.float32)
         self.vectors: np.ndarray = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
         self.rows = record.read(Rows, folder / ROWS)
         if self.vectors.shape != (len(self.rows), len(self.centre)):
@@ -75,7 +78,7 @@ class Index:
 
     def placed(self, features: np.ndarray) -> np.ndarray:
         """Return raw features, (q, d), as unit vectors of this index, (q, d) float32."""
-        return placed(features, self.centre)
+        return placed(features, self.centre, self.scale)
 
     def search(
         self, queries: np.ndarray, n: int, *, where: Wanted | None = None, excluded: Sequence[np.ndarray] = ()
@@ -117,9 +120,19 @@ def _found(rows: np.ndarray, values: np.ndarray) -> Found:
     return Found(tuple(int(r) for r in rows[there]), tuple(float(min(v, 1.0)) for v in values[there]))
 
 
-def placed(features: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """Return features with the centre taken off, at length 1; (n, d) float32. A feature at the centre stays 0."""
-    moved = np.asarray(features, dtype=np.float32) - centre
+def spread_of(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return centre and scale, (d,) float32 each: without the mean, which all features of a rectified layer share, and
+    with every feature counting alike, the angles between embeddings use the whole circle. A feature that never varies
+    keeps scale 1 and adds nothing.
+    """
+    centre, scale = features.mean(axis=0), features.std(axis=0)
+    constant = scale <= 1e-6 * max(float(scale.max(initial=0.0)), 1e-30)
+    return centre.astype(np.float32), np.where(constant, 1.0, scale).astype(np.float32)
+
+
+def placed(features: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return features as unit vectors, (n, d) float32. A feature vector at the centre stays 0."""
+    moved = (np.asarray(features, dtype=np.float32) - centre) / scale
     length = np.linalg.norm(moved, axis=1, keepdims=True)
     return np.asarray(moved / np.maximum(length, 1e-12), dtype=np.float32)
 
@@ -136,9 +149,8 @@ def remember(folder: Path, features: np.ndarray, rows: Rows, model: str) -> Inde
     Raises:
         OutputError: The folder cannot be written.
     """
-    # Without the mean, which all features of a rectified layer share, the angles between them use the whole circle.
-    centre = np.asarray(features.mean(axis=0), dtype=np.float32)
-    vectors = placed(features, centre)
+    centre, scale = spread_of(np.asarray(features, dtype=np.float64))
+    vectors = placed(features, centre, scale)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in (FACTS, VECTORS, ROWS, GRAPH):
@@ -155,8 +167,12 @@ def remember(folder: Path, features: np.ndarray, rows: Rows, model: str) -> Inde
         approximate.build(vectors, folder / GRAPH)
         names.append(GRAPH)
     files = {name: _sha256(folder / name) for name in names}
-    record.write(folder / FACTS, Facts(model, tuple(float(v) for v in centre), files))
+    record.write(folder / FACTS, Facts(model, _numbers(centre), _numbers(scale), files))
     return Index(folder)
+
+
+def _numbers(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(v) for v in values)
 
 
 def _sha256(path: Path) -> str:

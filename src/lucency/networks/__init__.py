@@ -8,7 +8,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -120,3 +120,8 @@ def body(name: str, channels: int, dims: int, options: Mapping[str, object]) -> 
         if option not in accepted:
             raise UsageError(f"Network {name!r} has no option {option!r}", expected=", ".join(accepted))
     return every_network()[name].build(channels, dims, **options)
+
+
+def means(maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the mean of every map over its places, the maps one behind the other: (B, sum of the channels) float32."""
+    return torch.cat([m.float().mean(dim=tuple(range(2, m.ndim))) for m in maps], dim=1)

@@ -210,7 +210,7 @@ class _Painter:
             theirs = None if drawn is None else drawn[0]
             maps = None
             if drawn is not None and place < EXPLAINED:
-                maps = shares(view, drawn[1], self.index.centre)
+                maps = shares(view, drawn[1], self.index.centre, self.index.scale)
             sides.append(Side(neighbour.case, neighbour.similarity, neighbour.facts, theirs, maps))
         return Entry(answer.case, array, tuple(sides), answer.note)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lucency import record
-from lucency.case import Case, Cohort, Source, pseudonym
+from lucency.case import Case, Cohort, pseudonym
 from lucency.errors import DataError, ModelError
 from lucency.events import Events
 from lucency.features import encoder, seen
@@ -155,7 +155,7 @@ def _rows(cases: Sequence[Case], run: Known) -> Rows:
 
 def _fact(case: Case, key: str, cohort: Cohort) -> str | float | None:
     if key == "label":
-        return None if isinstance(case.target, Source) or case.target is None else case.target
+        return case.target if isinstance(case.target, str | int | float) else None
     if key == "modality":
         return modality_of(case) or None
     if key == "part":

@@ -1,0 +1,225 @@
+"""Retrieval: an encoder under which similar images lie close together, learned without looking at the labels."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from lucency import ranking, statistics
+from lucency.augment import augment
+from lucency.calibration import Calibration
+from lucency.case import Case, Cohort, Prediction
+from lucency.errors import DataError
+from lucency.index import nearest, placed, spread_of
+from lucency.losses import contrast
+from lucency.networks import Body, body, means
+from lucency.plan import Needs, Plan
+from lucency.prepare import Prepared
+from lucency.profile import Profile
+from lucency.statistics import Metric
+from lucency.tasks import Batch, Judged, Measures, task
+
+#: How the two views of an image differ (Chen 2020, doi 10.48550/arXiv.2002.05709, with what images of patients vary in;
+#: mirror images only where the plan found them safe, since left and right are not the same in a patient).
+VIEW = {
+    "rotate": 15.0,
+    "scale": 0.5,
+    "shift": 0.15,
+    "contrast": 0.4,
+    "brightness": 0.4,
+    "gamma": 0.4,
+    "noise": 0.2,
+    "cutout": 0.4,
+}
+
+#: Width of the projection that the contrast is taken in, and that is thrown away afterwards.
+PROJECTED = 64
+
+#: Cosines are divided by it.
+TEMPERATURE = 0.1
+
+#: Neighbours that precision and discounted gain look at.
+TOP = 10
+
+#: Out-of-fold cases that stand as the index while the encoder is judged; more change P@10 by less than its interval.
+REFERENCES = 500
+
+
+class RetrieveNet(nn.Module):
+    """A body; its maps averaged are the embedding, and a projection of the last of them is what is contrasted."""
+
+    def __init__(self, trunk: Body) -> None:
+        super().__init__()
+        self.body = trunk
+        width = trunk.channels[-1]
+        self.project = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, PROJECTED))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return embeddings, (B, all channels); in training the projection, (B, :data:`PROJECTED`)."""
+        maps = self.body(x)
+        if not self.training:
+            return means(maps)
+        out: torch.Tensor = self.project(means(maps[-1:]))
+        return out
+
+
+@task
+class Retrieve:
+    """The retrieval task."""
+
+    name = "retrieve"
+    dense = False
+    headline = "precision_at_10"
+    baselines = "neighbours"
+
+    def suits(self, cohort: Cohort) -> float:
+        """Class names to judge by; asked for by name, since the same targets are made for classification."""
+        return 0.5 if len(cohort.classes) >= 2 and any(isinstance(c.target, str) for c in cohort.cases) else 0.0
+
+    def needs(self, profile: Profile) -> Needs:
+        """A residual network, one member: embeddings of members that trained apart cannot be compared."""
+        return Needs(
+            task=self.name,
+            network="resnet",
+            outputs=PROJECTED,
+            dense=False,
+            members=1,
+            options={"temperature": TEMPERATURE, "labels": False},
+            reasons={
+                "task": f"{profile.n_cases} images to find similar ones among; labels are used to judge, not to learn",
+                "network": "pre-activation ResNet: small, and its maps of all scales make up the embedding",
+                "loss": "two views of an image lie closer together than those of any other image of the batch "
+                "(SimCLR, doi 10.48550/arXiv.2002.05709); task_options.labels contrasts by class instead "
+                "(doi 10.48550/arXiv.2004.11362)",
+            },
+        )
+
+    def build(self, plan: Plan) -> dict[str, nn.Module]:
+        """Return the encoder with its projection."""
+        return {"net": RetrieveNet(body(plan.network, plan.channels, plan.dims, plan.network_options))}
+
+    def target(self, case: Case, plan: Plan) -> int:
+        """Return the class index, by which neighbours are judged.
+
+        Raises:
+            DataError: A class that the plan does not know.
+        """
+        if case.target not in plan.classes:
+            raise DataError(f"Class {case.target!r}", expected=", ".join(plan.classes), where=case.id)
+        return plan.classes.index(str(case.target))
+
+    def losses(
+        self, parts: Mapping[str, nn.Module], batch: Batch, rng: torch.Generator
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Contrast of two views, each seen anew; by image, or by class where ``labels`` is set."""
+        images = batch.images
+        if rng.device != images.device:
+            rng = torch.Generator(images.device).manual_seed(rng.initial_seed())
+        views = torch.cat([augment(images, None, VIEW, rng)[0] for _ in range(2)])
+        kinds = batch.targets if batch.options.get("labels") else torch.arange(len(images), device=images.device)
+        kinds = kinds.repeat(2)
+        temperature = float(batch.options.get("temperature", TEMPERATURE))  # type: ignore[arg-type]
+        yield "net", contrast(parts["net"](views), kinds[:, None] == kinds[None], temperature)
+
+    def activate(self, raw: torch.Tensor, calibration: Calibration) -> torch.Tensor:
+        """Return embeddings as unit vectors of the reference."""
+        features = raw.float().cpu().numpy()
+        centre, scale = (calibration.extra.get(k) for k in ("centre", "scale"))
+        if centre is None or scale is None:
+            return torch.from_numpy(placed(features, np.zeros(1, np.float32), np.ones(1, np.float32)))
+        return torch.from_numpy(placed(features, np.asarray(centre, np.float32), np.asarray(scale, np.float32)))
+
+    def calibrate(
+        self, raw: Sequence[np.ndarray], targets: Sequence["np.ndarray | float"], plan: Plan, rng: np.random.Generator
+    ) -> Calibration:
+        """Keep out-of-fold embeddings with their classes: the small index that the encoder is judged with."""
+        chosen = np.sort(rng.choice(len(raw), min(len(raw), REFERENCES), replace=False))
+        features = np.stack([np.asarray(raw[int(n)], dtype=np.float64) for n in chosen])
+        classes = [float(np.asarray(targets[int(n)])) for n in chosen]
+        return reference(features, classes)
+
+    def decode(
+        self, output: np.ndarray, case: Case, prepared: Prepared, plan: Plan, calibration: Calibration
+    ) -> Prediction:
+        """Return the classes of the reference cases, the nearest first, and the class that weighs most there."""
+        order, similar = _ranked(np.asarray(output, dtype=np.float32), plan, calibration)
+        ranked = tuple(plan.classes[c] for c in order)
+        weights = np.maximum(similar[:TOP], 1e-9)
+        shares = {c: float(sum(w for n, w in zip(ranked, weights, strict=False) if n == c)) for c in ranked[:TOP]}
+        label = max(shares, key=lambda c: shares[c])
+        doubt = 1 - shares[label] / float(weights.sum())
+        return Prediction(case.id, "", neighbours=ranked, label=label, doubt=min(max(doubt, 0.0), 1.0))
+
+    def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
+        """Return P@10, average precision and nDCG@10; of a class with fewer than ten cases, P at their number."""
+        right = np.array([label == case.target for label in prediction.neighbours or ()], dtype=bool)
+        n = max(1, min(TOP, int(right.sum())))
+        return {
+            "precision_at_10": float(ranking.precision_at([right], n)[0]) if right.any() else float("nan"),
+            "average_precision": float(ranking.average_precision([right])[0]),
+            "ndcg_at_10": float(ranking.discounted_gain([right], TOP)[0]),
+        }
+
+    def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
+        """Return the means over the queries with intervals over patients."""
+        names = {"precision_at_10": "precision_at_10", "average_precision": "map", "ndcg_at_10": "ndcg_at_10"}
+        found = {name: _mean(judged, key, rng) for key, name in names.items()}
+        by_class = {}
+        for name in plan.classes:
+            own = [j for j in judged if j.truth == name]
+            if own:
+                by_class[name] = {v: _mean(own, k, rng) for k, v in names.items()}
+        return Measures(metrics=found, by_label=by_class)
+
+    def compare(
+        self, ours: Sequence[Judged], theirs: Sequence[Judged], plan: Plan, rng: np.random.Generator
+    ) -> tuple[Metric, float | None, str]:
+        """Compare P@10, paired by query and clustered by patient."""
+        first, second = (np.array([j.scores["precision_at_10"] for j in part]) for part in (ours, theirs))
+        paired = statistics.compare_values(first, second, [j.patient for j in ours], rng)
+        return paired.difference, paired.p, paired.test
+
+    def perfect(self, target: "np.ndarray | float | int", plan: Plan) -> np.ndarray:
+        """Return the axis of the true class: without a reference the classes' axes stand for it."""
+        sure: np.ndarray = np.eye(len(plan.classes))[int(np.asarray(target))]
+        return sure
+
+
+def reference(features: np.ndarray, classes: Sequence[float]) -> Calibration:
+    """Return a calibration that holds a small index.
+
+    Args:
+        features: (n, d) raw embeddings.
+        classes: (n,) class index of each.
+    """
+    centre, scale = spread_of(features)
+    unit = placed(features, centre, scale)
+    return Calibration(
+        extra={
+            "centre": tuple(float(v) for v in centre),
+            "scale": tuple(float(v) for v in scale),
+            # Four digits: similarities are told with three.
+            "reference": tuple(round(float(v), 4) for v in unit.reshape(-1)),
+            "reference_class": tuple(float(c) for c in classes),
+        }
+    )
+
+
+def _ranked(unit: np.ndarray, plan: Plan, calibration: Calibration) -> tuple[list[int], np.ndarray]:
+    """Return class and similarity of every reference case, the nearest first; of the axes where there is none."""
+    classes = calibration.extra.get("reference_class")
+    if not isinstance(classes, tuple):
+        axes = np.eye(len(plan.classes), max(unit.size, len(plan.classes)), dtype=np.float32)
+        padded = np.zeros(axes.shape[1], dtype=np.float32)
+        padded[: unit.size] = unit
+        rows, similar = nearest(axes, padded[None], len(axes))
+        return [int(r) for r in rows[0]], similar[0]
+    vectors = np.asarray(calibration.extra["reference"], dtype=np.float32).reshape(len(classes), -1)
+    rows, similar = nearest(vectors, unit[None], len(classes))
+    return [int(classes[r]) for r in rows[0]], similar[0]
+
+
+def _mean(judged: Sequence[Judged], key: str, rng: np.random.Generator) -> Metric:
+    values = np.array([j.scores[key] for j in judged])
+    return statistics.mean_metric(values, [j.patient for j in judged], rng, bounds=(0.0, 1.0))
