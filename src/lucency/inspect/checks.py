@@ -217,7 +217,8 @@ def _check_classes(cohort: Cohort, learnable: Sequence[Case]) -> None:
                 f"Class {name!r} has {n} patient{'' if n == 1 else 's'}",
                 expected=f"at least {needed}, one for each fold and for the locked part",
                 where=cohort.target_name,
-                remedy="add patients, or give a table (path, label) that merges or leaves out the class",
+                remedy=f"add patients, leave the class out with --set drop_classes={name}, or give a table (path, "
+                "label) that merges it with another",
             )
 
 
