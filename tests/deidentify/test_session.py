@@ -11,9 +11,10 @@ import planted
 import pydicom
 import pytest
 
-from lucency.deidentify import Options, audit, deidentify, pseudonyms, session
+from lucency.deidentify import Options, audit, deidentify, pseudonyms, rescan
 from lucency.deidentify.keys import Keys
-from lucency.deidentify.work import Done
+from lucency.deidentify.work import Place
+from lucency.deidentify.workers import Workers
 from lucency.errors import ModelError, UsageError
 
 
@@ -324,9 +325,12 @@ def test_bytes_changed_after_they_were_written_are_made_again(room):
 def test_bytes_changed_before_the_second_look_are_a_finding(room):
     planted.series(room.src, 3, 64, reports=False)
     room.clean()
-    done = [Done("a", "written", "", name, sha256=sha256) for name, sha256 in digests(room.dst).items()]
-    assert session._altered(done, room.dst) == []
-    file = next(room.dst.rglob("*.dcm"))
-    file.write_bytes(file.read_bytes()[:-50] + b"x" * 50)
-    (found,) = session._altered(done, room.dst)
+    known, written = rescan.Known({}, frozenset()), digests(room.dst)
+    with Workers(Place(room.src, room.dst, room.home, Keys(bytes(32)), Options()), 1) as workers:
+        workers.meet(known)
+        assert workers.rescanned(written) == []
+        file = next(room.dst.rglob("*.dcm"))
+        file.write_bytes(file.read_bytes()[:-50] + b"x" * 50)
+        (found,) = workers.rescanned(written)
+    assert found.kind == "bytes other than those that were written"
     assert room.dst / found.output == file

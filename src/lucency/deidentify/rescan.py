@@ -5,6 +5,8 @@ value of every element at every depth, the bytes between them, the preamble, the
 files and folders.
 """
 
+import hashlib
+import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -85,7 +87,29 @@ class Finding:
     where: str
 
 
-def left_in(dst: Path, output: str, known: Known, options: Options) -> list[Finding]:
+@dataclass(frozen=True)
+class Look:
+    """One look at one file.
+
+    Args:
+        state: What :func:`state_of` said of it before.
+        findings: What was left.
+    """
+
+    state: tuple[int, ...]
+    findings: tuple[Finding, ...]
+
+
+def state_of(file: Path) -> tuple[int, ...]:
+    """Return size, time of change in ns and number of a file: another state means that it must be looked at again."""
+    try:
+        facts = file.stat()
+    except OSError:
+        return ()
+    return facts.st_size, facts.st_mtime_ns, facts.st_ino
+
+
+def left_in(dst: Path, output: str, known: Known, options: Options, sha256: str = "") -> list[Finding]:
     """Return what is left in one file of the output.
 
     Args:
@@ -93,13 +117,19 @@ def left_in(dst: Path, output: str, known: Known, options: Options) -> list[Find
         output: File relative to it.
         known: What must not be found.
         options: What was asked for.
+        sha256: Of the bytes that were written there, hex; others are a finding.
     """
-    content = (dst / output).read_bytes()
+    try:
+        content = (dst / output).read_bytes()
+    except OSError:
+        return [Finding(output, "file that cannot be read", "file")]
     identities = known.people.get(output.split("/", maxsplit=1)[0], known.everybody)
     found = [("name or number", "file name")] if identities.found_in(output.replace("/", " ")) else []
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        found.append(("bytes other than those that were written", "file"))
     if content[128:132] == b"DICM":
         try:
-            found += _in_dicom(content, dst / output, identities, known, options)
+            found += _in_dicom(content, identities, known, options)
         except (Exception, RecursionError):
             found.append(("file that cannot be read", "file"))
             found += _in_bytes(content, identities, known)
@@ -116,12 +146,10 @@ def strangers(dst: Path, written: set[str]) -> list[Finding]:
     return [Finding(t, "file that was not written here", "output folder") for t in there if t not in written]
 
 
-def _in_dicom(
-    content: bytes, file: Path, identities: Identities, known: Known, options: Options
-) -> list[tuple[str, str]]:
+def _in_dicom(content: bytes, identities: Identities, known: Known, options: Options) -> list[tuple[str, str]]:
     found = [("preamble", "first 128 bytes")] if any(content[:128]) else []
     with silent():
-        dataset = pydicom.dcmread(file, force=False)
+        dataset = pydicom.dcmread(io.BytesIO(content), force=False)
         found += [("file meta information", str(e.tag)) for e in dataset.file_meta if e.tag not in META]
         for element in dataset.file_meta:
             if element.VR == "UI":
@@ -168,16 +196,18 @@ def _may_hold(content: bytes, needles: Iterable[str]) -> bool:
         return True
     values = np.frombuffer(content, np.uint8)
     low, gap = values | 32, values == 0
-    where = {letter: low == letter | 32 for letter in set(b"".join(beginnings))}
+    where = {letter: low == letter | 32 for letter in set(b"".join(w[:2] for w in beginnings))}
+    hits = np.empty(len(values), bool)
     for word in beginnings:
         for stride in (1, 2):
-            n = len(values) - (len(word) - 1) * stride
-            hits = np.ones(max(n, 0), bool)
-            for place, letter in enumerate(word):
-                hits &= where[letter][place * stride :][:n]
-                if stride == 2 and place:
-                    hits &= gap[place * stride - 1 :][:n]
-            if hits.any():
+            n = max(0, len(values) - (len(word) - 1) * stride)
+            np.logical_and(where[word[0]][:n], where[word[1]][stride:][:n], out=hits[:n])
+            if stride == 2:
+                np.logical_and(hits[:n], gap[1:][:n], out=hits[:n])
+            places = np.flatnonzero(hits[:n])
+            for number in range(2, len(word)):
+                places = places[low[places + number * stride] == word[number] | 32]
+            if places.size:
                 return True
     return False
 

@@ -80,8 +80,7 @@ def _walked(where: Places, options: Options, events: Events, n_workers: int) -> 
         done = _cleaned(where, survey, everybody, workers, events)
         _written_down(where, survey, done, keys)
         events.emit("deidentify", "rescan", n=len(done))
-        findings = workers.rescanned(sorted({d.output for d in done if d.output}))
-    findings += _altered(done, where.dst)
+        findings = workers.rescanned({d.output: d.sha256 for d in done if d.output})
     findings += rescan.strangers(where.dst, {d.output for d in done})
     report = Report.of(done, findings, survey.doubts, options, key=keys.name, made=made, places=where)
     counted = Counter(d.action for d in done)
@@ -143,16 +142,6 @@ def _name(one: Done) -> str:
 
 def _why(source: Source) -> str:
     return source.reason if source.kind == "broken" else "A DICOMDIR: it lists the originals and is made anew if needed"
-
-
-def _altered(done: Iterable[Done], dst: Path) -> list[rescan.Finding]:
-    """Return the output files that do not hold the bytes that were written."""
-    written = {d.output: d.sha256 for d in done if d.output and d.action in {"written", "duplicate"}}
-    return [
-        rescan.Finding(output, "bytes other than those that were written", "file")
-        for output, sha256 in sorted(written.items())
-        if sha256 and journal.digest(dst / output) != sha256
-    ]
 
 
 def _written_down(where: Places, survey: Survey, done: Iterable[Done], keys: Keys) -> None:

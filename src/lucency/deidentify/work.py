@@ -3,7 +3,7 @@
 import hashlib
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,8 @@ class Place:
 
     def __post_init__(self) -> None:
         self.engine = Engine(self.keys, self.options)
+        #: How a file is written: whole or not at all.
+        self.write: Callable[[Path, bytes], None] = write_bytes
 
 
 def done(task: Task, place: Place) -> Done:
@@ -171,11 +173,11 @@ def _dicom(task: Task, place: Place) -> Done:
         "picture": picture,
     }
     if held:
-        write_bytes(place.records / QUARANTINE / Path(task.target).name, content)
+        place.write(place.records / QUARANTINE / Path(task.target).name, content)
         return Done(task.path, "quarantined", verdict.reason, "", **facts)
     if task.twin and _same(content, place.dst / task.twin):
         return Done(task.path, "duplicate", "The same object as another file", task.twin, **facts)
-    write_bytes(place.dst / task.target, content)
+    place.write(place.dst / task.target, content)
     return Done(task.path, "written", verdict.reason if verdict.action == "blank" else "", task.target, **facts)
 
 
