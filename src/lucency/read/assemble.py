@@ -1,5 +1,6 @@
 """From a layout's draft to a Cohort: headers and checksums read, ids and patients settled, targets understood."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,7 +80,7 @@ def complete(items: Sequence[Item], options: ReadOptions) -> tuple[list[Item], l
         items: With ids.
         options: Its salt and cache: DICOM files that did not change are not read again for their checksums.
     """
-    sources = _summed([s for i in items for s in _sources(i)], options)
+    sources = _summed([s for i in items for s in _every(i)], options)
     done, skipped = complete_all(sources)
     whole = [_completed(i, done) for i in items if all(key(s) in done for s in _sources(i))]
     return whole, skipped
@@ -111,6 +112,11 @@ def _sources(item: Item) -> list[Source]:
     return [*images, item.target] if isinstance(item.target, Source) else images
 
 
+def _every(item: Item) -> list[Source]:
+    """Return the sources of an item with its region, without which it can do."""
+    return [*_sources(item), item.region] if item.region is not None else _sources(item)
+
+
 def _completed(item: Item, done: dict[str, Source]) -> Item:
     def spaced(source: Source) -> Source:
         # The file's own spacing goes first; a table's is taken where the file has none.
@@ -120,7 +126,8 @@ def _completed(item: Item, done: dict[str, Source]) -> Item:
 
     units = {m: replace(u, source=spaced(done[key(u.source)])) for m, u in item.units.items()}
     target = spaced(done[key(item.target)]) if isinstance(item.target, Source) else item.target
-    return replace(item, units=units, target=target)
+    region = spaced(done[key(item.region)]) if item.region is not None and key(item.region) in done else None
+    return replace(item, units=units, target=target, region=region)
 
 
 def too_many_skipped(skipped: Sequence[Skipped], total: int) -> DataError | None:
@@ -177,13 +184,14 @@ def cohort_of(
         skipped += unseen
         left_out(skipped)
         _weigh(skipped, len(items), gathered)
-    elif any(i.target is not None for i in items):
+    elif any(isinstance(i.target, str) for i in items):
         items, classes, more = _with_classes(items, draft, gathered)
         notes += more
     notes += _places(items)
     if not patient_key:
         notes.insert(0, UNKNOWN_PATIENTS)
-    cases = tuple(_case(i, options.salt) for i in items)
+    learned = {w.strip() for w in re.split("[,，]", draft.target_name)}
+    cases = tuple(_case(i, options.salt, learned) for i in items)
     cohort = Cohort(
         cases,
         {},
@@ -293,10 +301,11 @@ def _cut(item: Item) -> Item:
     return replace(item, target=replace(item.target, header=header))
 
 
-def _case(item: Item, salt: bytes) -> Case:
+def _case(item: Item, salt: bytes, learned: set[str]) -> Case:
     patient = patient_of(item, salt)
     images = {m: (u.source,) for m, u in item.units.items()}
-    return Case(item.id, patient, images, item.target, item.part, dict(item.facts))
+    clinical = {name: cell for name, cell in item.clinical.items() if name not in learned}
+    return Case(item.id, patient, images, item.target, item.part, dict(item.facts), clinical, item.region)
 
 
 def patient_of(item: Item, salt: bytes) -> str:

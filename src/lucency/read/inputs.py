@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lucency.case import Case, Skipped, pseudonym
 from lucency.errors import DataError, LucencyError
-from lucency.read import assemble, medmnist, msd, nnunet, pairs
+from lucency.read import assemble, matching, medmnist, msd, nnunet, pairs, rows
 from lucency.read.layout import Item, ReadOptions, Tree, tree_of
 from lucency.read.singles import with_channels
 
@@ -34,6 +34,7 @@ class Inputs(tuple[Case, ...]):
 def read_inputs(src: Path, *, salt: bytes = b"", missing_slices: str = "refuse") -> Inputs:
     """Return every image below ``src`` as a Case without a target.
 
+    A table in ``src`` that speaks of the images gives their clinical columns, and a mask beside an image its region.
     Where ``src`` is a labelled set (images beside masks, dataset.json, nnU-Net raw) only its images are taken; of an
     npz container every part.
 
@@ -48,7 +49,10 @@ def read_inputs(src: Path, *, salt: bytes = b"", missing_slices: str = "refuse")
     """
     options = ReadOptions(salt=salt, missing_slices=missing_slices)
     tree = tree_of(src, salt=salt, fill=options.fill)
-    items, broken = assemble.complete(assemble.with_ids(_items(tree), salt), options)
+    named = _items(tree)
+    tables = matching.matches(tree, [i.unit for i in named if "/" not in i.unit.source.item]) if tree.tables else []
+    told = [replace(i, clinical=rows.annotated(i, tables).clinical) for i in named]
+    items, broken = assemble.complete(assemble.with_ids(told, salt), options)
     skipped = (*tree.skipped, *broken)
     if not items:
         found = f"None of {len(skipped)} files can be read ({skipped[0].reason})" if skipped else "No image"
@@ -60,6 +64,8 @@ def read_inputs(src: Path, *, salt: bytes = b"", missing_slices: str = "refuse")
             {m: (u.source,) for m, u in i.units.items()},
             part="",
             facts=dict(i.unit.facts),
+            clinical=dict(i.clinical),
+            region=i.region,
         )
         for i in items
     ]
@@ -81,8 +87,9 @@ def _items(tree: Tree) -> list[Item]:
             continue
         if found is not None:
             return [replace(i, target=None) for i in found.draft.items] + stacked
-    units = [replace(with_channels(u), mask="") for u in pairs.images_among(tree.units)]
+    units = [with_channels(u) for u in pairs.images_among(tree.units)]
     channels = nnunet.by_case(units)
     if len(channels) < len(units) and sum(len(c) for c in channels.values()) == len(units):
         return [Item(c, id=name) for name, c in sorted(channels.items())] + stacked
-    return [Item({"image": u}) for u in units] + stacked
+    regions = rows.regions(tree, units)
+    return [Item({"image": replace(u, mask="")}, region=regions.get(u.path)) for u in units] + stacked

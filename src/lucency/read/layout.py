@@ -114,6 +114,8 @@ class Item:
         facts: For the Case.
         id: Given by the layout; ``""`` makes it from the file name.
         spacing: (k, j, i) mm from a table, where the file has none.
+        clinical: Further columns of tables, to number or word.
+        region: Mask beside the image, where it is not what is to be learned.
     """
 
     units: Mapping[str, Unit]
@@ -123,6 +125,8 @@ class Item:
     facts: Mapping[str, str | float] = field(default_factory=dict)
     id: str = ""
     spacing: tuple[float, float, float] | None = None
+    clinical: Mapping[str, str | float] = field(default_factory=dict)
+    region: Source | None = None
 
     @property
     def unit(self) -> Unit:

@@ -16,6 +16,9 @@ MIN_FOUND = 0.5
 #: Above this share of repeated ids a table lists something finer than images (boxes, findings).
 MAX_REPEATS = 0.1
 
+#: A column of more different words holds names or remarks.
+MOST_WORDS = 20
+
 SEXES = {"m": "M", "male": "M", "男": "M", "f": "F", "female": "F", "女": "F", "o": "O", "other": "O"}
 
 
@@ -38,6 +41,18 @@ class Match:
     absent: tuple[str, ...]
     repeated: tuple[str, ...]
     paths: bool
+
+    @cached_property
+    def measuring(self) -> tuple[str, ...]:
+        """The columns that measure something or sort patients into few groups."""
+        roles = self.table.roles
+        naming = {self.column, *(roles[r] for r in ("image", "mask", "part", "patient") if r in roles)}
+        return tuple(c for c in self.table.columns if c and c not in naming and self._measures(c))
+
+    def _measures(self, column: str) -> bool:
+        known = [v for v in self.table.column(column) if not is_missing(v)]
+        words = {v for v in known if number(v) is None}
+        return bool(known) and len(words) <= MOST_WORDS
 
     @cached_property
     def by_unit(self) -> dict[Unit, dict[str, str]]:
@@ -177,6 +192,21 @@ def facts_of(match_: Match, row: dict[str, str]) -> dict[str, str | float]:
             facts[role] = value_text
     sex = SEXES.get(row.get(match_.table.roles.get("sex", ""), "").lower())
     return facts | ({"sex": sex} if sex else {})
+
+
+def clinical_of(match_: Match, row: dict[str, str]) -> dict[str, str | float]:
+    """Return the cells of a row that measure something, to number or word; empty ones are left out.
+
+    Columns that name images, patients, files or parts are left out, and texts of which there are many: they are names
+    or remarks.
+    """
+    found: dict[str, str | float] = {}
+    for column in match_.measuring:
+        cell = row.get(column, "")
+        if not is_missing(cell):
+            value = number(cell)
+            found[column] = cell if value is None else value
+    return found
 
 
 def spacing_of(match_: Match, row: dict[str, str]) -> tuple[float, float, float] | None:

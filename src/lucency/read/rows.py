@@ -1,16 +1,21 @@
 """Layout: a table whose rows name images, with a column to learn."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from lucency.case import Source, Target
+from lucency.case import Outcome, Source, Target
 from lucency.errors import DataError, LucencyError, UsageError
-from lucency.read import matching
+from lucency.read import matching, outcomes
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, Unit
 from lucency.read.matching import Match
 from lucency.read.msd import absent, mask_source
 from lucency.read.pairs import images_among, part_in_folders
+from lucency.read.pairs import recognise as pairs_of
+from lucency.read.table import plain
 
 NAME = "table"
+#: What ``--target`` calls the masks that lie in the same files as the images.
+MASK = "mask"
 
 
 def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
@@ -19,6 +24,18 @@ def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
     found = matching.matches(tree, images)
     if not found:
         return None
+    if (
+        plain(options.target or "") == MASK
+        and any(u.mask for u in images)
+        and not any(m.table.named(MASK) for m in found)
+    ):
+        # The masks in the images' own files are asked for, whatever the tables hold.
+        options = replace(options, target=None)
+        ends = None
+    else:
+        ends = outcomes.columns_in(found, options.target)
+    if ends is not None:
+        return _with_outcomes(tree, images, found, ends, asked=options.target is not None)
     chosen, column = _choice(found, options)
     masks, missing = _mask_column(chosen, tree) if not column else ("", [])
     items = _items(tree, images, found, (chosen, column, masks))
@@ -35,9 +52,50 @@ def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
     asked = bool(column) and options.target is not None
     score = 1.0 if asked else 0.72 if column or masks or by_array else 0.3
     notes = _notes(images, found)
-    name = column or masks or ("mask" if by_array else "")
+    name = column or masks or (MASK if by_array else "")
     refusals = (*missing, *_refusals(chosen, found, name, options.target))
     return Candidate(NAME, score, tuple(evidence), Draft(tuple(items), name, notes=notes, refusals=tuple(refusals)))
+
+
+def _with_outcomes(
+    tree: Tree, images: Sequence[Unit], found: list[Match], ends: outcomes.Columns, *, asked: bool
+) -> Candidate:
+    """Return the claim that times and events are to be learned; masks beside the images become their regions."""
+    refusals = list(_refusals(ends.match, found, ends.name, None))
+    came: dict[int, Outcome] = {}
+    said: list[str] = []
+    try:
+        came, said = outcomes.outcomes_of(ends)
+    except LucencyError as error:
+        refusals.append(error)
+    by_unit = {unit: came[row] for row, units in ends.match.rows.items() for unit in units if row in came}
+    drawn = regions(tree, images)
+    items = [
+        annotated(Item({"image": u}, by_unit.get(u), region=drawn.get(u.path)), found)
+        for u in images
+        if not ends.match.paths or u in ends.match.by_unit
+    ]
+    table = ends.match.table.path
+    evidence = (
+        f"{len(ends.match.by_unit)} of {len(images)} images are named by column {ends.match.column!r} of {table}.",
+        f"Times {ends.time!r} with events {ends.event!r} are to be learned.",
+    )
+    notes = [*_notes(images, found), *said]
+    if drawn:
+        notes.append(f"{len(drawn)} images have a mask beside them: it is taken as the region of interest.")
+    draft = Draft(tuple(items), ends.name, notes=tuple(notes), refusals=tuple(refusals))
+    # Times with events in a table that names the images ask for them; masks in the same files do not, and masks in
+    # files of their own compete, so that the user is asked.
+    return Candidate(NAME, 1.0 if asked else 0.95, evidence, draft)
+
+
+def regions(tree: Tree, images: Sequence[Unit]) -> dict[str, Source]:
+    """Return an image's path to the mask beside it: an array of the same file, or a file of the same name."""
+    found = {u.path: Source(u.source.paths, u.source.root, "npz", u.mask, kind="labels") for u in images if u.mask}
+    paired = pairs_of(tree, ReadOptions())
+    if paired is not None and not found:
+        found = {i.unit.path: i.target for i in paired.draft.items if isinstance(i.target, Source)}
+    return found
 
 
 def _refusals(chosen: Match, found: list[Match], name: str, asked: str | None) -> Iterator[LucencyError]:
@@ -147,18 +205,19 @@ def _names_files(found: Match, column: str, base: str, present: set[str]) -> boo
 def annotated(item: Item, found: list[Match]) -> Item:
     """Return the case with the facts, part, patient and spacing that the tables give its image."""
     facts: dict[str, str | float] = dict(item.unit.facts)
+    clinical: dict[str, str | float] = dict(item.clinical)
     part, patient, spacing = item.part, item.patient, item.spacing
     for match in found:
         row = match.by_unit.get(item.unit)
         if row is None:
             continue
         facts = {**facts, **matching.facts_of(match, row)}
+        clinical |= matching.clinical_of(match, row)
         part = matching.part_in(match, row) or part
         patient = patient or row.get(match.table.roles.get("patient", ""), "")
         spacing = spacing or matching.spacing_of(match, row)
-    return Item(
-        item.units, item.target, part or part_in_folders(item.unit), patient, facts, id=item.id, spacing=spacing
-    )
+    part = part or part_in_folders(item.unit)
+    return replace(item, part=part, patient=patient, facts=facts, clinical=clinical, spacing=spacing)
 
 
 def _notes(images: Sequence[Unit], found: list[Match]) -> tuple[str, ...]:
