@@ -12,6 +12,7 @@ from lucency.inspect.checks import check_alike, check_problems, check_targets, j
 from lucency.inspect.duplicates import Merged, find_pairs, merge
 from lucency.inspect.inspection import ImageFacts, Inspection, Loader, MaskFacts, Pair
 from lucency.inspect.leakage import check_leaks, conflicting_labels, part_of, training_copies
+from lucency.inspect.mixtures import mixtures
 from lucency.inspect.quality import POLICIES, Limit, Limits, Verdict, verdict
 from lucency.inspect.quality_set import Judged, judge_set
 from lucency.inspect.scan import Look, Looker, Problem, measured_of, scan
@@ -94,6 +95,7 @@ def inspect(  # noqa: PLR0913 - one parameter for each thing a caller may say
     warnings = [*_skip_warnings(problems, images), *doubts.hear(check_alike, images), *quality_warnings]
     judged = _judged(looks, images, usable, quality)
     images = judged.images
+    warnings += mixtures(images)
     out |= judged.left_out
     usable = [c for c in usable if c.id not in out]
     warnings += judged.warnings

@@ -42,6 +42,8 @@ class ImageFacts:
         reason: Why not ``"accept"``.
         filled: Whether NaN or infinite voxels were replaced.
         measures: What :func:`lucency.inspect.quality_measures.measure` and the set's layout measured.
+        unit: Of the stored values: ``"HU"``, ``"SUV"``, ``"1"`` …
+        inverted: Whether the file says that small numbers are bright (MONOCHROME1).
         faults: Fault to its score, in robust standard deviations of the set; what could not be judged is absent.
     """
 
@@ -64,6 +66,8 @@ class ImageFacts:
     filled: bool = False
     measures: Mapping[str, float] = field(default_factory=dict)
     faults: Mapping[str, float] = field(default_factory=dict)
+    unit: str = ""
+    inverted: bool = False
 
     def __post_init__(self) -> None:
         if self.quality != "accept" and not self.reason:

@@ -257,6 +257,8 @@ def _facts(
         quality="warn" if filled else "accept",
         reason="NaN or infinite voxels were filled" if filled else "",
         filled=filled,
+        unit=image.unit,
+        inverted=bool(source.header.get("inverted")),
     )
     if seen.picture is None or seen.detail is None or seen.hash is None:
         flat = f"all {image.array.size} voxels are {seen.minimum:g}"
