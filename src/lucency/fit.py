@@ -242,6 +242,7 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
     """
     from lucency import model as models  # noqa: PLC0415 - torch takes seconds; other uses of this module do without
     from lucency.predict import predict  # noqa: PLC0415
+    from lucency.tasks import task_named  # noqa: PLC0415
 
     model = models.load(Path(run).expanduser())
     passport = Path(run).expanduser() / "run.json"
@@ -268,7 +269,8 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
 
     if out is None:
         return list(counted())
-    names = Names(model.plan.classes, model.plan.labels, flat=model.plan.dims == 2)
+    task, plan = task_named(model.plan.task), model.plan
+    names = Names(plan.classes, plan.labels, plan.dims == 2, tables=lambda found: task.tables(found, plan))
     made = Origin(model.digest, datetime.now(), f"Lucency {model.plan.task} {model.plan.network}"[:64])
     dicom = encoded(made, model.plan.labels, encoding or {})
     folder = Path(out).expanduser()

@@ -85,8 +85,8 @@ SUFFIX = {"nifti": ".nii.gz", "raster": ".png", "table": ".csv", "predictions": 
 def test_every_file_of_the_room_is_tried_here() -> None:
     folder = Path(str(lucency.write.__file__)).parent
     # The demo writes whole data sets with these writers; its own test stands beside it. The others write nothing: what
-    # DICOM results are made of.
-    parts = {"dicom_source", "dicom_object", "dicom_frames", "vocabulary"}
+    # DICOM results and tables are made of.
+    parts = {"dicom_source", "dicom_object", "dicom_frames", "vocabulary", "rows"}
     files = {p.stem for p in folder.glob("*.py")} - {"__init__", "demo"} - parts
     assert files <= set(WRITERS)
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lucency.boxes import Box
 from lucency.calibration import Calibration
 from lucency.case import Case, Cohort, Prediction
 from lucency.errors import DataError, UsageError
@@ -24,6 +25,7 @@ from lucency.plan import Needs, Option, Plan
 from lucency.prepare import Prepared
 from lucency.profile import Profile
 from lucency.statistics import Metric
+from lucency.write.rows import Rows, tabled
 
 
 @dataclass
@@ -57,6 +59,8 @@ class Judged:
         truth: Class name, or "".
         prediction: Label and probabilities; masks are not kept.
         scores: What ``score`` gave.
+        found: Boxes of the prediction, in the source's pixels.
+        drawn: Boxes that are the truth.
     """
 
     case: str
@@ -66,6 +70,8 @@ class Judged:
     probabilities: Mapping[str, float]
     scores: Mapping[str, float]
     doubt: float = 0.0
+    found: tuple[Box, ...] = ()
+    drawn: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,10 @@ class Task(Protocol):
     ) -> Prediction:
         """Turn the members' mean activated output, (L,) or (L, K, J, I), into a prediction in the patient."""
         ...
+
+    def tables(self, prediction: Prediction, plan: Plan) -> Mapping[str, Rows]:
+        """Return what a prediction leaves in tables, by name: one row in ``predictions``; the usual rows by default."""
+        return tabled(prediction, plan.classes, plan.labels, flat=plan.dims == 2)
 
     def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
         """Return named numbers for one case, on the source's own grid."""

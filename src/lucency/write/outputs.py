@@ -1,6 +1,6 @@
 """What ``predict`` leaves in its folder: masks on their sources' grids, one table, one notice."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from lucency.record import write_text
 from lucency.write.dicom_result import DICOM_FORMATS, Dicom, refuse, write_result
 from lucency.write.nifti import write_nifti
 from lucency.write.raster import write_raster
-from lucency.write.table import with_quality, write_predictions, write_table
+from lucency.write.rows import PREDICTIONS, Rows, joined, tabled
+from lucency.write.table import write_rows, write_table
 
 NOTICE = """Research use only, not a medical device.
 研究用途，非医疗器械。
 
-Made by lucency. predictions.csv has one row per image; masks lie on the grid of their source image.
+Made by lucency. predictions.csv has one row per image, boxes.csv one per box; masks lie on the grid of their source
+image.
 """
 
 #: Formats by name.
@@ -32,11 +34,19 @@ class Names:
         classes: In the model's order.
         labels: Mask value to name.
         flat: Whether the model works on single images.
+        tables: What a prediction leaves in tables, by name of the table; None for the usual rows.
     """
 
     classes: tuple[str, ...] = ()
     labels: Mapping[int, str] = field(default_factory=dict)
     flat: bool = False
+    tables: Callable[[Prediction], Mapping[str, Rows]] | None = None
+
+    def rows(self, prediction: Prediction) -> Mapping[str, Rows]:
+        """Return what a prediction leaves in tables."""
+        if self.tables is not None:
+            return self.tables(prediction)
+        return tabled(prediction, self.classes, self.labels, flat=self.flat)
 
 
 def write_outputs(
@@ -72,32 +82,32 @@ def write_outputs(
             raise UsageError("DICOM results without their origin", where="--format", remedy="report this as a bug")
         refuse(form, by_id.values(), names.labels, names.classes)
     kept: list[Prediction] = []
-    rows: list[list[str | float | int | None]] = []
-    values = sorted(names.labels)
+    tables: list[Mapping[str, Rows]] = []
     for prediction in predictions:
         if dicom is not None and form in DICOM_FORMATS:
             write_result(prediction, by_id[prediction.case], form, dicom, folder)
+        tables.append(names.rows(prediction))
         if prediction.mask is None:
             kept.append(prediction)
             continue
         if form != "csv" and form not in DICOM_FORMATS:
             reader = by_id[prediction.case].sources[0].reader if prediction.case in by_id else ""
             _write_mask(prediction, folder, _suffix(form, reader, prediction))
-        counts = [int((prediction.mask.array == v).sum()) for v in values]
-        ml = abs(float(np.linalg.det(prediction.mask.affine[:3, :3]))) / 1000
-        rows.append([prediction.case, *counts, *([] if names.flat else [n * ml for n in counts])])
-        affine = prediction.mask.affine
-        speck = replace(prediction.mask, array=np.zeros((1, 1, 1, 1), np.uint8), affine=affine)
+        speck = replace(prediction.mask, array=np.zeros((1, 1, 1, 1), np.uint8), affine=prediction.mask.affine)
         kept.append(replace(prediction, mask=speck))
-    if rows:
-        called = [names.labels[v] for v in values]
-        columns = ["case", *(f"voxels_{n}" for n in called), *([] if names.flat else [f"ml_{n}" for n in called])]
-        table = sorted(zip(rows, kept, strict=True), key=lambda both: both[1].case)
-        write_table(folder / "predictions.csv", *with_quality(columns, [r for r, _ in table], [p for _, p in table]))
-    else:
-        write_predictions(folder / "predictions.csv", kept, classes=names.classes, labels=names.labels)
+    _write_tables(tables, kept, folder)
     write_text(folder / "README.txt", NOTICE)
     return kept
+
+
+def _write_tables(tables: Sequence[Mapping[str, Rows]], predictions: Sequence[Prediction], folder: Path) -> None:
+    """Write every table, sorted by case."""
+    order = sorted(range(len(predictions)), key=lambda n: predictions[n].case)
+    about = [predictions[n] for n in order]
+    write_rows(folder / f"{PREDICTIONS}.csv", [tables[n][PREDICTIONS] for n in order], about)
+    for name in dict.fromkeys(name for n in order for name in tables[n] if name != PREDICTIONS):
+        table = joined([tables[n][name] for n in order if name in tables[n]], f"{name}.csv")
+        write_table(folder / f"{name}.csv", table.columns, table.rows)
 
 
 def _suffix(form: str, reader: str, prediction: Prediction) -> str:

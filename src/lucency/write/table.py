@@ -10,11 +10,7 @@ import numpy as np
 from lucency.case import Prediction
 from lucency.errors import OutputError
 from lucency.record import write_text
-
-Cell = str | int | float | None
-
-#: Nearest cases of an index that stand in a table of predictions.
-SHOWN_NEIGHBOURS = 10
+from lucency.write.rows import PREDICTIONS, Cell, Rows, joined, tabled
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
@@ -52,9 +48,8 @@ def write_predictions(
 ) -> None:
     """Write ``predictions.csv`` for predictions that all hold the same payload, sorted by case.
 
-    Classes give ``case, label, p_<class> …``; numbers ``case, value, lower, upper``; masks
-    ``case, voxels_<label> …`` and, for volumes, ``ml_<label> …`` (see also :mod:`lucency.write.outputs`); nearest cases
-    ``case, label, nearest_1 …``. Where the quality of images was judged, ``quality`` and ``reason`` stand at the end.
+    The columns are those of :func:`lucency.write.rows.tabled`. Where the quality of the images was judged, ``quality``
+    and ``reason`` stand at the end.
 
     Args:
         path: Where to.
@@ -66,25 +61,25 @@ def write_predictions(
         OutputError: No predictions, payloads of two kinds, a class or label without a name, or a disk that
             cannot be written.
     """
-    if not predictions:
-        raise OutputError("No predictions to write", where=path.name, remedy="choose a folder that holds images")
-    kinds = {_kind(p) for p in predictions}
-    if len(kinds) > 1:
-        raise OutputError(f"Predictions of {len(kinds)} kinds", expected="one", where=path.name)
     ordered = sorted(predictions, key=lambda p: p.case)
-    if kinds == {"classes"}:
-        columns, rows = _class_rows(ordered, classes, path)
-    elif kinds == {"value"}:
-        columns = ["case", "value", "lower", "upper"]
-        rows = [[p.case, p.value, p.lower, p.upper] for p in ordered]
-    elif kinds == {"neighbours"}:
-        n = max(len(p.neighbours or ()) for p in ordered)
-        n = min(n, SHOWN_NEIGHBOURS)
-        columns = ["case", "label", *(f"nearest_{k + 1}" for k in range(n))]
-        rows = [[p.case, p.label, *_first(p.neighbours or (), n)] for p in ordered]
-    else:
-        columns, rows = _mask_rows(ordered, labels or {}, path)
-    write_table(path, *with_quality(columns, rows, ordered))
+    write_rows(path, [tabled(p, classes, labels)[PREDICTIONS] for p in ordered], ordered)
+
+
+def write_rows(path: Path, parts: Sequence[Rows], predictions: Sequence[Prediction]) -> None:
+    """Write ``predictions.csv`` from the rows of predictions.
+
+    Args:
+        path: Where to.
+        parts: One row each, in the order of the table.
+        predictions: What the rows are about; masks may be cut away.
+
+    Raises:
+        OutputError: As for :func:`write_predictions`.
+    """
+    if not parts:
+        raise OutputError("No predictions to write", where=path.name, remedy="choose a folder that holds images")
+    table = joined(parts, path.name)
+    write_table(path, *with_quality(table.columns, table.rows, predictions))
 
 
 def with_quality(
@@ -101,54 +96,6 @@ def with_quality(
         return list(columns), [list(row) for row in rows]
     judged = [[*row, p.quality, p.reason] for row, p in zip(rows, predictions, strict=True)]
     return [*columns, "quality", "reason"], judged
-
-
-def _kind(prediction: Prediction) -> str:
-    if prediction.probabilities is not None:
-        return "classes"
-    if prediction.neighbours is not None:
-        return "neighbours"
-    return "value" if prediction.mask is None else "mask"
-
-
-def _first(neighbours: Sequence[str], n: int) -> list[Cell]:
-    return [neighbours[k] if k < len(neighbours) else None for k in range(n)]
-
-
-def _class_rows(
-    predictions: Sequence[Prediction], classes: Sequence[str], path: Path
-) -> tuple[list[str], list[list[Cell]]]:
-    rows: list[list[Cell]] = []
-    for prediction in predictions:
-        chances = prediction.probabilities or {}
-        if set(chances) != set(classes):
-            raise OutputError(
-                f"Classes {sorted(chances)}", expected=f"{sorted(classes)}", where=f"{path.name}, {prediction.case}"
-            )
-        rows.append([prediction.case, prediction.label, *(chances[c] for c in classes)])
-    return ["case", "label", *(f"p_{c}" for c in classes)], rows
-
-
-def _mask_rows(
-    predictions: Sequence[Prediction], labels: Mapping[int, str], path: Path
-) -> tuple[list[str], list[list[Cell]]]:
-    names = [labels[v] for v in sorted(labels)]
-    volumes = any(p.mask is not None and p.mask.size[0] > 1 for p in predictions)
-    rows: list[list[Cell]] = []
-    for prediction in predictions:
-        assert prediction.mask is not None
-        values, counts = np.unique(prediction.mask.array, return_counts=True)
-        found = dict(zip(values.tolist(), counts.tolist(), strict=True))
-        unknown = sorted(set(found) - set(labels) - {0})
-        if unknown:
-            raise OutputError(
-                f"Labels {unknown}", expected=f"{sorted(labels)}", where=f"{path.name}, {prediction.case}"
-            )
-        voxels = [int(found.get(v, 0)) for v in sorted(labels)]
-        ml = abs(float(np.linalg.det(prediction.mask.affine[:3, :3]))) / 1000
-        flat = prediction.mask.size[0] == 1
-        rows.append([prediction.case, *voxels, *([None if flat else n * ml for n in voxels] if volumes else [])])
-    return ["case", *(f"voxels_{n}" for n in names), *(f"ml_{n}" for n in names if volumes)], rows
 
 
 def _text(cell: Cell) -> str:
