@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lucency import record
-from lucency.baselines import IMAGE_BASELINES, MASK_BASELINES
+from lucency.baselines import IMAGE_BASELINES, MASK_BASELINES, NUMBER_BASELINES
 from lucency.evaluate import Part, Scored
-from lucency.report import figures, quality, tables, verdict
+from lucency.report import agreement, figures, quality, tables, verdict
 from lucency.report.facts import Facts, cases_to_show
 from lucency.report.modelcard import card
-from lucency.report.numbers import DASH, headline, metric_name, number, paired, part_name, split
+from lucency.report.numbers import DASH, bracketed, headline, metric_name, number, paired, part_name, split
 from lucency.report.pictures import draw, largest_side
 from lucency.report.stored import metrics_json
 from lucency.report.tables import Table
@@ -202,6 +202,7 @@ def _results(pages: Pages, facts: Facts, lang: str) -> None:
     pages.table(tables.baselines(part, wanted, lang))
     registered = {k: b.description for k, b in IMAGE_BASELINES.items()}
     registered |= {k: b.description for k, b in MASK_BASELINES.items()}
+    registered |= {k: b.description for k, b in NUMBER_BASELINES.items()}
     described = [b for b in part.baselines if b in registered]
     pages.bullets(tuple(paired(name("baseline", b, lang), sentence(registered[b], lang), lang) for b in described))
 
@@ -252,9 +253,21 @@ def _case_lines(scored: Scored, facts: Facts, lang: str) -> list[str]:
             chances = t("report.comma", lang).join(f"{c} {number(p[c])}" for c in ranked)
             lines.append(t("cases.probability", lang, list=chances))
         return lines
+    if "truth" in scored.scores and "value" in scored.scores:
+        return _number_lines(scored, lang)
     base = split(facts.evaluation.headline)[0]
     wanted = [k for k in scored.scores if split(k)[0] == base] or list(scored.scores)[:3]
     return [f"{metric_name(k, lang)} {number(scored.scores[k])}" for k in wanted]
+
+
+def _number_lines(scored: Scored, lang: str) -> list[str]:
+    """Return the true and the predicted number, with its interval where there is one."""
+    scores = scored.scores
+    said = number(scores["value"])
+    if "lower" in scores and "upper" in scores:
+        low, high = number(scores["lower"]), number(scores["upper"])
+        said = bracketed(said, t("report.range", lang, low=low, high=high), lang)
+    return [t("cases.true", lang, label=number(scores["truth"])), t("cases.predicted", lang, label=said)]
 
 
 def _caption(caption: Mapping[str, str | float], lang: str) -> list[str]:
@@ -273,6 +286,9 @@ def _labels(pages: Pages, facts: Facts, lang: str) -> None:
     roc, pr = figures.curves(part, "roc", lang, share), figures.curves(part, "pr", lang, share)
     pages.figure(t("figure.curves", lang, n=part.n_cases), roc, pr)
     pages.figure(t("figure.reliability", lang, n=part.n_cases), figures.reliability(part, lang))
+    pages.figure(
+        t("figure.agreement", lang, n=part.n_cases), agreement.scatter(part, lang), agreement.difference(part, lang)
+    )
     groups, axis = per_case(part, facts.evaluation.headline, lang)
     pages.figure(t("figure.distribution", lang, what=axis), figures.distribution(groups, axis, lang))
     if not pages.sections[-1].blocks:
