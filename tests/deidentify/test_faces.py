@@ -7,8 +7,9 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from lucency.deidentify import Options, faces
 from lucency.deidentify.faces import REMAIN, face_of, shear_plane, shear_series, sheared
-from lucency.errors import DataError, GeometryError
+from lucency.errors import DataError, GeometryError, UsageError
 
 SPACING = 4.0
 SIDE = 60
@@ -141,3 +142,87 @@ def test_heads_are_told_by_what_the_header_says_and_by_the_field_of_view(values,
     assert (finding.statement == "") == (expected == "no")
     if expected == "yes":
         assert finding.statement == REMAIN
+
+
+def a_head_on_disk(room, *, compressed=False):
+    """Write a head with a nose, a chest of another frame of reference, and a brain mask beside the head."""
+    import nibabel
+    import planted
+
+    brain, nose, affine = head()
+    volume = np.where(brain, 100, np.where(nose, 50, 10)).astype(np.int16)
+    for k in range(SIDE):
+        one = planted.image()
+        made = a_slice(k, volume, affine)
+        for keyword in ("Rows", "Columns", "ImagePositionPatient", "PixelSpacing", "PixelData"):
+            setattr(one, keyword, made[keyword].value)
+        one.BodyPartExamined, one.InstanceNumber, one.SOPInstanceUID = "HEAD", k + 1, f"{planted.ROOT}.4.{k}"
+        if compressed:
+            one.compress("1.2.840.10008.1.2.5")  # RLE
+        room.put(one, f"head/{k:03}.dcm")
+    chest = planted.image()
+    chest.FrameOfReferenceUID, chest.SOPInstanceUID, chest.InstanceNumber = (
+        f"{planted.ROOT}.9",
+        f"{planted.ROOT}.5",
+        999,
+    )
+    room.put(chest, "chest/1.dcm")
+    # NIfTI counts i, j, k from right to left, back to front; LPS from left to right, front to back.
+    ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine[:, [2, 1, 0, 3]]
+    nibabel.save(nibabel.Nifti1Image(brain.T.astype(np.uint8), ras), room.src / "head" / "ct_brain_mask.nii.gz")
+    return brain, nose, chest
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_faces_could_be_sheared_off_in_python_only(room, compressed):
+    import json
+
+    from typer.testing import CliRunner
+
+    from lucency.apps.cli import app
+
+    brain, nose, chest = a_head_on_disk(room, compressed=compressed)
+    arguments = ["deidentify", str(room.src), str(room.dst), "--key", str(room.key), "--shear-faces", "--json"]
+    said = CliRunner().invoke(app, arguments)
+    assert said.exit_code == 0, said.output
+    result = json.loads(said.stdout.strip().splitlines()[-1])
+    assert result["rules"]["face sheared"] == SIDE
+    assert result["remarks"][faces.SHEARED] == SIDE
+    assert REMAIN not in result["remarks"]
+    heads = sorted((d for d in room.cleaned() if d.InstanceNumber != 999), key=lambda d: d.InstanceNumber)
+    volume = np.stack([d.pixel_array for d in heads])
+    assert (volume[brain] == 100).all()
+    assert not (volume[nose] == 50).any()
+    for one in heads:
+        assert [c.CodeValue for c in one.DeidentificationMethodCodeSequence].count("113102") == 1
+    (other,) = [d for d in room.cleaned() if d.InstanceNumber == 999]
+    assert other.PixelData == chest.PixelData
+    assert "113102" not in [c.CodeValue for c in other.DeidentificationMethodCodeSequence]
+
+
+def test_shearing_without_a_mask_beside_the_slices_is_refused(room, image):
+    room.put(image, "head/1.dcm")
+    with pytest.raises(UsageError, match="No brain mask lies beside any slice"):
+        room.clean(Options(shear=True))
+    a_head_on_disk(room)
+    mask = room.src / "head" / "ct_brain_mask.nii.gz"
+    (room.src / "head" / "other_brain_mask.nii.gz").write_bytes(mask.read_bytes())
+    with pytest.raises(UsageError, match="2 brain masks"):
+        room.clean(Options(shear=True))
+    (room.src / "head" / "other_brain_mask.nii.gz").unlink()
+    mask.write_bytes(b"no mask")
+    with pytest.raises(DataError, match="cannot be read"):
+        room.clean(Options(shear=True))
+
+
+def test_a_slice_of_a_masked_head_that_cannot_be_sheared_is_left_out(room):
+    import pydicom
+
+    a_head_on_disk(room)
+    path = room.src / "head" / "005.dcm"
+    one = pydicom.dcmread(path)
+    del one.ImagePositionPatient
+    one.save_as(path)
+    report = room.clean(Options(shear=True))
+    assert any("does not say where it lies" in reason for reason in report.reasons)
+    assert 6 not in {d.InstanceNumber for d in room.cleaned()}

@@ -53,6 +53,14 @@ def deidentify(  # noqa: PLR0913, PLR0917 - one parameter for each option of the
     issuer: Annotated[
         bool, typer.Option("--issuer", help="The same Patient ID of two issuers is two patients.")
     ] = False,
+    shear_faces: Annotated[
+        bool,
+        typer.Option(
+            "--shear-faces",
+            help="Remove what lies in front of and below the brain where a brain mask (NIfTI, '...brain...mask...') "
+            "lies in the folder of the slices. Ears and the shape of the skull remain.",
+        ),
+    ] = False,
     records: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Report, audit log, quarantine [default: DST-records].")
     ] = None,
@@ -71,7 +79,8 @@ def deidentify(  # noqa: PLR0913, PLR0917 - one parameter for each option of the
     Every attribute at every depth meets a rule of the standard; UIDs, patients and dates get the same new values in
     every file and every run of one key, so that segmentations and reports still belong to their images. Objects whose
     pixels may show text are blanked or held back. Then the whole output is looked through once more. Exit status: 0
-    nothing left, 1 something left, 2 wrong use, 3 no file could be written. Faces in head images are not removed.
+    nothing left, 1 something left, 2 wrong use, 3 no file could be written. Faces in head images stay unless
+    --shear-faces finds a brain mask.
     """
     manner = Manner("en", as_json, quiet, debug)
     with boundary(manner, records):
@@ -89,7 +98,7 @@ def deidentify(  # noqa: PLR0913, PLR0917 - one parameter for each option of the
             chosen["dates"] = dates
         if clean is not None:
             chosen["clean"] = frozenset() if clean == "none" else _named(clean)
-        options = Options(keep=_named(keep), issuer=issuer, **chosen)
+        options = Options(keep=_named(keep), issuer=issuer, shear=shear_faces, **chosen)
         if "full-dates" in _named(keep) and dates not in {None, "keep"}:
             raise UsageError(f"--keep full-dates and --dates {dates} contradict each other", remedy="choose one")
         n = workers or min(os.cpu_count() or 1, 8)

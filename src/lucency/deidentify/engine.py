@@ -9,8 +9,8 @@ Source:
 
 import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pydicom
@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 
 from lucency import __version__
-from lucency.deidentify import actions, dates, private, table
+from lucency.deidentify import actions, dates, faces, private, table
 from lucency.deidentify.actions import put, put_text
 from lucency.deidentify.ages import cap_age
 from lucency.deidentify.elements import (
@@ -56,6 +56,8 @@ NUMBER = re.compile(rb"[0-9+\-.eE\\ \0]*")
 SHORT = 4
 #: Characters that no text has (PS3.5, 6.1.3); the escapes of ISO 2022 are gone once it is decoded.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
+#: Under which name the report counts slices whose face was removed.
+SHEARED = "face sheared"
 INSTITUTION = table.KEEP["institution"][0]
 IMPLEMENTATION_UID = "2.25.182931405628309872157293046520193857461"
 PIXELS = 0x7FE00010
@@ -70,12 +72,14 @@ class Person:
         shift: How far the dates move.
         identities: Strings by which the patient is known, looked for in every text.
         patient_id: The ID that the pseudonym replaces, to tell other patients' IDs in the same file.
+        shears: Frame of Reference UID to the plane in front of which faces are removed.
     """
 
     pseudonym: str
     shift: dates.Shift
     identities: Identities
     patient_id: str = ""
+    shears: Mapping[str, faces.Shear] = field(default_factory=dict)
 
 
 @dataclass
@@ -126,8 +130,11 @@ class Engine:
         counts: Counter[str] = Counter()
         sop_class = str(dataset.get("SOPClassUID", "") or "")
         place = _Place(table.iod_of(sop_class), person, codecs_of(dataset, ["iso8859"]), counts)
+        sheared = faces.shear_where_planned(dataset, person.shears)
+        if sheared:
+            counts[SHEARED] += 1
         self._walk(dataset, place)
-        self._say_so(dataset)
+        self._say_so(dataset, sheared=sheared)
         return counts
 
     def meta(self, dataset: Dataset, transfer_syntax: str) -> FileMetaDataset:
@@ -136,17 +143,20 @@ class Engine:
         meta.FileMetaInformationVersion = b"\0\1"
         meta.MediaStorageSOPClassUID = dataset.SOPClassUID
         meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        meta.TransferSyntaxUID = transfer_syntax
+        done = {str(code.CodeValue) for code in dataset.get("DeidentificationMethodCodeSequence") or ()}
+        # What was sheared is uncompressed now.
+        meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID if faces.CODE[0] in done else transfer_syntax
         meta.ImplementationClassUID = IMPLEMENTATION_UID
         meta.ImplementationVersionName = f"LUCENCY_{__version__}"[:16]
         return meta
 
-    def _say_so(self, dataset: Dataset) -> None:
+    def _say_so(self, dataset: Dataset, *, sheared: bool) -> None:
         method = f"Lucency {__version__}\\DICOM PS3.15 Annex E, Table E.1-1 of 2026c"
         changed = {"shift": "MODIFIED", "remove": "REMOVED", "keep": "UNMODIFIED"}[self.options.dates]
         put(dataset, 0x00120062, "CS", b"YES")
         put(dataset, 0x00120063, "LO", method.encode())
-        dataset.add(sequence(0x00120064, self._codes_done))
+        codes = [*self._codes_done, actions.code(*faces.CODE)] if sheared else self._codes_done
+        dataset.add(sequence(0x00120064, sorted(codes, key=lambda c: str(c.CodeValue))))
         put(dataset, 0x00280303, "CS", changed.encode())
 
     def _walk(self, dataset: Dataset, place: _Place) -> None:

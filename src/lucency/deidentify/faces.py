@@ -9,15 +9,17 @@ Source:
 """
 
 import math
+import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from lucency.deidentify.blanking import background, numbers_of, replaced
-from lucency.errors import DataError, GeometryError
+from lucency.errors import DataError, GeometryError, LucencyError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -39,6 +41,15 @@ BUFFER_MM = 10.0
 #: the brow and the base of the brain.
 STEEPEST, FLATTEST = 75.0, 15.0
 
+#: Names of brain masks as the usual programs give them (BIDS, HD-BET, SynthStrip, FSL).
+MASK = re.compile(r"(?:brain.*mask|bet_mask|mask.*brain).*\.nii(?:\.gz)?$", re.IGNORECASE)
+#: Code, scheme and meaning of the option (PS3.16, CID 7050).
+CODE = ("113102", "DCM", "Clean Recognizable Visual Features Option")
+
+SHEARED = (
+    "What lies in front of and below the plane of a brain mask was removed; ears, the shape of the skull and all that "
+    "stands behind the plane remain, and the mask was taken to be right."
+)
 REMAIN = "Recognisable features remain: a face may be drawn from this head image."
 POSSIBLE = "It does not say which part of the body it shows; if a head, recognisable features remain."
 
@@ -134,6 +145,25 @@ def shear_plane(brain: np.ndarray, affine: np.ndarray, *, buffer_mm: float = BUF
     return Shear(normal, float((world @ np.array(normal)).max()) + buffer_mm)
 
 
+def plane_of(mask: Path) -> Shear:
+    """Return the plane of a brain mask in a NIfTI file, in the space of the images beside it.
+
+    Raises:
+        DataError: The mask cannot be read, is empty or flat, or has more than one channel.
+    """
+    from lucency.case import Source  # noqa: PLC0415 - only where faces are to be sheared off
+    from lucency.read import nifti  # noqa: PLC0415 - likewise
+
+    try:
+        image = nifti.pixels(Source((mask.name,), str(mask.parent), "nifti", kind="labels"))
+    except Exception as error:  # a damaged file may raise anything
+        why = error.found if isinstance(error, LucencyError) else type(error).__name__
+        raise DataError(f"A brain mask cannot be read ({why})", remedy="make it again") from None
+    if image.array.shape[0] != 1:
+        raise DataError("A brain mask with several channels", expected="one volume", remedy="make it again")
+    return shear_plane(image.array[0] > 0, image.affine)
+
+
 def sheared(array: np.ndarray, affine: np.ndarray, shear: Shear, *, fill: float) -> np.ndarray:
     """Return a volume without what lies beyond the plane.
 
@@ -176,9 +206,30 @@ def shear_off(
     beyond = shear.beyond(points)
     frames = numbers_of(dataset, stored)
     frames[:, beyond] = background(dataset, frames) if fill is None else frames.dtype.type(fill)
-    replaced(dataset, frames, "113102", "Clean Recognizable Visual Features Option")
+    replaced(dataset, frames, CODE[0], CODE[2])
     dataset.ImageType = ["DERIVED", *list(dataset.get("ImageType") or ["", "PRIMARY"])[1:]]
     return int(np.count_nonzero(beyond)) * len(frames)
+
+
+def shear_where_planned(dataset: "Dataset", shears: Mapping[str, Shear]) -> bool:
+    """Remove what lies beyond the plane of a slice's frame of reference, if there is one; tell whether there was.
+
+    Args:
+        dataset: As it was read, with ``filename`` for pixels that have to be decoded.
+        shears: Frame of Reference UID to plane.
+
+    Raises:
+        GeometryError: The object does not say where it lies, or has several frames.
+        DataError: Its pixels cannot be changed.
+    """
+    from lucency.read.decode import frames  # noqa: PLC0415 - only where faces are to be sheared off
+
+    shear = shears.get(_text(dataset, "FrameOfReferenceUID")) if shears else None
+    if shear is None or _text(dataset, "Modality") not in SURFACES or "PixelData" not in dataset:
+        return False
+    file = Path(str(getattr(dataset, "filename", "")))
+    shear_off(dataset, shear, stored=lambda: next(iter(frames([file], ["a slice"])))[1])
+    return True
 
 
 def shear_series(datasets: Iterable["Dataset"], shear: Shear) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from lucency.deidentify import engine, faces
 from lucency.deidentify.doubts import Doubt
 from lucency.deidentify.plain import COMMON
 from lucency.deidentify.rescan import Finding
@@ -96,7 +97,7 @@ class Report:
             n_patients=len({d.patient for d in done if d.patient}),
             rules=dict(sorted(rules.items())),
             reasons=dict(Counter(without_path(d.reason, d.path) for d in done if d.reason)),
-            remarks=dict(Counter(without_path(r, d.path) for d in done for r in d.remarks)),
+            remarks=dict(Counter(without_path(r, d.path) for d in done for r in _remarks(d))),
             left=tuple(findings),
             doubts=tuple(doubts),
             options=dict(options.codes),
@@ -145,6 +146,13 @@ class Report:
                 "clean their originals and start the command again."
             )
         return out
+
+
+def _remarks(one: "Done") -> tuple[str, ...]:
+    """Return what was not removed; of a sheared head that is less than it was before."""
+    if not one.counts.get(engine.SHEARED):
+        return one.remarks
+    return (*(r for r in one.remarks if r not in {faces.REMAIN, faces.POSSIBLE}), faces.SHEARED)
 
 
 def without_path(sentence: str, path: str) -> str:

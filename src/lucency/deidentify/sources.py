@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
+from lucency.deidentify import faces
 from lucency.deidentify.dates import DATE
 from lucency.deidentify.keys import STANDARD_ROOT, Identities
 from lucency.errors import LucencyError, ReadError
@@ -66,6 +67,8 @@ class Source:
         identities: Strings by which the patient is known.
         institution: Those of them that name the institution, which may be kept.
         uids: UIDs of the file that must not come out again.
+        frame: Frame of Reference UID.
+        mask: Where a file lies that is a brain mask by its name; empty for all others.
     """
 
     path: str
@@ -83,6 +86,8 @@ class Source:
     identities: Identities = field(default_factory=Identities)
     institution: frozenset[str] = frozenset()
     uids: frozenset[str] = frozenset()
+    frame: str = ""
+    mask: str = ""
 
 
 def listed(root: Path) -> Iterator[str]:
@@ -181,6 +186,7 @@ def load(file: Path, where: str, *, pixels: bool) -> Dataset | None:
     if pixels:
         _must_be_whole(dataset, file)
     dataset.buffer = None
+    dataset.filename = str(file)
     return dataset
 
 
@@ -208,7 +214,7 @@ def surveyed(root: Path, path: str) -> Source:
         reason = error.found if isinstance(error, LucencyError) else f"Cannot be read ({error.strerror})"
         return Source(path, "broken", reason=reason)
     if dataset is None:
-        return Source(path, "other", size, changed)
+        return Source(path, "other", size, changed, mask=str(file) if faces.MASK.search(file.name) else "")
     try:
         with silent():
             return _described(path, size, changed, dataset)
@@ -245,6 +251,7 @@ def _described(path: str, size: int, changed: int, dataset: Dataset) -> Source:
         identities=identities,
         institution=_all(dataset, INSTITUTION),
         uids=uids,
+        frame=frame,
     )
 
 

@@ -6,14 +6,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lucency.deidentify import faces
 from lucency.deidentify.dates import Shift
 from lucency.deidentify.doubts import Doubt, doubts
 from lucency.deidentify.engine import Person
+from lucency.deidentify.faces import Shear
 from lucency.deidentify.keys import Identities, Keys
 from lucency.deidentify.others import new_folder
 from lucency.deidentify.sources import Source
 from lucency.deidentify.table import Options
 from lucency.deidentify.work import Task
+from lucency.errors import UsageError
 
 
 @dataclass
@@ -52,10 +55,12 @@ class Survey:
                 survey.twins[source.path] = first[source.uid]
             elif source.uid:
                 first[source.uid] = source.path
+        shears = _planes(survey.found) if options.shear else {}
         for patient, several in known.items():
             pseudonym = keys.patient(*patient)
             shift = Shift(keys.shift_days(pseudonym), keys.shift_minutes(pseudonym))
-            survey.people[patient] = Person(pseudonym, shift, Identities.union(several), patient[1])
+            own = {f.frame: shears[f.frame] for f in files[patient] if f.frame in shears}
+            survey.people[patient] = Person(pseudonym, shift, Identities.union(several), patient[1], own)
         survey.doubts = doubts({p: (survey.people[p].pseudonym, several) for p, several in files.items()})
         return survey
 
@@ -63,6 +68,41 @@ class Survey:
     def everybody(self) -> Identities:
         """Strings of all patients."""
         return Identities.union(p.identities for p in self.people.values())
+
+
+def _planes(found: Iterable[Source]) -> dict[str, Shear]:
+    """Return Frame of Reference UID to the plane of the brain mask that lies in a folder with its slices.
+
+    Raises:
+        UsageError: No mask lies beside any slice, or several lie in one folder.
+        DataError: A mask cannot be used.
+    """
+    masks: dict[str, list[str]] = defaultdict(list)
+    frames: dict[str, set[str]] = defaultdict(set)
+    for source in found:
+        folder = source.path.rpartition("/")[0]
+        if source.mask:
+            masks[folder].append(source.mask)
+        elif source.frame:
+            frames[folder].add(source.frame)
+    planes: dict[str, Shear] = {}
+    for folder in sorted(masks.keys() & frames.keys()):
+        if len(masks[folder]) > 1 or len(frames[folder]) > 1:
+            raise UsageError(
+                f"A folder with {len(masks[folder])} brain masks and {len(frames[folder])} frames of reference",
+                expected="one of each",
+                remedy="put each brain mask into the folder of its own series",
+            )
+        (frame,), (mask,) = frames[folder], masks[folder]
+        if frame not in planes:
+            planes[frame] = faces.plane_of(Path(mask))
+    if not planes:
+        raise UsageError(
+            "No brain mask lies beside any slice",
+            expected="a NIfTI file in the folder of the slices, such as brain_mask.nii.gz",
+            remedy="put the masks there, or leave --shear-faces out",
+        )
+    return planes
 
 
 def patient_of(source: Source, options: Options) -> tuple[str, str]:

@@ -55,6 +55,7 @@ class Options:
         dates: ``"shift"`` by a secret number of days per patient, ``"remove"``, or ``"keep"`` as they are.
         keep: Names of :data:`KEEP`.
         clean: Names of :data:`CLEAN`.
+        shear: Shear faces off head images beside which a brain mask lies.
         issuer: Tell patients apart by Issuer of Patient ID as well. Normally the same ID is the same patient,
             because derived objects often lack the issuer.
 
@@ -66,6 +67,7 @@ class Options:
     keep: frozenset[str] = frozenset()
     clean: frozenset[str] = frozenset(CLEAN)
     issuer: bool = False
+    shear: bool = False
 
     def __post_init__(self) -> None:
         for given, known, option in (
