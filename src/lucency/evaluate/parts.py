@@ -131,7 +131,7 @@ def _scored(judged: Judged, part: str, grounds: Grounds) -> Scored:
 def _badness(scored: Scored) -> tuple[float, str]:
     """Order cases worst first: lowest overlap, least probability for the truth, or largest error."""
     scores = scored.scores
-    value = next((scores[name] for name in ("dice", "p_true", "f1") if name in scores), 0.0)
+    value = next((scores[name] for name in ("dice", "p_true", "f1") if name in scores), -scores.get("mae", 0.0))
     return (value if np.isfinite(value) else 2.0, scored.case)
 
 
