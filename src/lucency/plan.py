@@ -150,6 +150,9 @@ class Needs:
         controls: Names of the simpler networks that train beside the network, each for as long.
         facts: The network is told clinical columns beside the image, where there are any.
         members: Most members that an ensemble can use; 1 where outputs of several cannot be averaged.
+        passes: Passes over the images that the task needs at least; 0 is what recognition needs.
+        least_side: Side in pixels that images may be scaled down to for that; 0 is what recognition needs.
+        batch: Images in a step at least.
     """
 
     task: str
@@ -164,6 +167,9 @@ class Needs:
     controls: tuple[str, ...] = ()
     facts: bool = False
     members: int = 5
+    passes: int = 0
+    least_side: int = 0
+    batch: int = 1
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,11 @@ def choose_shape(
     longest = max(axes, key=lambda a: extent[a])
     native = size[longest]
     cap = min(native, LONGEST[needs.dense] if dims == 2 else 96)
-    least = min(cap, SHORTEST[needs.dense] if dims == 2 else 32)
+    least = min(cap, needs.least_side or (SHORTEST[needs.dense] if dims == 2 else 32))
     sides = [native] if native <= 64 else []
     sides += [s for s in (native, *SIDES) if least <= s <= cap and s not in sides]
     sides = sorted(set(sides), reverse=True)
-    epochs = LEAST_EPOCHS[needs.dense]
+    epochs = needs.passes or LEAST_EPOCHS[needs.dense]
     for side in sides or [native]:
         frame = _frame(extent, axes, side, _step(side, needs.dense))
         options = _options(frame, dims, needs)
@@ -70,7 +70,7 @@ def choose_shape(
         batch = max(2, min(16, round(300_000 / voxels)))
     else:
         batch = 2 ** int(math.log2(min(128, max(8, profile.n_cases / 24))))
-        batch = max(4, min(batch, 2 ** int(math.log2(max(4, 4_000_000 / voxels)))))
+        batch = max(4, min(max(batch, needs.batch), 2 ** int(math.log2(max(4, 4_000_000 / voxels)))))
     reasons["patch"] = "the whole frame: it fits"
     reasons["batch"] = f"{batch}: about {math.ceil(profile.n_cases / batch)} steps a pass"
     if to_scale:
@@ -222,6 +222,9 @@ def _options(frame: tuple[int, int, int], dims: int, needs: Needs) -> dict[str, 
         return {"widths": widths, "residual": False}
     if dims == 3:
         return {"widths": (16.0, 32.0, 64.0) if side <= 40 else (8.0, 16.0, 32.0, 64.0), "depth": 14}
+    if side <= 40 and needs.passes:
+        # Many passes need a network that is quick and sees the whole image.
+        return {"widths": (16.0, 32.0, 64.0, 128.0), "depth": 10}
     if side <= 64:
         return {"widths": (32.0, 64.0, 128.0), "depth": 14}
     return {"widths": (16.0, 32.0, 64.0, 128.0, 128.0) if side > 112 else (16.0, 32.0, 64.0, 128.0), "depth": 18}

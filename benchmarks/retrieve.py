@@ -1,0 +1,199 @@
+"""Similar cases: how right the neighbours are, how fast exact search is, and what FAISS loses at a million.
+
+Right: an encoder is trained on ``mednist`` without its labels; the locked part asks, and the cases of the folds are the
+index. Beside it stand the pixels themselves and a random order. Fast: the median time of one query among 100 000
+embeddings of 128 numbers. FAISS: recall at 10 against exact search among a million embeddings that are drawn around and
+between those of real images.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from material import DATA
+from recorded import begin, parser, write
+
+from lucency import model as models
+from lucency import ranking, statistics
+from lucency.baselines import LIKENESSES
+from lucency.fit import Settings, fit
+from lucency.index import Index, approximate, nearest, placed, ranks_of_same, spread_of
+from lucency.prepare import Store, digest_of
+from lucency.search.building import index_of, known
+
+NAME = "retrieve"
+#: What the project asks of itself.
+PRECISION_NEEDED, MS_MOST, RECALL_NEEDED = 0.98, 20.0, 0.99
+DIMENSIONS = 128
+
+
+def judged(vectors: np.ndarray, labels: np.ndarray, patients: np.ndarray, asks: np.ndarray) -> dict[str, Any]:
+    """Return P@10, mAP and nDCG@10 with intervals over patients: rows ``asks`` among all others."""
+    index = ~asks
+    same = labels[asks][:, None] == labels[index][None]
+    own = [np.flatnonzero(patients[index] == p) for p in patients[asks]]
+    ranked = ranks_of_same(vectors[index], vectors[asks], same, own)
+    values = {
+        "precision_at_10": ranking.precision_at(ranked, 10),
+        "map": ranking.average_precision(ranked),
+        "ndcg_at_10": ranking.discounted_gain(ranked, 10),
+    }
+    found = {}
+    for name, each in values.items():
+        m = statistics.mean_metric(each, patients[asks], np.random.default_rng(0), bounds=(0.0, 1.0))
+        found[name] = {"value": round(m.value, 4), "lower": m.lower, "upper": m.upper, "n": m.n, "method": m.method}
+    return found
+
+
+def embeddings(run: Path) -> tuple[Index, Store, list[str]]:
+    """Return the index of a run, its prepared images and the case behind each row."""
+    owner = known(run)
+    assert owner is not None
+    model = models.load(run)
+    index = index_of(model, owner)
+    by_digest = owner.by_digest()
+    store = Store(run / "prepared" / digest_of(owner.cohort, model.plan))
+    return index, store, [by_digest[c].id for c in index.rows.cases]
+
+
+def rightness(run: Path) -> dict[str, Any]:
+    """Judge the run's encoder, the pixels and a random order by the same queries."""
+    index, store, cases = embeddings(run)
+    labels = np.array([str(v) for v in index.rows.facts["label"]])
+    patients = np.array(index.rows.patients)
+    asks = np.array([p == "locked" for p in index.rows.facts["part"]])
+    # Centre and scale of the index without the queries: nothing of them may be in what they are compared with.
+    raw = np.asarray(index.vectors, dtype=np.float64)
+    vectors = placed(raw, *spread_of(raw[~asks]))
+    found = {"encoder": judged(vectors, labels, patients, asks)}
+    rng = np.random.default_rng(0)
+    for name, likeness in LIKENESSES.items():
+        simple = np.stack([likeness(store.image(c).astype(np.float32), rng) for c in cases]).astype(np.float64)
+        found[name] = judged(placed(simple, *spread_of(simple[~asks])), labels, patients, asks)
+    return {"queries": int(asks.sum()), "index": int((~asks).sum()), **found}
+
+
+def encoder_like(n: int, seeds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return (n, 128) float32 unit vectors around and between real embeddings.
+
+    Each lies on the line between an embedding and one of its twenty nearest, with noise that falls off over the
+    principal directions as theirs does.
+    """
+    centred = seeds - seeds.mean(axis=0)
+    _, spread, axes = np.linalg.svd(centred, full_matrices=False)
+    low = centred @ axes[:DIMENSIONS].T
+    low = np.pad(low, ((0, 0), (0, DIMENSIONS - low.shape[1])))
+    unit = (low / np.linalg.norm(low, axis=1, keepdims=True)).astype(np.float32)
+    near = nearest(unit, unit, 21)[0][:, 1:]
+    deviation = np.pad(spread[:DIMENSIONS] / np.sqrt(len(seeds)), (0, max(0, DIMENSIONS - len(spread[:DIMENSIONS]))))
+    made = np.empty((n, DIMENSIONS), dtype=np.float32)
+    for start in range(0, n, 100_000):
+        m = min(100_000, n - start)
+        one = rng.integers(0, len(low), m)
+        other = near[one, rng.integers(0, 20, m)]
+        t = rng.random((m, 1))
+        block = (1 - t) * low[one] + t * low[other] + 0.3 * rng.normal(size=(m, DIMENSIONS)) * deviation
+        made[start : start + m] = block / np.linalg.norm(block, axis=1, keepdims=True)
+    return made
+
+
+def speed(vectors: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
+    """Time single queries, exact."""
+    times = []
+    for query in queries:
+        before = time.perf_counter()
+        nearest(vectors, query[None], 10)
+        times.append(1000 * (time.perf_counter() - before))
+    times.sort()
+    return {
+        "rows": len(vectors),
+        "dimensions": vectors.shape[1],
+        "median_ms": round(float(np.median(times)), 2),
+        "p90_ms": round(float(np.quantile(times, 0.9)), 2),
+        "queries": len(times),
+    }
+
+
+def recall(vectors: np.ndarray, queries: np.ndarray, folder: Path, kinds: tuple[str, ...]) -> dict[str, Any]:
+    """Compare FAISS with exact search."""
+    exact = nearest(vectors, queries, 10)[0]
+    found: dict[str, Any] = {"rows": len(vectors), "queries": len(queries)}
+    for kind in kinds:
+        path = folder / f"{kind}.faiss"
+        before = time.perf_counter()
+        approximate.build(vectors, path, kind=kind)
+        built = time.perf_counter() - before
+        approximate.candidates(path, queries[:1], 10)
+        hits, times = 0, []
+        for query, truth in zip(queries, exact, strict=True):
+            before = time.perf_counter()
+            rows = approximate.candidates(path, query[None], 10)[0]
+            rows = np.unique(rows[rows >= 0])
+            best = rows[nearest(vectors[rows], query[None], 10)[0][0]]
+            times.append(1000 * (time.perf_counter() - before))
+            hits += len(set(best.tolist()) & set(truth.tolist()))
+        found[kind] = {
+            "recall_at_10": round(hits / exact.size, 4),
+            "build_s": round(built, 1),
+            "median_ms": round(float(np.median(times)), 2),
+            "file_mib": round(path.stat().st_size / 2**20, 1),
+        }
+        print(f"{kind}: {found[kind]}", file=sys.stderr, flush=True)
+    return found
+
+
+def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Return everything asked for."""
+    run = options.run
+    if run is None:
+        run = folder / "run"
+        settings = Settings(task="retrieve", minutes=0.5 if options.quick else options.minutes, seed=options.seed)
+        fit(DATA / "mednist" / "mednist_64.npz", run, settings=settings)
+    result: dict[str, Any] = {"minutes": options.minutes, "mednist": rightness(run)}
+    seeds = np.asarray(embeddings(run)[0].vectors, dtype=np.float64)
+    rng = np.random.default_rng(options.seed)
+    n = 10_000 if options.quick else 100_000
+    pool = encoder_like(n + 200, seeds, rng)
+    result["exact"] = speed(np.ascontiguousarray(pool[:n]), pool[n:])
+    if approximate.available():
+        n = 20_000 if options.quick else 1_000_000
+        pool = encoder_like(n + 500, seeds, rng)
+        result["faiss"] = recall(np.ascontiguousarray(pool[:n]), pool[n:], folder, tuple(options.kinds.split(",")))
+    return result
+
+
+def said(result: Mapping[str, Any]) -> str:
+    """Return the line of the table."""
+    p = result["mednist"]
+    ten = {k: p[k]["precision_at_10"]["value"] for k in ("encoder", "pixel similarity", "random order")}
+    words = (
+        f"mednist P@10 {ten['encoder']:.3f} (pixels {ten['pixel similarity']:.3f}, random {ten['random order']:.3f}; "
+        f"needed {PRECISION_NEEDED}); {result['exact']['rows']} × {DIMENSIONS}: {result['exact']['median_ms']} ms a "
+        f"query (at most {MS_MOST:g})"
+    )
+    for kind, one in result.get("faiss", {}).items():
+        if isinstance(one, dict):
+            words += f"; {kind} recall@10 {one['recall_at_10']} at {result['faiss']['rows']} (needed {RECALL_NEEDED})"
+    return words
+
+
+def main() -> None:
+    """Run the benchmark."""
+    made = parser(__doc__ or "", NAME)
+    made.add_argument("--minutes", type=float, default=10.0, help="budget of the encoder [10]")
+    made.add_argument("--run", type=Path, help="a finished run on mednist instead of a new one")
+    made.add_argument("--kinds", default=",".join(approximate.KINDS), help="FAISS indices to build")
+    options = made.parse_args()
+    result = begin()
+    with tempfile.TemporaryDirectory() as place:
+        result |= measured(options, Path(place))
+    write(NAME, said(result), result, options)
+
+
+if __name__ == "__main__":
+    main()
