@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from lucency import text
 from lucency.errors import DataError, UsageError
 from lucency.read import ReadOptions, load, read
+from lucency.read.layout import tree_of
 from lucency.read.targets import parsed
 
 
@@ -138,3 +140,69 @@ def test_words_become_classes_or_numbers(words, targets, classes):
 def test_text_that_differs_for_every_case_is_no_class():
     with pytest.raises(DataError, match="y: 40 different texts for 40 cases"):
         parsed([f"remark {n}" for n in range(40)], "y")
+
+
+def rows_of(n=8):
+    return [f"{k}.png,{'肺炎' if k % 2 else '正常'},病{k // 2},{40 + k}" for k in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("above", "row"),
+    [
+        (["某医院 2025 年肺部研究,,,", "文件名,诊断,患者编号,年龄"], 2),
+        (["Exported 2025-01-02 by the registry", "", "文件名,诊断,患者编号,年龄"], 3),
+        (["影像,,患者,", "文件名,诊断,患者编号,年龄"], 2),
+        (["研究,,,", "影像,,患者,", "文件名,诊断,患者编号,年龄"], 3),
+    ],
+    ids=["title", "title and an empty row", "merged cells", "title and merged cells"],
+)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "gb18030", "utf-16"])
+def test_rows_above_the_header_were_taken_for_it(folder, above, row, encoding):
+    pictures(folder, [f"图/{n}.png" for n in range(8)])
+    folder.text("表.csv", "\n".join([*above, *rows_of()]), encoding)
+    cohort = read(folder.root)
+    assert cohort.target_name == "诊断"
+    assert cohort.classes == ("正常", "肺炎")
+    assert len({c.patient for c in cohort.cases}) == 4
+    (said,) = [n for n in cohort.notes if n.startswith("Row ")]
+    assert said.startswith(f"Row {row} of the table 表.csv was taken for the header")
+    assert f"第 {row} 行" in text.sentence(said, "zh")
+
+
+def test_a_decimal_comma_is_no_separator(folder):
+    pictures(folder, [f"图/{n}.png" for n in range(8)])
+    folder.text("t.csv", "\n".join(["image;label;age", *(f"{n}.png;{n},5;{40 + n},25" for n in range(8))]), "utf-8")
+    (table,) = tree_of(folder.root).tables
+    assert table.columns == ("image", "label", "age")
+    assert table.rows[3] == ("3.png", "3,5", "43,25")
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (
+            b"image,label,label\n0.png,a,b\n1.png,a,b\n",
+            "row 1, which was taken for the header, has the name 'label' twice",
+        ),
+        (b"image,label\n", "it has no rows below row 1, which was taken for the header"),
+        (b"\xff\xff\x00\x81", "its characters are in no encoding that is known"),
+        (b"\n\n", "it has no rows"),
+    ],
+)
+def test_a_table_that_cannot_be_read_was_passed_over_in_silence(folder, content, why):
+    pictures(folder, [f"图/{n}.png" for n in range(8)])
+    (folder.root / "bad.csv").write_bytes(content)
+    said = f"The table bad.csv was not used: {why}."
+    assert said in read(folder.root).notes
+    assert "header" not in text.sentence(said, "zh")
+    assert "encoding" not in text.sentence(said, "zh")
+
+
+def test_data_under_a_plain_header_are_no_second_header(folder):
+    # Blanks in the first rows and words only: the first row stays the header.
+    pictures(folder, [f"图/{n}.png" for n in range(8)])
+    folder.text(
+        "t.csv", "\n".join(["image,label,note", "0,a,", *(f"{n},{'ab'[n % 2]},seen" for n in range(1, 8))]), "utf-8"
+    )
+    (table,) = tree_of(folder.root).tables
+    assert (table.header, table.columns, len(table.rows)) == (1, ("image", "label", "note"), 8)

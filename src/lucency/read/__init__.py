@@ -29,8 +29,8 @@ from lucency.read import (
 from lucency.read.beside import beside
 from lucency.read.formats import load
 from lucency.read.geometry import slice_spacing
-from lucency.read.layout import Candidate, Item, ReadOptions, Tree, test_tree, tree_of
-from lucency.read.table import plain
+from lucency.read.layout import Candidate, Item, ReadOptions, Tree, is_table, test_tree, tree_of
+from lucency.read.table import plain, told_of_tables
 
 __all__ = ["Candidate", "Inputs", "ReadOptions", "load", "preview", "read", "read_inputs", "slice_spacing"]
 
@@ -70,6 +70,7 @@ def read(
     gathered = assemble.Gathering(untrained=options.untrained, refused=list(chosen.draft.refusals))
     gathered.items, found = _annotated(tree, chosen, options)
     gathered.beside, said = beside(tree, gathered.items, chosen.name)
+    said += told_of_tables(tree.root, [p for p in tree.paths if is_table(p)], tree.tables)
     gathered.skipped, gathered.notes = [*tree.skipped, *chosen.draft.skipped], [*tree.notes, *said]
     if tree.label_heads and chosen.name != series.NAME:
         gathered.notes.append(f"{len(tree.label_heads)} DICOM segmentations, structure sets or reports are not used.")

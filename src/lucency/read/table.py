@@ -3,6 +3,9 @@
 import csv
 import io
 import re
+import statistics
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -117,11 +120,13 @@ class Table:
         path: Relative to the data folder.
         columns: Header names, without spaces around them.
         rows: One value for each column, spaces trimmed.
+        header: Number of the row that was taken for the header, from 1.
     """
 
     path: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    header: int = 1
 
     def column(self, name: str) -> list[str]:
         """Return one column's values."""
@@ -151,28 +156,111 @@ def plain(name: str) -> str:
 
 
 def read_table(path: Path, where: str) -> Table | None:
-    """Read a table; UTF-8 with or without mark, else GB 18030; comma, semicolon or tab.
+    """Read a table; UTF-8 or UTF-16 by its mark, UTF-8, else GB 18030; comma, semicolon or tab.
+
+    Rows above the header, such as a title, are passed over; a header of two rows, as merged cells leave it, is taken
+    by its lower row. :func:`told_of_tables` says which row was taken.
 
     Returns:
-        None when the file is no table with one header line: undecodable, empty, or header names that repeat.
+        None when the file is no table with a header: undecodable, empty, or header names that repeat.
     """
+    found = _parsed(path)
+    if isinstance(found, str):
+        return None
+    columns, rows, place = found
+    return Table(where, columns, rows, place)
+
+
+def told_of_tables(root: Path, paths: Sequence[str], tables: Sequence[Table]) -> list[str]:
+    """Return which row was taken for the header where it is not the first, and why other tables are not read.
+
+    Args:
+        root: Data folder.
+        paths: Of all tables in it, relative.
+        tables: Those that were read.
+    """
+    said = [
+        f"Row {t.header} of the table {t.path} was taken for the header; the rows above it are not used."
+        for t in tables
+        if t.header > 1
+    ]
+    read = {t.path for t in tables}
+    for path in paths:
+        why = "" if path in read else _parsed(root / path)
+        if isinstance(why, str) and why:
+            said.append(f"The table {path} was not used: {why}.")
+    return said
+
+
+#: Rows in which the separator and the header are looked for.
+FIRST = 20
+
+
+def _parsed(path: Path) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...], int] | str:
+    """Return (columns, rows, number of the header's row from 1), or why it is no table."""
     text = _text(path)
     if text is None or "\0" in text:
-        return None
-    first = text.split("\n", 1)[0]
-    delimiter = max("\t;,", key=first.count)
-    try:
-        lines = [r for r in csv.reader(io.StringIO(text), delimiter=delimiter) if any(v.strip() for v in r)]
-    except csv.Error:
-        return None
-    if len(lines) < 2:
-        return None
-    columns = tuple(c.strip() for c in lines[0])
-    if len({c for c in columns if c}) != len([c for c in columns if c]):
-        return None
+        return "its characters are in no encoding that is known"
+    tried = [t for d in "\t;," if (t := _lines(text, d))]
+    if not tried:
+        return "it has no rows"
+    lines = max(tried, key=lambda t: _alike([r for _, r in t[:FIRST]]))
+    place = _header(lines)
+    if len(lines) < place + 2:
+        return f"it has no rows below row {lines[place][0]}, which was taken for the header"
+    columns = tuple(c.strip() for c in lines[place][1])
+    named = [c for c in columns if c]
+    twice = sorted({c for c in named if named.count(c) > 1})
+    if twice:
+        return f"row {lines[place][0]}, which was taken for the header, has the name {twice[0]!r} twice"
     width = len(columns)
-    rows = tuple(tuple(v.strip() for v in [*r, *[""] * width][:width]) for r in lines[1:])
-    return Table(where, columns, rows)
+    rows = tuple(tuple(v.strip() for v in [*r, *[""] * width][:width]) for _, r in lines[place + 1 :])
+    return columns, rows, lines[place][0]
+
+
+def _lines(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
+    """Return the rows that are not empty, with their numbers from 1; none where they cannot be told apart."""
+    try:
+        every = enumerate(csv.reader(io.StringIO(text), delimiter=delimiter), start=1)
+        return [(n, r) for n, r in every if any(v.strip() for v in r)]
+    except csv.Error:
+        return []
+
+
+def _alike(rows: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """Return how many rows have the usual number of cells, and that number; a decimal comma is not in the header."""
+    width, n = Counter(len(r) for r in rows).most_common(1)[0]
+    return (n, width) if width > 1 else (0, 1)
+
+
+def _filled(row: Sequence[str]) -> list[str]:
+    return [v.strip() for v in row if v.strip()]
+
+
+def _header(lines: Sequence[tuple[int, list[str]]]) -> int:
+    """Return which of the rows is the header: the first that is nearly as full as the rows are, or the one below it."""
+    first = [r for _, r in lines[:FIRST]]
+    typical = statistics.median(len(_filled(r)) for r in first)
+    place = next((n for n, r in enumerate(first) if len(_filled(r)) > 1 and 2 * len(_filled(r)) >= typical), 0)
+    # Merged cells leave blanks to the right of their text; the names then stand in the row below, all different.
+    if place + 2 < len(first):
+        upper, lower = first[place], [v.strip() for v in first[place + 1]]
+        gaps = [n for n, v in enumerate(upper[: len(lower)]) if not v.strip() and lower[n]]
+        words = _filled(lower)
+        names = len(set(words)) == len(words) > 1 and all(number(w) is None for w in words)
+        fuller = len(words) > len(_filled(upper)) and len(words) >= typical
+        if gaps and names and fuller and _unlike(lower, first[place + 2 :]):
+            return place + 1
+    return place
+
+
+def _unlike(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Tell whether a row differs in kind from the rows below: a column has numbers, or files, where it has none."""
+    return any(
+        all(n < len(r) and (number(r[n]) is not None or "." in r[n]) for r in rows) and "." not in name
+        for n, name in enumerate(names)
+        if name
+    )
 
 
 def _text(path: Path) -> str | None:
@@ -180,7 +268,8 @@ def _text(path: Path) -> str | None:
         content = path.read_bytes()
     except OSError:
         return None
-    for encoding in ("utf-8-sig", "gb18030"):
+    marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    for encoding in ("utf-16",) if marked else ("utf-8-sig", "gb18030"):
         try:
             return content.decode(encoding)
         except UnicodeDecodeError:
