@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
 
 from lucency.errors import GeometryError
 
@@ -183,6 +182,8 @@ def resample(image: Image, affine: np.ndarray, size: Sequence[int], *, fill: flo
         size: (K, J, I) of the wanted grid.
         fill: Value outside the image.
     """
+    from scipy import ndimage  # noqa: PLC0415 - slow to import, and most who know images resample none
+
     # Rounded to a billionth of a voxel: what lies on the border must not fall outside by the last digit.
     step = np.round(np.linalg.inv(image.affine) @ np.asarray(affine, dtype=np.float64), 9)
     order = 0 if image.kind == "labels" else 1

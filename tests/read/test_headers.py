@@ -1,6 +1,7 @@
 import json
 import shutil
 import sqlite3
+import threading
 import zipfile
 
 import pydicom
@@ -208,6 +209,53 @@ def test_a_file_that_kills_its_process_costs_one_file(folder, monkeypatch):
     assert len(found.found) == 5
     assert list(found.broken) == [victim]
     assert "ended the process" in found.broken[victim]
+
+
+def test_a_file_that_hangs_costs_one_file(folder, monkeypatch):
+    folder.slices("s", depths=tuple(float(n) for n in range(6)))
+    victim = sorted(files.listing(folder.root))[2]
+    once, woken = headers._attempt, threading.Event()
+
+    def hang(root, path, salt):
+        return (woken.wait(60), path, "")[1:] if path == victim else once(root, path, salt)
+
+    monkeypatch.setattr(headers, "_attempt", hang)
+    monkeypatch.setattr(headers, "FILE_S", 2.0)
+    found = all_of(folder)
+    woken.set()
+    assert len(found.found) == 5
+    assert list(found.broken) == [victim]
+    assert "took too long" in found.broken[victim]
+
+
+def test_a_file_that_hangs_in_a_further_process_costs_one_file(folder, monkeypatch):
+    folder.slices("s", depths=tuple(float(n) for n in range(6)))
+    victim = sorted(files.listing(folder.root))[2]
+    program = (
+        "import json,sys,time\nsys.path[:]=json.loads(sys.argv[1])\nfrom lucency.read import headers as h\n"
+        f"old=h._attempt\nh._attempt=lambda r,p,s: time.sleep(600) if p=={victim!r} else old(r,p,s)\nh.serve()"
+    )
+    monkeypatch.setattr(headers._Workers, "PROGRAM", program)
+    monkeypatch.setattr(headers, "ALONE", 1)
+    monkeypatch.setattr(headers, "cores", lambda: 2)
+    # A process needs its time to start on a busy machine.
+    monkeypatch.setattr(headers, "FILE_S", 15.0)
+    monkeypatch.setattr(headers, "CHUNK_S", 15.0)
+    found = all_of(folder)
+    assert len(found.found) == 5
+    assert list(found.broken) == [victim]
+    assert "took too long" in found.broken[victim]
+
+
+def test_what_breaks_in_the_thread_that_reads_is_raised_where_its_answers_are(folder, monkeypatch):
+    folder.slices("s", depths=(0.0, 1.0))
+
+    def broken(root, path, salt):
+        raise RuntimeError("of the program, not of a file")
+
+    monkeypatch.setattr(headers, "_attempt", broken)
+    with pytest.raises(RuntimeError, match="of the program"):
+        all_of(folder)
 
 
 def test_a_deflated_file_is_read_and_a_bomb_is_refused(folder, monkeypatch):

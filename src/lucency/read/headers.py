@@ -7,13 +7,16 @@ are salted digests, in memory and in the cache. UIDs of classes and transfer syn
 import io
 import json
 import os
+import queue
 import re
 import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache as kept
 from pathlib import Path
@@ -32,6 +35,13 @@ ALONE = 800
 
 #: Paths handed to a process at a time.
 CHUNK = 100
+
+#: Seconds that one header may take, and a handful of them; a thousandth is usual. What takes longer is a drive that
+#: does not answer, or a file made to do harm.
+FILE_S, CHUNK_S = 30.0, 60.0
+#: Seconds that a process has to end once nobody asks it any more.
+LAST_S = 10.0
+TOO_LONG = "Reading its header took too long and was stopped. What to do: check the drive, or fetch the file again."
 
 #: Rows written to the cache at a time.
 KEPT_AT_ONCE = 5000
@@ -359,7 +369,7 @@ def _read_all(root: Path, paths: Sequence[str], salt: bytes) -> Iterator[tuple[s
     """Yield (path, kind, text) of every file, read in further processes where that pays."""
     n_processes = min(cores(), len(paths) // ALONE)
     if n_processes < 2 or not sys.executable:
-        yield from (_attempt(root, p, salt) for p in paths)
+        yield from _read_here(root, paths, salt)
         return
     chunks = [paths[n : n + CHUNK] for n in range(0, len(paths), CHUNK)]
     with ThreadPoolExecutor(n_processes) as pool:
@@ -369,6 +379,44 @@ def _read_all(root: Path, paths: Sequence[str], salt: bytes) -> Iterator[tuple[s
                 yield from answers
         finally:
             workers.close()
+
+
+def _read_here(root: Path, paths: Sequence[str], salt: bytes) -> Iterator[tuple[str, str, str]]:
+    """Yield the same, read in a thread: one that hangs is left behind, and costs the file that it hangs at."""
+    waiting = deque(paths)
+    while waiting:
+        answers: queue.SimpleQueue[tuple[str, str, str] | BaseException] = queue.SimpleQueue()
+        left_behind = threading.Event()
+        work = (root, list(waiting), salt, answers, left_behind)
+        threading.Thread(target=_answer, args=work, name="lucency-headers", daemon=True).start()
+        try:
+            while waiting:
+                answer = answers.get(timeout=FILE_S)
+                if isinstance(answer, BaseException):
+                    raise answer
+                waiting.popleft()
+                yield answer
+        except queue.Empty:
+            yield waiting.popleft(), "failed", TOO_LONG
+        finally:
+            left_behind.set()
+
+
+def _answer(
+    root: Path,
+    paths: Sequence[str],
+    salt: bytes,
+    answers: "queue.SimpleQueue[tuple[str, str, str] | BaseException]",
+    left_behind: threading.Event,
+) -> None:
+    """Read headers one after the other until nobody listens any more."""
+    try:
+        for path in paths:
+            if left_behind.is_set():
+                return
+            answers.put(_attempt(root, path, salt))
+    except BaseException as error:  # it is raised where the answers are read
+        answers.put(error)
 
 
 def _attempt(root: Path, path: str, salt: bytes) -> tuple[str, str, str]:
@@ -399,13 +447,14 @@ class _Workers:
     def read(self, paths: Sequence[str]) -> list[tuple[str, str, str]]:
         """Return what one process says of the files; where it dies, each is read alone, and what kills is named."""
         answers = self._ask(paths)
-        if answers is not None:
+        if isinstance(answers, list):
             return answers
         if len(paths) == 1:
-            return [(paths[0], "failed", "Reading its header ended the process. What to do: fetch the file again.")]
+            return [(paths[0], "failed", answers)]
         return [answer for p in paths for answer in self.read([p])]
 
-    def _ask(self, paths: Sequence[str]) -> list[tuple[str, str, str]] | None:
+    def _ask(self, paths: Sequence[str]) -> list[tuple[str, str, str]] | str:
+        """Return the answers of this thread's process, or why there are none; then the next one gets a new process."""
         process = getattr(self._mine, "process", None)
         if process is None or process.poll() is not None:
             process = subprocess.Popen(  # noqa: S603 - this Python, a program of ours
@@ -417,26 +466,47 @@ class _Workers:
             self._mine.process = process
             self._all.append(process)
         question = {"root": str(self._root), "salt": self._salt.hex(), "paths": list(paths)}
-        assert process.stdin is not None
-        assert process.stdout is not None
+        lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        # What waits for a drive that does not answer cannot always be ended: it is left behind.
+        exchange = threading.Thread(target=_exchanged, args=(process, question, lines), daemon=True)
+        exchange.start()
         try:
-            process.stdin.write(json.dumps(question).encode() + b"\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
+            line = lines.get(timeout=FILE_S if len(paths) == 1 else CHUNK_S)
             return [(a, b, c) for a, b, c in json.loads(line)]
+        except queue.Empty:
+            why = TOO_LONG
         except (OSError, ValueError):
-            process.kill()
-            process.wait()
-            return None
+            why = "Reading its header ended the process. What to do: fetch the file again."
+        process.kill()
+        self._mine.process = None
+        return why
 
     def close(self) -> None:
         """Let every process end."""
         for process in self._all:
             if process.stdin is not None:
-                process.stdin.close()
-            process.wait()
+                with suppress(OSError):
+                    process.stdin.close()
+            try:
+                process.wait(LAST_S)
+            except subprocess.TimeoutExpired:
+                continue  # it hangs in the system, which ends it when the drive answers
             if process.stdout is not None:
                 process.stdout.close()
+
+
+def _exchanged(
+    process: "subprocess.Popen[bytes]", question: Mapping[str, Any], lines: "queue.SimpleQueue[bytes]"
+) -> None:
+    """Hand a question to a process and its answer to whoever waits; nothing where the process has ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(question).encode() + b"\n")
+        process.stdin.flush()
+        lines.put(process.stdout.readline())
+    except (OSError, ValueError):
+        lines.put(b"")
 
 
 def serve() -> None:
