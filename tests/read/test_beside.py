@@ -67,7 +67,7 @@ def test_previews_beside_series_were_taken_for_a_class(tmp_path):
 def test_a_picture_data_set_names_its_documents_and_keeps_its_texts(tmp_path):
     for n in range(12):
         picture(tmp_path / ("well" if n % 2 else "ill") / f"{n}.png", n)
-        (tmp_path / ("well" if n % 2 else "ill") / f"{n}.txt").write_text("0 1 2 3 4", encoding="utf-8")
+        (tmp_path / ("well" if n % 2 else "ill") / f"{n}.txt").write_text("seen twice", encoding="utf-8")
     (tmp_path / "paper.pdf").write_bytes(b"%PDF-1.4")
     cohort = read(tmp_path)
     assert [s.path for s in cohort.beside] == ["paper.pdf"]

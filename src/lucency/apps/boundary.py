@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +24,13 @@ CRASH_LOG = "crash.log"
 #: Errors of the operating system that mean "cannot be written here": disk full, quota, read-only.
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS}
 FORBIDDEN = {errno.EACCES, errno.EPERM}
+
+
+#: Options that commands share.
+Lang = Annotated[str | None, typer.Option(metavar="en|zh", help="Language of messages.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No closing words.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show whole tracebacks.")]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lucency.apps.boundary import Manner, boundary, settings_of
-from lucency.apps.send import AskLogin, Certificate, Insecure, Login, close, credentials
+from lucency.apps.boundary import Debug, Json, Lang, Manner, Quiet, boundary, settings_of
+from lucency.apps.send import AskLogin, Certificate, Insecure, Login, access_of, close
 from lucency.errors import DataError, LucencyError, UsageError
 from lucency.text import counted, t
 
@@ -45,18 +45,17 @@ def offer(app: typer.Typer) -> None:
         ask: AskLogin = False,
         ca: Certificate = None,
         insecure: Insecure = False,
-        lang: Annotated[str | None, typer.Option(metavar="en|zh", help="Language of messages.")] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No closing words.")] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="Show whole tracebacks.")] = False,
+        lang: Lang = None,
+        as_json: Json = False,
+        quiet: Quiet = False,
+        debug: Debug = False,
     ) -> None:
         """Fetch studies from a DICOMweb server into a folder; what is there already is not fetched again."""
         manner = Manner(lang or "en", as_json, quiet, debug)
         with boundary(manner, out):
-            from lucency.apps.dicomweb import Access, Server  # noqa: PLC0415 - not needed for --help
+            from lucency.apps.dicomweb import Server  # noqa: PLC0415 - not needed for --help
 
-            user, secret = credentials(login, ask=ask)
-            server = Server(source, Access(user, secret, ca, insecure))
+            server = Server(source, access_of(login, ca, ask=ask, insecure=insecure))
             wanted = queries(study or [], patient or [], settings_of(query or []))
             answers = [found(server, one, most) for one in wanted]
             studies = list(dict.fromkeys(s for own, _ in answers for s in own))

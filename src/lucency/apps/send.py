@@ -4,13 +4,16 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lucency.apps.boundary import Manner, boundary
+from lucency.apps.boundary import Debug, Json, Lang, Manner, Quiet, boundary
 from lucency.errors import OutputError, UsageError
 from lucency.text import counted, t
+
+if TYPE_CHECKING:
+    from lucency.apps.dicomweb import Access
 
 #: A file with a password that others may read is no secret (POSIX permission bits of group and others).
 OPEN_TO_OTHERS = 0o077
@@ -53,10 +56,10 @@ def offer(app: typer.Typer) -> None:
         ask: AskLogin = False,
         ca: Certificate = None,
         insecure: Insecure = False,
-        lang: Annotated[str | None, typer.Option(metavar="en|zh", help="Language of messages.")] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No closing words.")] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="Show whole tracebacks.")] = False,
+        lang: Lang = None,
+        as_json: Json = False,
+        quiet: Quiet = False,
+        debug: Debug = False,
     ) -> None:
         """Send DICOM files to an archive; an object counts as stored only when the archive itself says so."""
         manner = Manner(lang or "en", as_json, quiet, debug)
@@ -64,11 +67,16 @@ def offer(app: typer.Typer) -> None:
             for path in paths:
                 if not path.exists():
                     raise UsageError("No such file or folder", where=path.name, remedy="check the path")
-            from lucency.apps.dicomweb import Access  # noqa: PLC0415 - its libraries are not needed for --help
-
-            user, secret = credentials(login, ask=ask)
-            access = Access(user, secret, ca, insecure)
+            access = access_of(login, ca, ask=ask, insecure=insecure)
             show(deliver(paths, to, access, title=title, done=done), manner)
+
+
+def access_of(login: Path | None, ca: Path | None, *, ask: bool, insecure: bool) -> "Access":
+    """Return who asks a server, and how the server is known; see the options of the same names."""
+    from lucency.apps.dicomweb import Access  # noqa: PLC0415 - its libraries are not needed for --help
+
+    user, secret = credentials(login, ask=ask)
+    return Access(user, secret, ca, insecure)
 
 
 def deliver(paths: Iterable[Path], to: str, access: Any, *, title: str, done: Path | None = None) -> dict[str, Any]:

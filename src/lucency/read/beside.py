@@ -86,7 +86,7 @@ def kind_of(path: str) -> str:
 def _why(kind: str, images: str) -> str:
     if kind in SHEETS.values():
         return f"A table in the form of {kind} is not read. What to do: save it as CSV."
-    beside_what = f"{images} images" if images else "images of another format"
+    beside_what = f"{images} images" if images else "the images"
     return (
         f"A file of another kind ({kind}) beside {beside_what}. What to do: nothing, or read it in a folder of its own."
     )
