@@ -33,6 +33,7 @@ BARS = [
         "survival",
         "columns",
         "ranking",
+        "foreign",
         "index",
         "losses",
         "networks",

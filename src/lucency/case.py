@@ -315,6 +315,8 @@ class Prediction:
         doubt: 0 (sure) to 1 (no idea).
         quality: What is thought of the image: ``"accept"``, ``"warn"`` or ``"reject"``; empty where it was not judged.
         reason: Why not ``"accept"``.
+        likeness: Chance that an image of the kind the model was trained on looks as unlike the training images to it;
+            None where that was not learned.
 
     Raises:
         DataError: No payload, or numbers out of range.
@@ -334,6 +336,7 @@ class Prediction:
     course: Course | None = None
     boxes: tuple[Box, ...] | None = None
     neighbours: tuple[str, ...] | None = None
+    likeness: float | None = None
 
     def __post_init__(self) -> None:
         given = (self.probabilities, self.value, self.mask, self.course, self.boxes, self.neighbours)

@@ -4,7 +4,7 @@ All maps take part and not the last alone: what the last one knows best is what 
 similarity rests on more than that (P@10 .977 against .971 with the last map alone, ``benchmarks/retrieve.py --maps``).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lucency.case import Cohort
 from lucency.errors import ModelError
+from lucency.foreign import Foreign, learn
 from lucency.model import Model
 from lucency.networks import Body, means
 from lucency.plan import Plan
 from lucency.predict import autocast, device_of, memory_format, networks
+from lucency.prepare import Store
 from lucency.tasks import task_named
 
 
@@ -155,3 +158,55 @@ def shares(mine: Seen, other: Seen, centre: np.ndarray, scale: np.ndarray) -> tu
         return np.asarray(np.tensordot(direction, moved, axes=1) / length)
 
     return along(mine.places, theirs), along(other.places, ours)
+
+
+#: Images that are looked at to learn what is usual, trained on and held out alike, by dimensions: more make the stated
+#: false alarm no truer than it need be, and volumes take a second each.
+LOOKED = {2: 400, 3: 60}
+
+
+def learn_foreign(cohort: Cohort, store: Store, plan: Plan, weights: Mapping[str, torch.Tensor]) -> Foreign | None:
+    """Learn from the first member how far images of its own kind lie from those that it was trained on.
+
+    Args:
+        cohort: As training used it.
+        store: Prepared cases.
+        plan: Its first fold was held out from the weights.
+        weights: Of the member.
+
+    Returns:
+        None where too few images were trained on or held out, or where the network reads sequences: there a frame says
+        little about the whole.
+    """
+    if plan.grid.mode == "frames":
+        return None
+    net = task_named(plan.task).build(plan)["net"]
+    net.load_state_dict(dict(weights))
+    net.eval().to(device_of(plan)).to(memory_format=memory_format(plan))  # type: ignore[call-overload]
+    try:
+        body = body_of(net)
+    except ModelError:
+        return None
+    rng = np.random.default_rng(plan.seed)
+    sides = []
+    for cases in (cohort.outside(plan.folds[0]), cohort.fold(plan.folds[0])):
+        take = np.sort(rng.permutation(len(cases))[: LOOKED[plan.dims]])
+        found = [s.whole for s in seen(body, (store.image(cases[n].id) for n in take), plan)]
+        sides.append(np.stack(found) if found else np.zeros((0, 1)))
+    return learn(sides[0], sides[1])
+
+
+def likeness(model: Model) -> Callable[[np.ndarray], float] | None:
+    """Return what says of a prepared image how like the training images it is; None where that was not learned.
+
+    The function takes (C, K, J, I) and gives a chance, 0 to 1: see :meth:`lucency.foreign.Foreign.chances`.
+    """
+    foreign = model.foreign
+    if foreign is None or not foreign.can_tell:
+        return None
+    body = encoder(model)
+
+    def of(array: np.ndarray) -> float:
+        return float(foreign.chances(next(seen(body, [array], model.plan)).whole[None])[0])
+
+    return of

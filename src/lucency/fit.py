@@ -241,6 +241,7 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
         DataError: No image, or none that can be decoded and that the model was made for.
     """
     from lucency import model as models  # noqa: PLC0415 - torch takes seconds; other uses of this module do without
+    from lucency.features import likeness  # noqa: PLC0415
     from lucency.predict import predict  # noqa: PLC0415
     from lucency.tasks import task_named  # noqa: PLC0415
 
@@ -260,7 +261,8 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
         lost.append(Skipped(error.where or case.sources[0].where, reason(error)))
 
     def counted() -> Iterator[Prediction]:
-        found = predict(model, cases, nan=nan, refused=None if out is None else leave_out)
+        refused = None if out is None else leave_out
+        found = predict(model, cases, nan=nan, refused=refused, likeness=likeness(model))
         for number, one in enumerate(found, start=1):
             events.emit("predict", "progress", done=number + len(lost), of=len(cases))
             yield one

@@ -11,6 +11,7 @@ from lucency.calibration import Calibration
 from lucency.case import Case, Source
 from lucency.errors import DataError, MemoryShortError
 from lucency.evaluate import Evaluation, Grounds
+from lucency.features import learn_foreign
 from lucency.image import Image
 from lucency.inspect import ImageFacts
 from lucency.networks import every_network, options_of
@@ -233,7 +234,13 @@ class Learning:
             guards += [guard] if guard else []
         calibration = calibrate(work, OutOfFold(self.walk.folder / "out_of_fold"))
         models.save(
-            self.walk.folder / "model", plan, calibration, weights, _first_card(plan), self.walk.inspection.limits
+            self.walk.folder / "model",
+            plan,
+            calibration,
+            weights,
+            _first_card(plan),
+            self.walk.inspection.limits,
+            foreign=learn_foreign(work.cohort, store, plan, weights[f"fold{plan.folds[0]}"]),
         )
         self.walk.state["train"]["augment_share"] = round(sum(shares) / len(shares), 4)
         record.write(self.walk.folder / "training" / "history.json", {"rows": history, "time_guard": "; ".join(guards)})

@@ -14,6 +14,7 @@ from safetensors.torch import save as save_tensors
 from lucency import __version__, record
 from lucency.calibration import Calibration
 from lucency.errors import ModelError, OutputError
+from lucency.foreign import Foreign
 from lucency.inspect import Limits
 from lucency.plan import Plan
 
@@ -24,6 +25,9 @@ PARTS = ("plan.json", "calibration.json", "card.md")
 
 #: What the training images taught about quality; a model trained before that was learned, or without, has none.
 QUALITY = "quality.json"
+
+#: How foreign images are told; a model trained on few images, or before that was learned, has none.
+FOREIGN = "foreign.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,7 @@ class Model:
         members: Names of the weight files, one per trained fold.
         digest: SHA-256 over the digests of plan, calibration, weights and quality.
         quality: Modality to the limits by which new images are judged; empty where none were learned.
+        foreign: How images of another kind are told; None where that was not learned.
     """
 
     folder: Path
@@ -45,6 +50,7 @@ class Model:
     members: tuple[str, ...]
     digest: str
     quality: Mapping[str, Limits] = field(default_factory=dict)
+    foreign: Foreign | None = None
 
     def weights(self, member: str) -> dict[str, torch.Tensor]:
         """Return the tensors of one member; they were verified on load."""
@@ -58,6 +64,7 @@ def save(
     weights: Mapping[str, Mapping[str, torch.Tensor]],
     card: str,
     quality: Mapping[str, Limits] | None = None,
+    foreign: Foreign | None = None,
 ) -> Model:
     """Write a model folder, the manifest last.
 
@@ -68,12 +75,13 @@ def save(
         weights: Member name (``fold0`` …) to tensors.
         card: Model card, Markdown; no case ids.
         quality: Modality to what its training images taught; numbers only.
+        foreign: How images of another kind are told; numbers only.
 
     Raises:
         OutputError: The folder cannot be written.
     """
     try:
-        for stale in (folder / MANIFEST, folder / QUALITY, *folder.glob("*.safetensors")):
+        for stale in (folder / MANIFEST, folder / QUALITY, folder / FOREIGN, *folder.glob("*.safetensors")):
             stale.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
@@ -86,7 +94,10 @@ def save(
     record.write_text(folder / "card.md", card)
     if quality:
         record.write(folder / QUALITY, dict(quality))
-    names = [*PARTS, *([QUALITY] if quality else []), *(f"{m}.safetensors" for m in sorted(weights))]
+    if foreign is not None:
+        record.write(folder / FOREIGN, foreign)
+    further = [*([QUALITY] if quality else []), *([FOREIGN] if foreign is not None else [])]
+    names = [*PARTS, *further, *(f"{m}.safetensors" for m in sorted(weights))]
     files = {name: _sha256(folder / name) for name in names}
     record.write(folder / MANIFEST, {"lucency": __version__, "files": files})
     return load(folder)
@@ -130,7 +141,8 @@ def load(folder: Path) -> Model:
     plan = record.read(Plan, folder / "plan.json")
     calibration = record.read(Calibration, folder / "calibration.json")
     members = tuple(sorted(Path(n).stem for n in files if n.endswith(".safetensors")))
-    return Model(folder, plan, calibration, members, weights_digest(folder), _quality(folder, files))
+    foreign = record.read(Foreign, folder / FOREIGN) if FOREIGN in files else None
+    return Model(folder, plan, calibration, members, weights_digest(folder), _quality(folder, files), foreign)
 
 
 def _quality(folder: Path, files: Mapping[str, str]) -> dict[str, Limits]:

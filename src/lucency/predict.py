@@ -264,6 +264,7 @@ def predict(
     *,
     nan: float | None = None,
     refused: Callable[[Case, DataError], None] | None = None,
+    likeness: Callable[[np.ndarray], float] | None = None,
 ) -> Iterator[Prediction]:
     """Yield a prediction per case, in order, each in the coordinates of its own source.
 
@@ -272,6 +273,7 @@ def predict(
         cases: Labelled or not.
         nan: Value to put in place of NaN and infinite voxels; None refuses them.
         refused: Told of every image that cannot be used, and the others go on; None raises at the first.
+        likeness: Says of a prepared image how like the training images it is, see :func:`lucency.features.likeness`.
 
     Raises:
         DataError: An image that cannot be decoded, or that the model was not made for (modality, channels, 2-D
@@ -293,7 +295,9 @@ def predict(
         for (case, ready, judged), output in zip(prepared, outputs, strict=True):
             found = task.decode(output, case, ready, model.plan, model.calibration)
             quality = judged.quality if model.quality else ""
-            yield replace(found, model=model.digest, quality=quality, reason="; ".join(judged.reasons))
+            like = None if likeness is None else likeness(ready.array)
+            reason = "; ".join(judged.reasons)
+            yield replace(found, model=model.digest, quality=quality, reason=reason, likeness=like)
 
 
 def _seen(ready: Prepared) -> Seen:

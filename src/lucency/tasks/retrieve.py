@@ -40,8 +40,8 @@ PROJECTED = 64
 #: Cosines are divided by it.
 TEMPERATURE = 0.2
 
-#: Passes over the images that the contrast needs before it tells more than the pixels do; each takes two views. They
-#: matter more than fine images: on six kinds of images 13 passes at 32 pixels gave P@10 .969, 2 passes at 64 less than .94.
+#: Passes over the images that the contrast needs; each takes two views. On six kinds of images at 32 pixels 13 passes
+#: gave P@10 .969, an untrained network .94 and the pixels .91.
 PASSES = 30
 
 #: Neighbours that precision and discounted gain look at.
@@ -96,8 +96,8 @@ class Retrieve:
             options={"temperature": TEMPERATURE, "labels": False},
             reasons={
                 "task": f"{profile.n_cases} images to find similar ones among; labels are used to judge, not to learn",
-                "network": "pre-activation ResNet: its maps of all scales make up the embedding; images are scaled down as far as "
-                f"{PASSES} passes of two views each ask for",
+                "network": "pre-activation ResNet: its maps of all scales make up the embedding; images are scaled "
+                f"down as far as {PASSES} passes of two views each ask for",
                 "loss": "two views of an image lie closer together than those of any other image of the batch "
                 "(SimCLR, doi 10.48550/arXiv.2002.05709); task_options.labels contrasts by class instead "
                 "(doi 10.48550/arXiv.2004.11362)",

@@ -9,6 +9,7 @@ import numpy as np
 
 from lucency.case import Prediction
 from lucency.errors import OutputError
+from lucency.foreign import FALSE_ALARM
 from lucency.record import write_text
 from lucency.write.rows import PREDICTIONS, Cell, Rows, joined, tabled
 
@@ -85,17 +86,31 @@ def write_rows(path: Path, parts: Sequence[Rows], predictions: Sequence[Predicti
 def with_quality(
     columns: Sequence[str], rows: Sequence[Sequence[Cell]], predictions: Sequence[Prediction]
 ) -> tuple[list[str], list[list[Cell]]]:
-    """Return a table with the columns ``quality`` and ``reason`` at its end, if any image was judged.
+    """Return a table with what is thought of the images at its end, if any image was judged.
+
+    The columns are ``quality`` and ``reason``, and ``foreign`` (yes or no) and ``likeness``, the chance that an image
+    of the model's own kind looks as unlike its training images.
 
     Args:
         columns: Names.
         rows: One per prediction, in their order.
         predictions: What the rows are about.
     """
-    if not any(p.quality for p in predictions):
-        return list(columns), [list(row) for row in rows]
-    judged = [[*row, p.quality, p.reason] for row, p in zip(rows, predictions, strict=True)]
-    return [*columns, "quality", "reason"], judged
+    heads, table = list(columns), [list(row) for row in rows]
+    if any(p.quality for p in predictions):
+        heads += ["quality", "reason"]
+        table = [[*row, p.quality, p.reason] for row, p in zip(table, predictions, strict=True)]
+    if any(p.likeness is not None for p in predictions):
+        heads += ["foreign", "likeness"]
+        table = [[*row, foreign(p), p.likeness] for row, p in zip(table, predictions, strict=True)]
+    return heads, table
+
+
+def foreign(prediction: Prediction) -> str:
+    """Return ``"yes"`` where an image is of another kind than the training images, at the stated false alarm."""
+    if prediction.likeness is None:
+        return ""
+    return "yes" if prediction.likeness <= FALSE_ALARM else "no"
 
 
 def _text(cell: Cell) -> str:
