@@ -119,14 +119,14 @@ def _inline(svg: str, ident: str, alt: str, width: float) -> str:
     return svg.replace("<svg", opening, 1).strip()
 
 
-def _legend(axes: "Axes", **where: Any) -> None:
+def legend(axes: "Axes", **where: Any) -> None:
     """Add a legend of the labelled lines, if there are any."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         axes.legend(handles, labels, **where)
 
 
-def _label(text: str) -> str:
+def in_legend(text: str) -> str:
     """Keep matplotlib from dropping a class whose name begins with an underscore."""
     return f"\u200b{text}" if text.startswith("_") else text
 
@@ -188,7 +188,7 @@ def _forest(rows: Sequence[tuple[str, Metric]], key: str, ident: str, alt: str, 
         axes.text(1.05, at, estimate(key, metric, lang), transform=axes.get_yaxis_transform(), va="center")
     if np.isfinite(rows[0][1].value):
         axes.axvline(rows[0][1].value, color=SERIES[0], lw=0.7, ls=DASHES[2], zorder=0)
-    axes.set_yticks(range(len(rows)), [_label(n) for n, _ in rows])
+    axes.set_yticks(range(len(rows)), [in_legend(n) for n, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -216,17 +216,17 @@ def curves(part: Part, family: str, lang: str, prevalence: Mapping[str, float]) 
         axes.plot([0, 1], [0, 1], color=PAINT["hair"], lw=1, zorder=0)
     for at, (label, curve) in enumerate(drawn.items()):
         style = at % len(SERIES)
-        axes.plot(curve.x, curve.y, color=SERIES[style], ls=DASHES[style], label=_label(label), clip_on=False)
+        axes.plot(curve.x, curve.y, color=SERIES[style], ls=DASHES[style], label=in_legend(label), clip_on=False)
         if family == "pr" and label in prevalence:
             axes.axhline(prevalence[label], color=SERIES[style], ls=DASHES[style], lw=0.6, zorder=0)
     point = _operating_point(part) if family == "roc" and len(drawn) == 1 else None
     if point:
         axes.plot(*point, "o", ms=7, mfc=PAINT["paper"], mec=SERIES[0], mew=1.6, label=t("figure.threshold", lang))
-    _square(axes)
+    square(axes)
     axes.set_xlabel(t(f"figure.{family}_x", lang))
     axes.set_ylabel(t(f"figure.{family}_y", lang))
     if family == "roc" or not any(k.startswith("roc/") for k in part.curves):
-        _legend(axes, loc="lower right" if family == "roc" else "lower left")
+        legend(axes, loc="lower right" if family == "roc" else "lower left")
     return sheet.svg(family, t(f"alt.{family}", lang, classes=", ".join(drawn), n=part.n_cases))
 
 
@@ -236,7 +236,8 @@ def _operating_point(part: Part) -> tuple[list[float], list[float]] | None:
     return ([1 - have["specificity"]], [have["sensitivity"]]) if len(have) == 2 else None
 
 
-def _square(axes: "Axes") -> None:
+def square(axes: "Axes") -> None:
+    """Let both axes run from 0 to 1."""
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_aspect("equal")
@@ -268,10 +269,10 @@ def reliability(part: Part, lang: str) -> str:
             label=t(f"figure.calibration_{when}", lang),
             clip_on=False,
         )
-    _square(axes)
+    square(axes)
     axes.tick_params(axis="x", labelbottom=False)  # the scale stands under the counts
     axes.set_ylabel(t("figure.observed", lang))
-    _legend(axes, loc="upper left")
+    legend(axes, loc="upper left")
     counts = sheet.axes(0.6, 0.5, 2.95, 0.55)
     if after.n:
         counts.vlines(after.x, 0, after.n, color=SERIES[0], lw=3)
@@ -308,7 +309,7 @@ def distribution(groups: Mapping[str, Sequence[float]], axis: str, lang: str) ->
         dots = values if values.size <= MOST_DOTS else values[:25]
         marker = MARKERS[at % len(MARKERS)]
         axes.plot(dots, at + _spread(len(dots)), marker, color=colour, ms=3.6, mew=0, alpha=0.75, clip_on=False)
-    axes.set_yticks(range(len(clean)), [_label(bracketed(g, f"n = {v.size}", lang)) for g, v in clean.items()])
+    axes.set_yticks(range(len(clean)), [in_legend(bracketed(g, f"n = {v.size}", lang)) for g, v in clean.items()])
     axes.set_ylim(len(clean) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -343,5 +344,5 @@ def losses(history: Sequence[Mapping[str, float]], lang: str) -> str:
     axes.set_xlabel(t("figure.epoch", lang))
     axes.set_ylabel(t("figure.loss_axis", lang))
     axes.locator_params(axis="x", integer=True)
-    _legend(axes, loc="upper left", bbox_to_anchor=(1.01, 1.02))
+    legend(axes, loc="upper left", bbox_to_anchor=(1.01, 1.02))
     return sheet.svg("losses", t("alt.losses", lang, epochs=len({r["epoch"] for r in history})))

@@ -11,7 +11,7 @@ from typing import Any
 from lucency import record
 from lucency.baselines import IMAGE_BASELINES, MASK_BASELINES, NUMBER_BASELINES
 from lucency.evaluate import Part, Scored
-from lucency.report import agreement, figures, quality, tables, verdict
+from lucency.report import agreement, asked, figures, quality, tables, verdict
 from lucency.report.facts import Facts, cases_to_show
 from lucency.report.modelcard import card
 from lucency.report.numbers import DASH, bracketed, headline, metric_name, number, paired, part_name, split
@@ -19,6 +19,7 @@ from lucency.report.pictures import draw, largest_side
 from lucency.report.stored import metrics_json
 from lucency.report.tables import Table
 from lucency.statistics import Metric
+from lucency.tasks import task_named
 from lucency.text import known, name, sentence, t
 
 
@@ -182,6 +183,7 @@ def sections(facts: Facts, lang: str) -> list[Section]:
     _results(pages, facts, lang)
     _cases(pages, facts, lang)
     _labels(pages, facts, lang)
+    _asked(pages, facts, lang)
     _subgroups(pages, facts, lang)
     _data(pages, facts, lang)
     _quality(pages, facts, lang)
@@ -291,6 +293,17 @@ def _labels(pages: Pages, facts: Facts, lang: str) -> None:
     )
     groups, axis = per_case(part, facts.evaluation.headline, lang)
     pages.figure(t("figure.distribution", lang, what=axis), figures.distribution(groups, axis, lang))
+    if not pages.sections[-1].blocks:
+        pages.sections.pop()
+
+
+def _asked(pages: Pages, facts: Facts, lang: str) -> None:
+    """Draw what only this task has to show."""
+    part = facts.locked
+    pages.section("asked")
+    for figure in task_named(facts.evaluation.task).figures:
+        pages.figure(t(f"figure.{figure.family}", lang, n=part.n_patients), asked.drawn(part, figure, lang))
+        pages.table(asked.behind(part, figure, lang))
     if not pages.sections[-1].blocks:
         pages.sections.pop()
 

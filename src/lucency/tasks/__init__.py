@@ -84,6 +84,35 @@ class Measures:
     confusion: tuple[tuple[int, ...], ...] = ()
 
 
+@dataclass(frozen=True)
+class Figure:
+    """How curves of a part are drawn in the report: ``Measures.curves`` named ``family`` or ``family/NAME``.
+
+    The catalogue of messages has the caption as ``figure.FAMILY``, the axes as ``figure.FAMILY_x`` and ``_y``, names of
+    curves as ``curve.FAMILY_NAME`` where they are not words of the data, and ``table.FAMILY_caption`` for counts.
+
+    Args:
+        family: See above.
+        kind: ``"line"``, ``"steps"`` or ``"marked"``: a line with a mark at each point.
+        band: Names of the two curves of the family that are the ends of an interval.
+        diagonal: Draw the line on which both axes are equal.
+        unit: Both axes run from 0 to 1.
+        share: The ordinate runs from 0 to 1.
+        logarithmic: The abscissa does.
+        counted: A table says how many stand behind each curve along the axis; ``n`` of a point counts those who are
+            there or beyond.
+    """
+
+    family: str
+    kind: str = "line"
+    band: tuple[str, ...] = ()
+    diagonal: bool = False
+    unit: bool = False
+    share: bool = False
+    logarithmic: bool = False
+    counted: bool = False
+
+
 class Task(Protocol):
     """What the rooms ask of a task."""
 
@@ -99,6 +128,8 @@ class Task(Protocol):
     #: many for each image; those of tiles, mirrored copies and members follow each other and are not averaged. Rows
     #: of score 0 and class -1 fill up. The target is rows too, (n, 1 + 2 d): class, low corner, high corner.
     boxes: bool = False
+    #: Figures of the report that only this task has.
+    figures: tuple[Figure, ...] = ()
 
     def suits(self, cohort: Cohort) -> float:
         """Return 0 (not for these targets) to 1 (made for them)."""

@@ -21,7 +21,7 @@ from lucency.prognosis.network import PrognoseNet, branches_of, cox_loss, hazard
 from lucency.statistics import Metric
 from lucency.survival.intervals import edges_of, incidence_at, incidence_of, labelled, median_days
 from lucency.survival.outcome import Outcomes
-from lucency.tasks import Batch, Judged, Measures, task
+from lucency.tasks import Batch, Figure, Judged, Measures, task
 
 #: Events below which nothing is learned. Ten events a parameter is the old rule (Peduzzi 1995,
 #: doi:10.1016/0895-4356(95)00048-8); one weight for each of two branches is the least that there is.
@@ -41,6 +41,10 @@ class Prognose:
     name = "prognose"
     dense = False
     headline = "uno_c"
+    figures = (
+        Figure("survival", "steps", share=True, counted=True),
+        Figure("calibration", "marked", band=("lower", "upper"), diagonal=True, unit=True),
+    )
     baselines = "outcomes"
 
     def suits(self, cohort: Cohort) -> float:
