@@ -10,6 +10,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from lucency import record
+from lucency.boxes import Box
 from lucency.calibration import Calibration
 from lucency.case import Case, Cohort, Outcome, Prediction, Source
 from lucency.errors import UsageError
@@ -76,6 +77,14 @@ def classes(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
     return Cohort(tuple(cases), {c.id: k // 2 % 5 for k, c in enumerate(cases)}, frozenset(), classes=("a", "b"))
 
 
+def grades(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
+    """Thirty images of three grades, the brighter the graver."""
+    cohort = classes(folder, affine, flat=flat)
+    names = ("mild", "moderate", "severe")
+    cases = tuple(replace(c, target=names[int(c.id) % 3]) for c in cohort.cases)
+    return replace(cohort, cases=cases, classes=names)
+
+
 def numbers(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
     """Thirty images, each as bright as its number."""
     cohort = classes(folder, affine, flat=flat)
@@ -95,6 +104,25 @@ def outcomes(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
         known = {"stage": float(number % 4)}
         cases.append(Case(f"{number:02d}", f"{number}", {"image": (source,)}, end, clinical=known))
     return Cohort(tuple(cases), {c.id: k // 2 % 5 for k, c in enumerate(cases)}, frozenset())
+
+
+def boxed(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
+    """Ten images, each with a bright box of one class and a dark one of another."""
+    rng = np.random.default_rng(0)
+    size = (1, 32, 32) if flat else (12, 32, 32)
+    cases = []
+    for number in range(10):
+        image = rng.normal(0, 1, size)
+        drawn = []
+        for label, (j, i), sign in (("dark", rng.integers(1, 5, 2), -9), ("bright", rng.integers(15, 20, 2), 9)):
+            k, k_end = (0, 1) if flat else (2, 9)
+            image[k:k_end, j : j + 10, i : i + 8] += sign
+            drawn.append(Box(label, (float(k), float(j), float(i)), (float(k_end), j + 10.0, i + 8.0)))
+        write_nifti(folder / f"{number}.nii.gz", Image(image[None].astype(np.float32), affine))
+        source = Source((f"{number}.nii.gz",), str(folder), "nifti", checksum=str(number))
+        cases.append(Case(f"{number}", f"{number}", {"image": (source,)}, tuple(drawn)))
+    folds = {c.id: k % 5 for k, c in enumerate(cases)}
+    return Cohort(tuple(cases), folds, frozenset(), classes=("bright", "dark"))
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +150,7 @@ def geometry(request: pytest.FixtureRequest) -> tuple[np.ndarray, bool]:
 def sample_of(task: Task, folder: Path, geometry: tuple[np.ndarray, bool]) -> Sample:
     """A cohort that suits the task, planned by the planner itself."""
     affine, flat = geometry
-    for make in (masks, classes, numbers, outcomes):
+    for make in (masks, classes, grades, numbers, outcomes, boxed):
         place = folder / make.__name__
         place.mkdir(exist_ok=True)
         cohort = make(place, affine, flat=flat)
@@ -148,6 +176,8 @@ def judged_of(task: Task, prediction: Prediction, case: Case, plan: Plan) -> Jud
         prediction.probabilities or {},
         task.score(prediction, case, plan),
         prediction.doubt,
+        prediction.boxes or (),
+        case.target if isinstance(case.target, tuple) else (),
     )
 
 
@@ -218,6 +248,9 @@ def test_targets_lie_on_the_grid_that_the_network_sees(
         target = task.target(case, sample.plan)
         shape = prepared_of(case, sample.plan).array.shape[1:]
         assert target is not None
+        if task.boxes:
+            assert np.shape(target)[1:] == (1 + 2 * sample.plan.dims,)
+            continue
         assert np.shape(target) == (shape if task.dense else np.shape(target)[:1])
 
 
@@ -278,6 +311,11 @@ def test_outside_training_the_network_gives_one_answer_that_can_be_averaged(
     with torch.inference_mode():
         raw = net(images)
     assert raw.shape[0] == 2
+    if task.boxes:
+        # Rows of boxes, as many for each image: score, class, low corner, high corner.
+        assert raw.shape[2:] == (2 + 2 * sample.plan.dims,)
+        assert torch.equal(task.activate(raw, Calibration()), raw)
+        return
     assert raw.shape[2:] == (images.shape[2:] if task.dense else ())
     active = task.activate(raw, Calibration())
     assert len(active) == len(raw)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from lucency.case import Case, Cohort, with_folds
 from lucency.errors import UsageError
+from lucency.read.grades import order_of
 
 #: Patients of whom only some images carry another label than their others are contradictions where there are as few as
 #: this among all patients, and among those with several images; where there are more, the label is one of the image.
@@ -20,6 +21,8 @@ MIXED = ("auto", "leave_out", "keep")
 
 def chosen(cohort: Cohort, *, drop: Sequence[str] = (), mixed: str = "auto") -> Cohort:
     """Return the cohort without the classes that are dropped and without contradictory patients, folds drawn anew.
+
+    Classes with a known order, such as grades, come out in that order.
 
     Args:
         cohort: As read; one without classes is returned as it is.
@@ -43,6 +46,8 @@ def chosen(cohort: Cohort, *, drop: Sequence[str] = (), mixed: str = "auto") -> 
             )
     if not cohort.classes:
         return cohort
+    graded = order_of(cohort.classes, cohort.target_name)
+    cohort = replace(cohort, classes=graded or cohort.classes)
     dropped = {c.id: f"class {c.target!r} is dropped" for c in cohort.cases if c.target in drop}
     left = [c for c in cohort.cases if c.id not in dropped and isinstance(c.target, str)]
     twice = _with_two_labels(left)
