@@ -168,8 +168,12 @@ def first_look(values: np.ndarray, low: float, spread: float) -> list[np.ndarray
 
 def brightness(values: np.ndarray, low: float, spread: float) -> Iterator[np.ndarray]:
     """Yield an image as the first look sees it: int8, :data:`STEPS` to its range, whole, halved, and halved again."""
-    scaled = (values - np.float32(low)) * np.float32(STEPS / spread)
-    level = np.clip(scaled, DARKEST, BRIGHTEST, out=scaled).astype(np.int8)
+    level = np.empty(values.shape, np.int8)
+    # In strips: what lies between fits the cache, and its memory is used again.
+    rows = max(1, STRIP * CELL // values.shape[1])
+    for top in range(0, values.shape[0], rows):
+        scaled = (values[top : top + rows] - np.float32(low)) * np.float32(STEPS / spread)
+        level[top : top + rows] = np.clip(scaled, DARKEST, BRIGHTEST, out=scaled)
     yield level
     for _ in range(2):
         if min(level.shape) < 2 * LEAST_HALVED:
