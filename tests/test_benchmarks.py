@@ -217,3 +217,9 @@ def test_quality_gate_abstains_from_degraded_images_only(tmp_path):
         assert part["no gate"]["abstained"] == 0 <= part["reject"]["abstained"] <= part["warn"]["abstained"]
     assert found["parts"]["degraded"]["reject"]["abstained"] > found["parts"]["untouched"]["reject"]["abstained"]
     assert sum(found["by_fault"]["inverted"][q] for q in ("accept", "warn", "reject")) > 0
+
+
+def test_cost_of_knowing_everybody_is_measured(tmp_path):
+    result = quick("everybody", tmp_path / "r.json")
+    assert set(result["cpu_ms"]) == {f"{what}, {n} patients" for what in ("text", "file") for n in (1, 100)}
+    assert all(cost > 0 for cost in result["cpu_ms"].values())
