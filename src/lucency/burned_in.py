@@ -168,7 +168,7 @@ def first_look(values: np.ndarray, low: float, spread: float) -> list[np.ndarray
 
 def brightness(values: np.ndarray, low: float, spread: float) -> Iterator[np.ndarray]:
     """Yield an image as the first look sees it: int8, :data:`STEPS` to its range, whole, halved, and halved again."""
-    level = np.empty(values.shape, np.int8)
+    level: np.ndarray = np.empty(values.shape, np.int8)
     # In strips: what lies between fits the cache, and its memory is used again.
     rows = max(1, STRIP * CELL // values.shape[1])
     for top in range(0, values.shape[0], rows):
