@@ -1,6 +1,7 @@
 """What has to fit before a session begins, and what a source may be."""
 
 import errno
+import json
 import shutil
 import zipfile
 from dataclasses import replace
@@ -14,7 +15,7 @@ from pydicom.sequence import Sequence
 from typer.testing import CliRunner
 
 from lucency.apps.cli import app
-from lucency.deidentify import deidentify, places, work
+from lucency.deidentify import Options, deidentify, places, work
 from lucency.deidentify.keys import Keys
 from lucency.deidentify.report import without_path
 from lucency.errors import ModelError, OutputError, ReadError, UsageError
@@ -245,3 +246,15 @@ def test_no_reason_or_remark_of_the_report_holds_a_name_of_the_path(room, image,
     assert "odd" in told
     assert "Smithson" not in told
     assert "Harriet" not in told
+
+
+def test_an_output_made_before_an_option_existed_is_gone_on_with(room, image):
+    room.put(image)
+    room.clean()
+    known = room.records / "session.json"
+    told = json.loads(known.read_text(encoding="utf-8"))
+    del told["options"]["shear"]
+    known.write_text(json.dumps(told), encoding="utf-8")
+    assert room.clean().exit_status == 0
+    with pytest.raises(UsageError, match="other options"):
+        room.clean(Options(shear=True))

@@ -153,7 +153,8 @@ def begin(where: Places, keys: Keys, options: Options) -> None:
     known = where.records / SESSION
     if known.exists():
         before = record.read_object(known)
-        if before.get("options") != told["options"]:
+        # An option that came later had its default then.
+        if {**record.to_json(Options()), **before.get("options", {})} != told["options"]:
             raise UsageError(
                 "This output was made with other options", where=where.dst.name, remedy="choose a new folder"
             )
