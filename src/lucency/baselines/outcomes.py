@@ -135,7 +135,7 @@ OUTCOME_BASELINES: dict[str, OutcomeBaseline] = {
     baseline.name: baseline
     for baseline in (
         OutcomeBaseline(
-            "Kaplan–Meier",
+            "Kaplan-Meier",
             "Gives every patient the curve of all training patients and looks at nothing.",
             "",
             _everybody,

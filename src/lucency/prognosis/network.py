@@ -16,6 +16,10 @@ from lucency.networks import Body
 #: The running means of the clinical columns forget this share at each step; after 50 steps the first is forgotten.
 MOMENTUM = 0.05
 
+#: How much faster the clinical branch learns than the image branch. Runs of minutes make some hundred steps: with 1 or
+#: 10 the out-of-fold concordance of 119 patients was .00 to .01 lower after 150 and 300 steps.
+GAIN = 3.0
+
 
 class KnownNorm(nn.Module):
     """Standardises columns by what is known of them; what is missing becomes the mean, and a flag beside it.
@@ -68,10 +72,12 @@ class Hazards(nn.Module):
         causes: Kinds of events.
         intervals: Of time.
         proportional: One risk a cause, the same in every interval; else one for each interval.
+        gain: Multiplies the risks, so that they move faster than an optimiser's rate alone would let them.
     """
 
-    def __init__(self, features: int, causes: int, intervals: int, *, proportional: bool) -> None:
+    def __init__(self, features: int, causes: int, intervals: int, *, proportional: bool, gain: float = 1.0) -> None:
         super().__init__()
+        self.gain = gain
         self.shape = (causes, intervals)
         self.risk = nn.Linear(features, causes if proportional else causes * intervals)
         nn.init.zeros_(self.risk.bias)
@@ -81,7 +87,7 @@ class Hazards(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (B, causes, intervals)."""
-        risk = self.risk(x)
+        risk = self.gain * self.risk(x)
         risk = risk[:, :, None] if risk.shape[1] == self.shape[0] else risk.view(-1, *self.shape)
         return torch.as_tensor(risk + self.base)
 
@@ -105,7 +111,7 @@ class PrognoseNet(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.image = Hazards(trunk.channels[-1], *shape, proportional=proportional) if trunk is not None else None
         self.norm = KnownNorm(columns) if columns else None
-        self.clinical = Hazards(2 * columns, *shape, proportional=True) if columns else None
+        self.clinical = Hazards(2 * columns, *shape, proportional=True, gain=GAIN) if columns else None
 
     def forward(self, x: torch.Tensor, facts: torch.Tensor | None = None) -> torch.Tensor:
         """Return (B, 3 + branches · causes · intervals): these three numbers, then log odds, the image branch first.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lucency import record
-from lucency.baselines import IMAGE_BASELINES, MASK_BASELINES, NUMBER_BASELINES
+from lucency.baselines import IMAGE_BASELINES, MASK_BASELINES, NUMBER_BASELINES, OUTCOME_BASELINES
 from lucency.evaluate import Part, Scored
 from lucency.report import agreement, asked, figures, quality, tables, verdict
 from lucency.report.facts import Facts, cases_to_show
@@ -205,6 +205,7 @@ def _results(pages: Pages, facts: Facts, lang: str) -> None:
     registered = {k: b.description for k, b in IMAGE_BASELINES.items()}
     registered |= {k: b.description for k, b in MASK_BASELINES.items()}
     registered |= {k: b.description for k, b in NUMBER_BASELINES.items()}
+    registered |= {k: b.description for k, b in OUTCOME_BASELINES.items()}
     described = [b for b in part.baselines if b in registered]
     pages.bullets(tuple(paired(name("baseline", b, lang), sentence(registered[b], lang), lang) for b in described))
 
