@@ -36,7 +36,7 @@ def test_two_people_with_one_patient_id_got_one_pseudonym_and_nobody_was_told(ro
     assert doubt.pseudonyms[0] in said
     rows = list(csv.DictReader((room.records / "review.csv").read_text(encoding="utf-8").splitlines()))
     assert [(r["file"], r["action"], r["reason"]) for r in rows] == [(doubt.pseudonyms[0], "ask", doubts.TWO_PEOPLE)]
-    for secret in ("Adams", "Baker", "4711234", "1961"):
+    for secret in ("Adams", "Baker", "4711234", "19610304"):
         assert secret not in said
         assert secret not in (room.records / "review.csv").read_text(encoding="utf-8")
         assert secret not in (room.records / "report.json").read_text(encoding="utf-8")
