@@ -85,7 +85,7 @@ def test_no_seam_shows_for_a_network_that_sees_little_not_even_at_the_corners():
 
 @pytest.mark.parametrize(("n", "tile"), list(itertools.product([1, 7, 16, 33, 100], [1, 4, 7, 16])))
 def test_tiles_cover_the_axis_and_overlap_by_half(n, tile):
-    starts = rooms._starts(n, min(n, tile))
+    starts = [start for (start,) in tile_starts((n,), (min(n, tile),))]
     covered = np.zeros(n)
     for start in starts:
         assert 0 <= start <= n - min(n, tile)

@@ -149,6 +149,7 @@ class Needs:
         classes: The targets are classes.
         controls: Names of the simpler networks that train beside the network, each for as long.
         facts: The network is told clinical columns beside the image, where there are any.
+        boxes: Things are looked for: the grid shows the small ones, and boxes are moved with the image.
         members: Most members that an ensemble can use; 1 where outputs of several cannot be averaged.
         passes: Passes over the images that the task needs at least; 0 is what recognition needs.
         least_side: Side in pixels that images may be scaled down to for that; 0 is what recognition needs.
@@ -166,6 +167,7 @@ class Needs:
     classes: bool = True
     controls: tuple[str, ...] = ()
     facts: bool = False
+    boxes: bool = False
     members: int = 5
     passes: int = 0
     least_side: int = 0

@@ -15,11 +15,8 @@ from lucency.image import Image
 from lucency.inspect import Verdict, measured_of, verdict
 from lucency.model import Model
 from lucency.plan import Plan
-from lucency.prepare import Prepared, Seen, facts_of, images_of, prepare_image
+from lucency.prepare import Prepared, Seen, facts_of, images_of, prepare_image, tile_starts
 from lucency.tasks import Task, task_named
-
-#: Neighbouring tiles overlap by this share; half is the field's habit and hides the seams.
-OVERLAP = 0.5
 
 #: Standard deviation of a tile's weight as a share of its side (Isensee 2021, doi 10.1038/s41592-020-01008-z).
 GAUSS = 1 / 8
@@ -121,12 +118,11 @@ def _every_box(net: nn.Module, batch: torch.Tensor, plan: Plan) -> torch.Tensor:
     """Return the boxes of every tile of every mirrored copy in the pixels of the whole image, (B, n, 2 + 2 d)."""
     size = batch.shape[2:]
     tile = [min(n, t) for n, t in zip(size, plan.tile, strict=True)]
-    starts = [_starts(n, t) for n, t in zip(size, tile, strict=True)]
     axes = {"k": 0, "j": 1, "i": 2}
     found: list[torch.Tensor] = []
     for view in (c for n in range(len(plan.tta) + 1) for c in itertools.combinations(plan.tta, n)):
         seen = batch.flip([2 + axes[a] for a in view]) if view else batch
-        for place in itertools.product(*starts):
+        for place in tile_starts(size, tile):
             window = tuple(slice(a, a + t) for a, t in zip(place, tile, strict=True))
             rows = _forward(net, seen[(slice(None), slice(None), *window)], plan, dense=False, padded=True)
             rows = rows.float().cpu().clone()
@@ -145,11 +141,10 @@ def _whole_or_tiled(net: nn.Module, batch: torch.Tensor, plan: Plan, *, dense: b
     if not dense or all(n <= t for n, t in zip(size, plan.tile, strict=True)):
         return _forward(net, batch, plan, dense=dense)
     tile = [min(n, t) for n, t in zip(size, plan.tile, strict=True)]
-    starts = [_starts(n, t) for n, t in zip(size, tile, strict=True)]
     weight = _gauss(tuple(tile))
     total: torch.Tensor | None = None
     weights = torch.zeros(tuple(size))
-    for place in itertools.product(*starts):
+    for place in tile_starts(size, tile):
         window = tuple(slice(a, a + t) for a, t in zip(place, tile, strict=True))
         out = _forward(net, batch[(slice(None), slice(None), *window)], plan, dense=True).float().cpu()
         if total is None:
@@ -159,14 +154,6 @@ def _whole_or_tiled(net: nn.Module, batch: torch.Tensor, plan: Plan, *, dense: b
     if total is None:
         raise DataError("An image without voxels")
     return total / weights
-
-
-def _starts(n: int, tile: int) -> list[int]:
-    """Return where tiles begin so that they cover ``n`` evenly with at least the wanted overlap."""
-    if n <= tile:
-        return [0]
-    count = int(np.ceil((n - tile) / (tile * (1 - OVERLAP)))) + 1
-    return [round(a) for a in np.linspace(0, n - tile, count)]
 
 
 @cache

@@ -19,6 +19,7 @@ from lucency.events import Clock, Events, Listener
 from lucency.inspect import POLICIES, Inspection, inspect, settle
 from lucency.profile import Profile, profile
 from lucency.read import ReadOptions, read
+from lucency.read.chosen import chosen
 from lucency.read.files import listing
 from lucency.write.table import write_table
 
@@ -26,7 +27,10 @@ from lucency.write.table import write_table
 ROOMS = ("read", "inspect", "profile", "plan", "prepare", "train", "evaluate", "report")
 
 #: Keys of ``--set`` that say how data are read and not how a model is made.
-OF_THE_DOORS = ("nan", "missing_slices", "quality")
+OF_THE_DOORS = ("nan", "missing_slices", "keep_classes", "drop_classes", "mixed_patients", "quality")
+
+#: Those of them that decide what is read.
+OF_READING = ("missing_slices", "keep_classes", "drop_classes", "mixed_patients")
 
 #: Working time is written down this often, so that a crash forgets no more of it.
 CLOCK_S = 5.0
@@ -76,6 +80,16 @@ class Settings:
     def quality(self) -> str:
         """What becomes of images far from their set: ``"off"``, ``"warn"`` or ``"reject"``."""
         return self.values.get("quality", "reject")
+
+    @property
+    def drop_classes(self) -> tuple[str, ...]:
+        """Classes to leave out with their cases."""
+        return tuple(w.strip() for w in self.values.get("drop_classes", "").split(",") if w.strip())
+
+    @property
+    def keep_classes(self) -> tuple[str, ...]:
+        """Classes of boxes to keep; empty keeps all."""
+        return tuple(w.strip() for w in self.values.get("keep_classes", "").split(",") if w.strip())
 
     @property
     def planned(self) -> dict[str, str]:
@@ -283,9 +297,18 @@ class Walk:
 
     def read_depends(self) -> object:
         """What the room depends on beyond the rooms before it."""
-        how = {k: v for k, v in self.settings.values.items() if k == "missing_slices"}
+        how = {k: v for k, v in self.settings.values.items() if k in OF_READING}
         said = replace(self.settings, minutes=1.0, seed=0, lang="en", values=how, task=None)
-        return [record.to_json(said), _listing(self.data), _listing(Path(said.test)) if said.test else ""]
+        return [record.to_json(said), self._boxes, _listing(self.data), _listing(Path(said.test)) if said.test else ""]
+
+    @property
+    def _boxes(self) -> bool:
+        """Whether the user asked for a task that learns boxes."""
+        if self.settings.task is None:
+            return False
+        from lucency.tasks import task_named  # noqa: PLC0415 - slow to import, and rarely asked
+
+        return task_named(self.settings.task).boxes
 
     def read(self) -> None:
         """Do the room's work."""
@@ -298,12 +321,15 @@ class Walk:
             salt=bytes.fromhex(self.passport.salt),
             allow_leak=s.allow_leak,
             nan=s.nan,
+            boxes=self._boxes,
+            classes=s.keep_classes,
             missing_slices=s.values.get("missing_slices", "refuse"),
             cache=self.folder / "headers.sqlite",
             untrained=self.looking,
         )
         with self._listing_left_out() as left_out:
             cohort = read(self.data, options, left_out=left_out)
+        cohort = chosen(cohort, drop=s.drop_classes, mixed=s.values.get("mixed_patients", "auto"))
         record.write(self.folder / "cohort.json", cohort)
         self.events.emit(
             "read",

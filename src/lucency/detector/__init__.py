@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-from torch import nn
 
 #: Class of a row that only fills up.
 NOTHING = -1
@@ -38,10 +37,6 @@ class Head(Protocol):
     def boxes(self, raw: Sequence[torch.Tensor], size: Sequence[int]) -> torch.Tensor:
         """Return found rows, (B, MOST, 2 + 2 d), the best first."""
         ...
-
-
-class Finder(nn.Module):
-    """A network whose answer to (B, C, ...) images is found rows, (B, MOST, 8), with axes k, j, i also in 2-D."""
 
 
 def suppressed(rows: torch.Tensor, same: float = SAME) -> torch.Tensor:

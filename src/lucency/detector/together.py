@@ -1,10 +1,8 @@
 """Several answers about one image become one: tiles, mirrored copies and members, by weighted box clustering."""
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from lucency.boxes import overlaps
 from lucency.detector import LEAST, MOST, NOTHING, SAME
@@ -14,7 +12,7 @@ from lucency.detector import LEAST, MOST, NOTHING, SAME
 RIM = 2.0
 
 
-def clustered(answers: Sequence[np.ndarray], seen: "Callable[[np.ndarray], np.ndarray] | None" = None) -> np.ndarray:
+def clustered(answers: Sequence[np.ndarray], tiles: "Sequence[np.ndarray] | None" = None) -> np.ndarray:
     """Return found rows of one image as all answers together give them.
 
     The surest box gathers the boxes of its class that overlap it, the best of each answer. Corners are means weighted
@@ -23,26 +21,22 @@ def clustered(answers: Sequence[np.ndarray], seen: "Callable[[np.ndarray], np.nd
 
     Args:
         answers: (n, 2 + 2 d) found rows each.
-        seen: For middles of boxes, (n, d), how many answers looked there; by default all.
+        tiles: (2 d,) the part of the image that each answer looked at; by default all of it.
 
     Returns:
-        (MOST, 2 + 2 d), the best first, filled up with nothing.
+        (m, 2 + 2 d), the best first, m <= MOST.
 
     Source:
         Jaeger 2020, weighted box clustering, section 3 (proceedings.mlr.press/v116/jaeger20a.html).
     """
-    width = answers[0].shape[1]
-    rows = np.concatenate([a[a[:, 0] > LEAST] for a in answers]) if answers else np.zeros((0, width))
-    who = np.concatenate([np.full(int((a[:, 0] > LEAST).sum()), n) for n, a in enumerate(answers)])
-    out = np.zeros((MOST, width), dtype=np.float32)
-    out[:, 1] = NOTHING
-    if not len(rows):
-        return out
+    kept = [a[(a[:, 0] > LEAST) & (a[:, 1] > NOTHING)] for a in answers]
+    if len(kept) == 1:
+        return kept[0][np.argsort(-kept[0][:, 0], kind="stable")][:MOST]
+    rows = np.concatenate(kept)
+    who = np.concatenate([np.full(len(a), n) for n, a in enumerate(kept)])
     order = np.argsort(-rows[:, 0], kind="stable")
     rows, who = rows[order], who[order]
-    d = (width - 2) // 2
-    middle = (rows[:, 2 : 2 + d] + rows[:, 2 + d :]) / 2
-    count = np.full(len(rows), float(len(answers))) if seen is None else seen(middle)
+    count = _could_see(rows, len(kept), tiles)
     shared = overlaps(rows[:, 2:], rows[:, 2:]) * (rows[:, None, 1] == rows[None, :, 1])
     free = np.ones(len(rows), dtype=bool)
     made: list[np.ndarray] = []
@@ -50,71 +44,38 @@ def clustered(answers: Sequence[np.ndarray], seen: "Callable[[np.ndarray], np.nd
         if not free[n]:
             continue
         near = np.flatnonzero(free & (shared[n] > SAME))
+        # The best box of each answer: rows are sorted, so the first.
         near = near[np.unique(who[near], return_index=True)[1]] if len(near) else np.array([n])
         free[near] = free[n] = False
-        weight = shared[n, near]
+        weight = np.maximum(shared[n, near], 1e-6)
         lacking = max(0.0, count[n] - len(near))
         score = (rows[near, 0] * weight).sum() / (weight.sum() + lacking * weight.mean())
         pull = weight * rows[near, 0]
-        made.append(np.array([score, rows[n, 1], *((rows[near, 2:] * pull[:, None]).sum(axis=0) / pull.sum())]))
-    best = sorted(made, key=lambda r: -r[0])[:MOST]
-    out[: len(best)] = np.stack(best)
-    return out
+        corners = (rows[near, 2:] * pull[:, None]).sum(axis=0) / pull.sum()
+        made.append(np.concatenate([[score, rows[n, 1]], corners]))
+    best = sorted(made, key=lambda r: -float(r[0]))[:MOST]
+    return np.stack(best) if best else np.zeros((0, answers[0].shape[1]))
 
 
-def in_views(
-    run: Callable[[torch.Tensor], torch.Tensor],
-    batch: torch.Tensor,
-    tiles: Sequence[tuple[int, ...]],
-    tile: Sequence[int],
-    mirrors: Sequence[Sequence[int]],
-) -> torch.Tensor:
-    """Return found rows of a batch, looked at in tiles and mirrored copies.
+def _could_see(rows: np.ndarray, n: int, tiles: "Sequence[np.ndarray] | None") -> np.ndarray:
+    """Return how many answers looked at the middle of each box."""
+    if tiles is None:
+        return np.full(len(rows), float(n))
+    d = (rows.shape[1] - 2) // 2
+    middle = (rows[:, 2 : 2 + d] + rows[:, 2 + d :]) / 2
+    seen = [((middle >= t[:d]) & (middle < t[d:])).all(axis=1) for t in tiles]
+    return np.asarray(np.sum(seen, axis=0), dtype=float)
+
+
+def without_cut(rows: np.ndarray, tile: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return found rows without the boxes that a border of their tile cuts inside the image.
 
     Args:
-        run: Answers (B, C, K, J, I) with (B, MOST, 8).
-        batch: (B, C, K, J, I).
-        tiles: Where tiles begin, (k, j, i).
-        tile: (k, j, i) their size.
-        mirrors: Axes that are mirrored in each copy, 0 for k to 2 for i; () is the image as it is.
-
-    Returns:
-        (B, MOST, 8).
+        rows: (n, 2 + 2 d), in pixels of the image.
+        tile: (2 d,) low and high corner of the tile.
+        size: (d,) of the image.
     """
-    size = np.array(batch.shape[2:], dtype=np.float32)
-    answers: list[list[np.ndarray]] = [[] for _ in batch]
-    for start, axes in itertools.product(tiles, mirrors):
-        window = tuple(slice(a, a + n) for a, n in zip(start, tile, strict=True))
-        view = batch[(slice(None), slice(None), *window)]
-        found = run(view.flip([a + 2 for a in axes]) if axes else view).float().cpu().numpy()
-        for image, rows in enumerate(found):
-            turned = mirrored(rows, axes, tile)
-            answers[image].append(_whole(turned, np.array(start, dtype=np.float32), np.array(tile), size))
-    if len(tiles) * len(mirrors) == 1:
-        return torch.from_numpy(np.stack([a[0] for a in answers]))
-    begins, span = np.array(tiles, dtype=np.float32), np.array(tile, dtype=np.float32)
-
-    def seen(middle: np.ndarray) -> np.ndarray:
-        inside = (middle[:, None] >= begins[None]) & (middle[:, None] < (begins + span)[None])
-        return np.asarray(inside.all(axis=2).sum(axis=1) * len(mirrors), dtype=float)
-
-    return torch.from_numpy(np.stack([clustered(a, seen) for a in answers]))
-
-
-def mirrored(rows: np.ndarray, axes: Sequence[int], size: Sequence[int]) -> np.ndarray:
-    """Return found rows, (n, 8), as they lie in the mirror image along ``axes`` of something of ``size``."""
-    out = rows.copy()
-    for axis in axes:
-        out[:, 2 + axis] = size[axis] - rows[:, 5 + axis]
-        out[:, 5 + axis] = size[axis] - rows[:, 2 + axis]
-    return out
-
-
-def _whole(rows: np.ndarray, start: np.ndarray, tile: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Return the rows of a tile in the image, without boxes that the tile's border cuts."""
-    out = rows.copy()
-    out[:, 2:5] += start
-    out[:, 5:8] += start
-    cut = ((rows[:, 2:5] < RIM) & (start > 0)) | ((rows[:, 5:8] > tile - RIM) & (start + tile < size))
-    out[cut.any(axis=1), 0] = 0.0
-    return out
+    d = len(size)
+    low = (rows[:, 2 : 2 + d] < tile[:d] + RIM) & (tile[:d] > 0)
+    high = (rows[:, 2 + d :] > tile[d:] - RIM) & (tile[d:] < size)
+    return np.asarray(rows[~(low | high).any(axis=1)])

@@ -156,8 +156,22 @@ def _neighbour_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> 
     return found
 
 
+def _box_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outputs:
+    found: Outputs = {}
+    for baseline in baselines.BOX_BASELINES.values():
+        outputs: list[np.ndarray] = [np.zeros(0)] * len(cases)
+        for train_ids, rows in _splits(name, cases, grounds):
+            drawn = [np.asarray(grounds.store.target(i)) for i in train_ids]
+            answer = baseline.fit_predict(drawn, len(grounds.plan.classes))
+            for n in rows:
+                outputs[n] = answer
+        found[baseline.name] = (outputs, Calibration())
+    return found
+
+
 #: By what a task asks for: see :attr:`lucency.tasks.Task.baselines`.
 BASELINES: dict[str, Callable[[str, Sequence[Case], Grounds], Outputs]] = {
+    "boxes": _box_baselines,
     "classes": _image_baselines,
     "masks": _mask_baselines,
     "neighbours": _neighbour_baselines,

@@ -114,4 +114,6 @@ def judged_case(grounds: Grounds, case: Case, output: np.ndarray, calibration: C
         probabilities=prediction.probabilities or {},
         scores=grounds.task.score(prediction, case, grounds.plan),
         doubt=prediction.doubt,
+        found=prediction.boxes or (),
+        drawn=case.target if isinstance(case.target, tuple) else (),
     )

@@ -39,27 +39,28 @@ class Pyramid(Body):
         *,
         finest: int,
         top: int,
-        stem: tuple[int, ...],
+        maps: int,
     ) -> None:
         super().__init__()
-        total = tuple(tuple(a * b for a, b in zip(t, stem, strict=True)) for t in cumulative(strides, dims))
+        total = cumulative(strides, dims)[1:]
         self.finest = finest
-        self.channels = (top,) * (len(widths) - finest)
-        self.strides = total[finest:]
+        given = min(maps, len(widths) - finest) if maps else len(widths) - finest
+        self.channels = (top,) * given
+        self.strides = total[finest : finest + given]
         one, three = (1,) * dims, (3,) * dims
-        kernel = tuple(2 * s + 1 for s in stem)
+        kernel = tuple(2 * s + 1 for s in strides[0])
         norm = nn.BatchNorm3d if dims == 3 else nn.BatchNorm2d
         self.stem = nn.Sequential(
-            convolution(dims, channels, widths[0], kernel, stem), norm(widths[0]), nn.ReLU(inplace=True)
+            convolution(dims, channels, widths[0], kernel, strides[0]), norm(widths[0]), nn.ReLU(inplace=True)
         )
         before = (widths[0], *widths)
         self.down = nn.ModuleList(
-            _Block(dims, before[n], widths[n], strides[n - 1] if n else one) for n in range(len(widths))
+            _Block(dims, before[n], widths[n], strides[n] if n else one) for n in range(len(widths))
         )
         self.lateral = nn.ModuleList(convolution(dims, w, top, one, one) for w in widths[finest:])
         self.smooth = nn.ModuleList(
             nn.Sequential(convolution(dims, top, top, three, one), norm(top), nn.ReLU(inplace=True))
-            for _ in widths[finest:]
+            for _ in range(given)
         )
         start_weights(self)
 
@@ -70,17 +71,15 @@ class Pyramid(Body):
         for down in self.down:
             x = down(x)
             skips.append(x)
-        maps: list[torch.Tensor] = []
+        levels: list[torch.Tensor] = []
         above: torch.Tensor | None = None
-        for lateral, smooth, skip in zip(
-            reversed(self.lateral), reversed(self.smooth), reversed(skips[self.finest :]), strict=True
-        ):
+        for lateral, skip in zip(reversed(self.lateral), reversed(skips[self.finest :]), strict=True):
             y = lateral(skip)
             if above is not None:
                 y = y + functional.interpolate(above, size=y.shape[2:], mode="nearest")
             above = y
-            maps.append(smooth(y))
-        return maps[::-1]
+            levels.append(y)
+        return [smooth(y) for smooth, y in zip(self.smooth, reversed(levels), strict=False)]
 
 
 @network("fpn", doi="10.1109/CVPR.2017.106")
@@ -90,9 +89,9 @@ def fpn(
     *,
     widths: tuple[float, ...] = (16, 32, 64, 96, 128),
     strides: str = "",
-    stem: str = "",
     finest: int = 0,
     top: int = 64,
+    maps: int = 0,
 ) -> Body:
     """Return a feature pyramid.
 
@@ -100,15 +99,17 @@ def fpn(
         channels: Input channels.
         dims: 2 or 3.
         widths: Channels of each level of the encoder, fine to coarse.
-        strides: Downsampling between the levels, ``"1x2x2,2x2x2"``; empty means 2 everywhere.
-        stem: Downsampling before the first level, ``"2x2"``; empty means none.
+        strides: Downsampling between the levels, ``"1x2x2,2x2x2"``, or with one step more, the first of them before
+            the first level; empty means 2 between all levels.
         finest: Level of the finest map that is given out, from 0; at most the coarsest level.
         top: Channels of every map.
+        maps: Maps that are given out, from the finest on; 0 for all.
 
     Source:
         Lin 2017, Feature Pyramid Networks (doi 10.1109/CVPR.2017.106).
     """
     whole = parse_widths(widths)
-    steps = parse_strides(strides, dims, len(whole))
-    step = parse_strides(stem, dims, 2)[0] if stem else (1,) * dims
-    return Pyramid(channels, dims, whole, steps, finest=min(finest, len(whole) - 1), top=top, stem=step)
+    before = bool(strides) and strides.count(",") + 1 == len(whole)
+    steps = parse_strides(strides, dims, len(whole) + before)
+    steps = steps if before else [(1,) * dims, *steps]
+    return Pyramid(channels, dims, whole, steps, finest=min(finest, len(whole) - 1), top=top, maps=maps)

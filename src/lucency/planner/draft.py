@@ -7,6 +7,7 @@ from lucency.case import Cohort
 from lucency.columns import told_columns
 from lucency.mirror import SAFE
 from lucency.plan import Grid, Machine, Needs, Normalisation, Option, Plan, Schedule
+from lucency.planner.boxes import box_augmentation
 from lucency.planner.pace import LEAST_EPOCHS, TRAIN_SHARE
 from lucency.planner.shape import ANISOTROPIC, choose_shape, largest_tile
 from lucency.profile import Profile
@@ -144,6 +145,8 @@ def _normalisation(profile: Profile, needs: Needs, reasons: dict[str, str]) -> N
 def _augmentation(profile: Profile, needs: Needs, dims: int, grid: Grid, reasons: dict[str, str]) -> dict[str, float]:
     few = needs.dense and profile.n_patients < FEW_PATIENTS
     strengths = dict(STRONG if few else MILD)
+    if needs.boxes:
+        return box_augmentation(strengths, profile, reasons, dims)
     if grid.mode == "frames":
         # All frames of a sequence are seen anew in the same way; nothing is turned from one frame into another.
         dims = 2

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 
 from lucency.plan import Grid, Machine, Needs, Option
-from lucency.planner.pace import LEAST_EPOCHS
+from lucency.planner.boxes import box_shape
+from lucency.planner.pace import LEAST_EPOCHS, compared_members
 from lucency.profile import Profile
 
 #: Slices this many times thicker than wide are convolved within the slice first (Isensee 2021).
@@ -33,6 +34,8 @@ def choose_shape(
     profile: Profile, needs: Needs, machine: Machine, dims: int, train_s: float, reasons: dict[str, str]
 ) -> tuple[Grid, dict[str, Option], tuple[int, int, int], int]:
     """Choose grid, network size, patch and batch together: they share the time."""
+    if needs.boxes:
+        return box_shape(profile, machine, dims, train_s, reasons)
     if needs.dense and dims == 3:
         return _volume_shape(profile, machine, train_s, reasons)
     if needs.sequence and dims == 3:
@@ -108,7 +111,9 @@ def sequence_shape(
     counts = sorted({min(long, n) for n in (MOST_FRAMES, MOST_FRAMES // 2, LEAST_FRAMES)}, reverse=True)
     sides = sorted({s for s in (cap, *SIDES) if least <= s <= cap}, reverse=True)
     tried = [(n, s) for n in counts for s in sides]
-    epochs = LEAST_EPOCHS[False]
+    # With controls beside it a network needs patients to be compared on, and so several members.
+    members = compared_members(profile) if needs.controls else 1
+    epochs = LEAST_EPOCHS[False] * max(1, round(0.8 * members))
     for n_frames, side in tried:
         flat = _frame(extent, (1, 2), side, _step(side, dense=False))
         frame = (n_frames, flat[1], flat[2])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lucency.boxes import Box
+from lucency.boxes import Box, edges_of
 from lucency.prepare.place import Place
 
 
@@ -59,21 +59,19 @@ def _leant(edges: np.ndarray, place: Place, *, back: bool) -> tuple[np.ndarray, 
     return low, high
 
 
-def box_rows(boxes: Sequence[Box], place: Place, classes: Sequence[str], most: int) -> np.ndarray:
-    """Return what a network learns of boxes, as one row of numbers of a fixed length.
+def box_rows(boxes: Sequence[Box], place: Place, classes: Sequence[str], dims: int) -> np.ndarray:
+    """Return what a network learns of boxes.
 
     Args:
         boxes: On the source.
         place: Of the source.
         classes: Names in order.
-        most: Boxes that the row holds; those beyond are the smallest.
+        dims: 2 or 3.
 
     Returns:
-        (7 * most,) float: class, low k, j, i, high k, j, i of each box; class -1 fills up.
+        (n, 1 + 2 dims) float: class, low corner, high corner on the network's grid.
     """
-    out = np.full((most, 7), -1.0)
-    edges = to_grid(np.array([[*b.low, *b.high] for b in boxes], dtype=float).reshape(-1, 6), place)
-    order = np.argsort(-(edges[:, 3:] - edges[:, :3]).prod(axis=1), kind="stable")[:most]
-    for row, n in enumerate(order):
-        out[row] = [classes.index(boxes[n].label), *edges[n]]
-    return out.reshape(-1)
+    edges = to_grid(edges_of(boxes), place)
+    axes = [*range(3 - dims, 3), *range(6 - dims, 6)]
+    labels = np.array([classes.index(b.label) for b in boxes], dtype=float).reshape(-1, 1)
+    return np.concatenate([labels, edges[:, axes]], axis=1)

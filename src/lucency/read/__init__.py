@@ -14,6 +14,7 @@ from lucency.case import Cohort, Skipped
 from lucency.errors import DataError, UsageError
 from lucency.read import (
     assemble,
+    boxes,
     classes,
     inputs,
     matching,
@@ -37,7 +38,7 @@ __all__ = ["Candidate", "Inputs", "ReadOptions", "load", "preview", "read", "rea
 Inputs = inputs.Inputs
 
 #: In order of precedence (architecture, section 7).
-LAYOUTS: tuple[ModuleType, ...] = (msd, nnunet, pairs, rows, medmnist, classes, series, singles)
+LAYOUTS: tuple[ModuleType, ...] = (msd, nnunet, pairs, boxes, rows, medmnist, classes, series, singles)
 
 #: Two claims nearer than this are a tie.
 TIE = 0.1
@@ -74,7 +75,7 @@ def read(
     gathered.skipped, gathered.notes = [*tree.skipped, *chosen.draft.skipped], [*tree.notes, *said]
     if tree.label_heads and chosen.name != series.NAME:
         gathered.notes.append(f"{len(tree.label_heads)} DICOM segmentations, structure sets or reports are not used.")
-    if tree.tables and all(i.target is None for i in gathered.items):
+    if tree.tables and all(i.target is None and i.drawn is None for i in gathered.items):
         gathered.notes += matching.unused(tree, [i.unit for i in gathered.items])
     if further is not None and options.test is not None:
         claim = _chosen(further, replace(options, layout=None))
@@ -124,6 +125,8 @@ def _chosen(tree: Tree, options: ReadOptions) -> Candidate:
     claims = _candidates(tree, options)
     if not claims:
         _refuse_nothing(tree, options)
+    if options.boxes:
+        claims = tuple(c for c in claims if c.name == boxes.NAME) or claims
     best = claims[0]
     second = next((c for c in claims[1:] if best.score - c.score < TIE or _contradict(best, c)), None)
     if second is not None:

@@ -18,7 +18,7 @@ from lucency.case import (
     with_folds,
 )
 from lucency.errors import DataError, LeakageError, LucencyError
-from lucency.read import files, headers, masks, targets
+from lucency.read import boxes, files, headers, masks, targets
 from lucency.read.formats import complete_all, key
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, case_id_of
 
@@ -184,6 +184,12 @@ def cohort_of(
         skipped += unseen
         left_out(skipped)
         _weigh(skipped, len(items), gathered)
+    elif any(i.drawn is not None for i in items):
+        items, classes, more, unfit = boxes.with_boxes(items, draft, options.classes)
+        notes += more
+        # Boxes, not files: they are listed, and do not count towards files that cannot be used.
+        skipped += unfit
+        left_out(skipped)
     elif any(isinstance(i.target, str) for i in items):
         items, classes, more = _with_classes(items, draft, gathered)
         notes += more

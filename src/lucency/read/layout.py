@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from lucency.case import Skipped, Source, Target, pseudonym
 from lucency.errors import DataError, LucencyError, UsageError
 from lucency.read import archive, codes, dicom, directory, files, headers, npz
+from lucency.read.drawn import Drawn
 from lucency.read.formats import reason
 from lucency.read.head import Head
 from lucency.read.table import Table, read_table
@@ -33,6 +34,8 @@ class ReadOptions:
         nan: As in :func:`lucency.read.load`; used when masks are looked at.
         cache: SQLite file in which the headers of DICOM files are kept for the next time; None keeps none.
         missing_slices: ``"refuse"`` leaves a DICOM series with a hole out, ``"interpolate"`` fills it in and says so.
+        boxes: Boxes are asked for; masks become the boxes around them.
+        classes: Classes of boxes to keep; empty keeps all.
         untrained: Do not refuse images from which nothing can be learned; the cohort then says why.
 
     Raises:
@@ -49,6 +52,8 @@ class ReadOptions:
     cache: Path | None = None
     missing_slices: str = "refuse"
     untrained: bool = False
+    boxes: bool = False
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.missing_slices not in ("refuse", "interpolate"):
@@ -116,6 +121,7 @@ class Item:
         spacing: (k, j, i) mm from a table, where the file has none.
         clinical: Further columns of tables, to number or word.
         region: Mask beside the image, where it is not what is to be learned.
+        drawn: Boxes as a label file states them, not yet checked; None where no file speaks of the image.
     """
 
     units: Mapping[str, Unit]
@@ -127,6 +133,7 @@ class Item:
     spacing: tuple[float, float, float] | None = None
     clinical: Mapping[str, str | float] = field(default_factory=dict)
     region: Source | None = None
+    drawn: tuple[Drawn, ...] | None = None
 
     @property
     def unit(self) -> Unit:

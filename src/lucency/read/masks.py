@@ -151,7 +151,7 @@ def structures(
     Returns:
         Image to the Source of its mask, label value to structure, notes.
     """
-    names = {u: [_structure(word) for word, _ in parts] for u, parts in masks.items()}
+    names = {u: [structure_of(word) for word, _ in parts] for u, parts in masks.items()}
     shown = Counter(n for own in names.values() for n in set(own))
     clash = _clashes(masks, names)
     taken = sorted(_apart(sorted(shown, key=lambda n: (-shown[n], n)), shown, clash))
@@ -195,7 +195,7 @@ def _apart(order: Sequence[str], shown: Mapping[str, int], clash: set[frozenset[
     return best(order)
 
 
-def _structure(word: str) -> str:
+def structure_of(word: str) -> str:
     """Return the structure's name without a number that counts masks of the same kind."""
     return re.sub(r"[_\-. ]*\d+$", "", word) or "mask"
 

@@ -181,6 +181,13 @@ class Task(Protocol):
         """Return named numbers for one case, on the source's own grid."""
         ...
 
+    def worth(self, scores: Mapping[str, float]) -> float:
+        """Return how well one case went, by what ``score`` gave: pictures begin with the lowest.
+
+        By default the headline, or else the probability of the truth; NaN where the scores do not say.
+        """
+        return scores.get(self.headline, scores.get("p_true", float("nan")))
+
     def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
         """Sum up a part, the headline first."""
         ...

@@ -1,0 +1,406 @@
+"""Detection: boxes around things, in 2-D and 3-D, any number of classes, from boxes or from instance masks."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from lucency import detection, metrics, statistics
+from lucency.boxes import Box, placed
+from lucency.calibration import Calibration
+from lucency.case import Case, Cohort, Prediction
+from lucency.detector import MOST, Head
+from lucency.detector.anchors import AnchorHead
+from lucency.detector.centre import CentreHead
+from lucency.detector.together import clustered, without_cut
+from lucency.networks import Body, body
+from lucency.plan import Needs, Plan
+from lucency.planner.boxes import FEW_IMAGES, fitted_anchors, typical_box
+from lucency.prepare import Prepared, images_of, place_of, tile_starts
+from lucency.prepare.boxes import box_rows, from_grid
+from lucency.profile import Profile
+from lucency.statistics import Metric
+from lucency.tasks import Batch, Figure, Judged, Measures, task
+
+#: A found box counts as right from this overlap on, where one number is asked for (PASCAL VOC).
+OVERLAP = 0.5
+
+#: Overlaps at which the mean average precision is told: loose, usual, strict.
+LOOSE, STRICT = 0.1, detection.COCO
+
+#: Right and wrong boxes of a class from which on its scores are calibrated.
+CALIBRATED_FROM = 20
+
+#: Boxes in an answer that is handed out: so many no reader looks at.
+TOLD = 100
+
+
+class DetectNet(nn.Module):
+    """A pyramid with a head that finds boxes; told what was drawn, it answers with its loss."""
+
+    def __init__(self, trunk: Body, head: nn.Module) -> None:
+        super().__init__()
+        self.body, self.head = trunk, head
+
+    def forward(self, x: torch.Tensor, drawn: torch.Tensor | None = None) -> torch.Tensor:
+        """Return found rows (B, MOST, 2 + 2 d), or the loss against drawn rows (B, n, 1 + 2 d)."""
+        head: Head = self.head  # type: ignore[assignment]
+        raw = self.head(self.body(x))
+        return head.boxes(raw, x.shape[2:]) if drawn is None else head.loss(raw, drawn, x.shape[2:])
+
+
+@task
+class Detect:
+    """The detection task."""
+
+    name = "detect"
+    dense = False
+    boxes = True
+    headline = "map50"
+    figures = (Figure("froc", logarithmic=True, share=True),)
+    baselines = "boxes"
+
+    def suits(self, cohort: Cohort) -> float:
+        """Boxes and nothing else."""
+        return 1.0 if cohort.classes and any(isinstance(c.target, tuple) for c in cohort.cases) else 0.0
+
+    def needs(self, profile: Profile) -> Needs:
+        """A feature pyramid with the head that so many images can teach."""
+        dims = max(profile.dims, key=lambda d: profile.dims[d])
+        n, total = profile.n_cases, sum(profile.box_shapes.values())
+        few = n < FEW_IMAGES
+        return Needs(
+            task=self.name,
+            network="fpn",
+            outputs=len(profile.class_counts),
+            dense=False,
+            boxes=True,
+            options={
+                "head": "centre" if few else "anchors",
+                "anchors": tuple(round(float(v), 5) for v in fitted_anchors(profile, dims).reshape(-1)),
+                "typical": typical_box(profile, dims),
+            },
+            reasons={
+                "task": f"{total} boxes of {len(profile.class_counts)} classes on {n} images",
+                "network": "feature pyramid: small things on fine maps, large ones on coarse maps",
+                "head": (
+                    f"centre heat map: {n} images are fewer than {FEW_IMAGES}, and it has less to learn than anchors"
+                    if few
+                    else f"anchors fitted to the boxes of the set: {n} images are enough to teach them"
+                ),
+            },
+        )
+
+    def build(self, plan: Plan) -> dict[str, nn.Module]:
+        """Return the pyramid with its head."""
+        anchored = plan.task_options.get("head") == "anchors"
+        # A heat map is read from the finest map alone; the coarse ones have told it what they see.
+        options = plan.network_options if anchored else {**plan.network_options, "maps": 1}
+        trunk = body(plan.network, plan.channels, plan.dims, options)
+        longest, classes = _longest(plan), len(plan.classes)
+        if anchored:
+            shapes = _numbers(plan, "anchors").reshape(-1, plan.dims) * longest
+            head: nn.Module = AnchorHead(trunk.channels[0], trunk.strides, classes, shapes.tolist())
+        else:
+            typical = _numbers(plan, "typical") * longest
+            head = CentreHead(trunk.channels[0], trunk.strides[0], classes, (typical / 2).tolist())
+        return {"net": DetectNet(trunk, head)}
+
+    def target(self, case: Case, plan: Plan) -> np.ndarray:
+        """Return (n, 1 + 2 d) rows on the network's grid."""
+        image = images_of(case, plan, _nan(plan))[0]
+        return box_rows(_drawn(case), place_of(image, plan), plan.classes, plan.dims)
+
+    def losses(
+        self, parts: Mapping[str, nn.Module], batch: Batch, rng: torch.Generator
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """The head's own: focal for what is where, generalised overlap for how large."""
+        yield "net", parts["net"](batch.images, batch.targets)
+
+    def activate(self, raw: torch.Tensor, calibration: Calibration) -> torch.Tensor:
+        """Return found rows with calibrated scores, class by class."""
+        slopes = torch.tensor(np.atleast_1d(calibration.extra.get("slope", ())), dtype=torch.float32)
+        offsets = torch.tensor(np.atleast_1d(calibration.extra.get("offset", ())), dtype=torch.float32)
+        if not len(slopes):
+            return raw
+        out = raw.clone().float()
+        label = out[..., 1].long()
+        real = (label >= 0) & (out[..., 0] > 0)
+        index = label.clamp(0, len(slopes) - 1)
+        logit = torch.logit(out[..., 0].clamp(1e-6, 1 - 1e-6))
+        out[..., 0] = torch.where(real, (logit * slopes[index] + offsets[index]).sigmoid(), out[..., 0])
+        return out
+
+    def calibrate(
+        self, raw: Sequence[np.ndarray], targets: Sequence["np.ndarray | float"], plan: Plan, rng: np.random.Generator
+    ) -> Calibration:
+        """Fit for each class how often a box of a score is right: a line from its logit (Platt)."""
+        said: list[list[float]] = [[] for _ in plan.classes]
+        came: list[list[bool]] = [[] for _ in plan.classes]
+        for output, target in zip(raw, targets, strict=True):
+            found, drawn = _as_boxes(clustered(_answers(output, plan)), plan), _truth(np.asarray(target), plan)
+            for number, name in enumerate(plan.classes):
+                score, right = detection.matched(
+                    [b for b in found if b.label == name], [b for b in drawn if b.label == name], OVERLAP
+                )
+                said[number] += score.tolist()
+                came[number] += right.tolist()
+        lines = [_line(np.array(p), np.array(r)) for p, r in zip(said, came, strict=True)]
+        return Calibration(extra={"slope": tuple(a for a, _ in lines), "offset": tuple(b for _, b in lines)})
+
+    def decode(
+        self, output: np.ndarray, case: Case, prepared: Prepared, plan: Plan, calibration: Calibration
+    ) -> Prediction:
+        """Return the boxes in the source's pixels, the surest first."""
+        rows = _joined(output, prepared.array.shape[1:], plan)
+        edges = np.zeros((len(rows), 6))
+        edges[:, 3] = prepared.array.shape[1]
+        axes = [*range(3 - plan.dims, 3), *range(6 - plan.dims, 6)]
+        edges[:, axes] = rows[:, 2:]
+        boxes: list[Box] = []
+        for row, edge in zip(rows, from_grid(edges, prepared.place), strict=True):
+            if (edge[3:] - edge[:3] > 1e-3).all() and len(boxes) < TOLD:
+                low, high = (tuple(float(v) for v in part) for part in (edge[:3], edge[3:]))
+                box = Box(plan.classes[round(float(row[1]))], low, high, float(np.clip(row[0], 0, 1)))  # type: ignore[arg-type]
+                boxes.append(placed(box, prepared.affine))
+        # Least sure where a score is as often right as wrong.
+        doubt = max((1 - abs(2 * b.score - 1) for b in boxes), default=0.0)
+        return Prediction(case.id, "", boxes=tuple(boxes), doubt=float(np.clip(doubt, 0, 1)))
+
+    def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
+        """Return hits, misses and false boxes among those that are likelier right than wrong, and their F1."""
+        found, drawn = prediction.boxes or (), _drawn(case)
+        right = wrong = 0
+        for name in plan.classes:
+            sure = [b for b in found if b.label == name and b.score >= 0.5]
+            _, hits = detection.matched(sure, [b for b in drawn if b.label == name], OVERLAP)
+            right += int(hits.sum())
+            wrong += int((~hits).sum())
+        total = right + wrong + len(drawn)
+        return {
+            "f1": 2 * right / total if total else 1.0,
+            "hits": float(right),
+            "missed": float(len(drawn) - right),
+            "false": float(wrong),
+        }
+
+    def worth(self, scores: Mapping[str, float]) -> float:
+        """F1 of the boxes that are likelier right than wrong."""
+        return scores["f1"]
+
+    def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
+        """Return average precision, sensitivity at false positives an image, and how far scores can be believed."""
+        patients = [j.patient for j in judged]
+        table = _Table(judged, plan.classes)
+        found: dict[str, Metric] = {
+            "map50": _metric(table.mean_precision([OVERLAP]), patients, rng),
+            "map10": _metric(table.mean_precision([LOOSE]), patients, rng),
+            "map50_95": _metric(table.mean_precision(STRICT), patients, rng),
+            "froc": _metric(table.mean_sensitivity(None), patients, rng),
+        }
+        for column, rate in enumerate(detection.RATES):
+            found[f"sensitivity_at_{_rate(rate)}_fp"] = _metric(table.mean_sensitivity(column), patients, rng)
+        found["score_error"] = _metric(table.score_error, patients, rng, best=0.0)
+        by_label = {
+            name: {
+                "ap50": _metric(table.precision(name, OVERLAP), patients, rng),
+                "ap10": _metric(table.precision(name, LOOSE), patients, rng),
+                "sensitivity_at_1_fp": _metric(table.sensitivity(name, detection.RATES.index(1.0)), patients, rng),
+            }
+            for name in plan.classes
+            if table.hits(name, OVERLAP).wanted.any()
+        }
+        return Measures(metrics=found, by_label=by_label, curves=table.curves())
+
+    def compare(
+        self, ours: Sequence[Judged], theirs: Sequence[Judged], plan: Plan, rng: np.random.Generator
+    ) -> tuple[Metric, float | None, str]:
+        """Compare mean average precision by the paired patient bootstrap."""
+        first = _Table(ours, plan.classes).mean_precision([OVERLAP])
+        second = _Table(theirs, plan.classes).mean_precision([OVERLAP])
+        paired = statistics.compare_resampled(first, second, [j.patient for j in ours], rng)
+        return paired.difference, paired.p, paired.test
+
+    def perfect(self, target: "np.ndarray | float | int", plan: Plan) -> np.ndarray:
+        """Return the drawn boxes, found with certainty."""
+        rows = np.asarray(target).reshape(-1, 1 + 2 * plan.dims)
+        out = np.zeros((MOST, 2 + 2 * plan.dims), dtype=np.float32)
+        out[:, 1] = -1
+        out[: len(rows), 0] = 1.0
+        out[: len(rows), 1:] = rows[:MOST]
+        return out
+
+
+class _Table:
+    """Found and drawn boxes of a part, matched once for each class and overlap."""
+
+    def __init__(self, judged: Sequence[Judged], classes: Sequence[str]) -> None:
+        self.found, self.drawn = [j.found for j in judged], [j.drawn for j in judged]
+        self.classes = classes
+        self._hits: dict[tuple[str, float], detection.Hits] = {}
+
+    def hits(self, name: str, overlap: float) -> detection.Hits:
+        """Return the hits of a class at an overlap."""
+        key = (name, overlap)
+        if key not in self._hits:
+            self._hits[key] = detection.hits_of(self.found, self.drawn, name, overlap)
+        return self._hits[key]
+
+    def precision(self, name: str, overlap: float) -> statistics.Statistic:
+        """Return the average precision of a class as a statistic of weighted images."""
+        return lambda weights: detection.average_precision(self.hits(name, overlap), weights)
+
+    def sensitivity(self, name: str, column: int) -> statistics.Statistic:
+        """Return the sensitivity of a class at one of the rates."""
+        return lambda weights: detection.sensitivities(self.hits(name, OVERLAP), weights)[:, column]
+
+    def mean_precision(self, overlaps: Sequence[float]) -> statistics.Statistic:
+        """Return the mean over classes and overlaps; classes that nothing was drawn of are left out."""
+
+        def statistic(weights: np.ndarray) -> np.ndarray:
+            each = [detection.average_precision(self.hits(c, o), weights) for c in self.classes for o in overlaps]
+            return _mean_known(np.stack(each))
+
+        return statistic
+
+    def mean_sensitivity(self, column: int | None) -> statistics.Statistic:
+        """Return the mean over classes at one of the rates, or over all rates (None)."""
+
+        def statistic(weights: np.ndarray) -> np.ndarray:
+            each = np.stack([detection.sensitivities(self.hits(c, OVERLAP), weights) for c in self.classes])
+            each = each.mean(axis=2) if column is None else each[:, :, column]
+            return _mean_known(each)
+
+        return statistic
+
+    def score_error(self, weights: np.ndarray) -> np.ndarray:
+        """Return the expected calibration error of scores: what they say against how often boxes are right."""
+        said, came, image = self._all()
+        if not len(said):
+            return np.full(len(weights), np.nan)
+        bins = np.minimum((said * 10).astype(int), 9)
+        own = weights[:, image]
+        gap = np.zeros(len(weights))
+        for number in range(10):
+            here = bins == number
+            gap += np.abs((own[:, here] * (said[here] - came[here])).sum(axis=1))
+        return np.asarray(gap / np.maximum(own.sum(axis=1), 1e-12))
+
+    def _all(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        hits = [self.hits(c, OVERLAP) for c in self.classes]
+        # Boxes that nobody would look at would make any calibration look good.
+        kept = [h.score >= 0.05 for h in hits]
+        parts = [(h.score[k], h.right[k].astype(float), h.image[k]) for h, k in zip(hits, kept, strict=True)]
+        said, came, image = (np.concatenate(p) for p in zip(*parts, strict=True))
+        return said, came, image
+
+    def curves(self) -> dict[str, tuple[Sequence[float], Sequence[float], Sequence[int]]]:
+        """Return the free-response curve of each class, and the reliability of the scores."""
+        curves: dict[str, tuple[Sequence[float], Sequence[float], Sequence[int]]] = {}
+        for name in self.classes:
+            x, y = detection.froc_points(self.hits(name, OVERLAP))
+            inside = x <= max(detection.RATES)
+            if inside.any() and self.hits(name, OVERLAP).wanted.any():
+                step = max(1, int(inside.sum()) // 200)
+                curves[f"froc/{name}"] = (x[inside][::step].tolist(), y[inside][::step].tolist(), ())
+        said, came, _ = self._all()
+        if len(said):
+            binned = metrics.reliability(came.astype(int), np.stack([1 - said, said], axis=1))
+            curves["reliability"] = (binned[0].tolist(), binned[1].tolist(), binned[2].tolist())
+        return curves
+
+
+def _mean_known(values: np.ndarray) -> np.ndarray:
+    """Return the mean along the first axis without NaN; NaN where there is nothing else."""
+    known = np.isfinite(values)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    return np.asarray(
+        np.divide(total, known.sum(axis=0), out=np.full(values.shape[1], np.nan), where=known.any(axis=0))
+    )
+
+
+def _metric(
+    statistic: statistics.Statistic, patients: Sequence[str], rng: np.random.Generator, best: float = 1.0
+) -> Metric:
+    return statistics.bootstrap_metric(statistic, list(patients), rng, best=best)
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:g}" if rate >= 1 else f"1_{round(1 / rate)}"
+
+
+def _line(said: np.ndarray, came: np.ndarray) -> tuple[float, float]:
+    """Return slope and offset from logit to logit; the identity where there is too little to learn from."""
+    if min(int(came.sum()), int((~came.astype(bool)).sum())) < CALIBRATED_FROM:
+        return 1.0, 0.0
+    p = np.clip(said, 1e-6, 1 - 1e-6)
+    slope, offset = metrics.calibration_line(came.astype(int), np.stack([1 - p, p], axis=1))
+    # A line that falls would turn the order of the boxes round.
+    return (float(slope), float(offset)) if np.isfinite([slope, offset]).all() and slope > 0.1 else (1.0, 0.0)
+
+
+def _answers(output: np.ndarray, plan: Plan) -> list[np.ndarray]:
+    """Return the rows of each view and member, as many for each; those that only fill up are left out."""
+    every = [output[n : n + MOST] for n in range(0, len(output), MOST)]
+    return [a[(a[:, 1] > -0.5) & (a[:, 1] < len(plan.classes) - 0.5)] for a in every]
+
+
+def _joined(output: np.ndarray, size: tuple[int, ...], plan: Plan) -> np.ndarray:
+    """Return the rows of all members, mirrored copies and tiles as one answer."""
+    answers = _answers(output, plan)
+    starts = tile_starts(size, plan.tile)
+    if len(starts) == 1:
+        return clustered(answers)
+    d = plan.dims
+    whole_size = np.array(size[3 - d :])
+    span = np.minimum(np.array(size), np.array(plan.tile))[3 - d :]
+    lying: list[np.ndarray] = []
+    # As prediction goes: tiles follow each other within a view, views within a member.
+    for view in (c for n in range(len(plan.tta) + 1) for c in itertools.combinations(plan.tta, n)):
+        turned = np.array([axis in view for axis in "kji"[3 - d :]])
+        for start in starts:
+            low = np.where(turned, whole_size - np.array(start[3 - d :]) - span, start[3 - d :])
+            lying.append(np.concatenate([low, low + span]))
+    lying *= len(answers) // len(lying)
+    whole = [without_cut(a, t, whole_size) for a, t in zip(answers, lying, strict=True)]
+    return clustered(whole, lying)
+
+
+def _as_boxes(rows: np.ndarray, plan: Plan) -> list[Box]:
+    """Return rows of the network's grid as boxes, to be compared there."""
+    flat = [(0.0,), (1.0,)] if plan.dims == 2 else [(), ()]
+    found = []
+    for row in rows:
+        low, high = row[2 : 2 + plan.dims], row[2 + plan.dims :]
+        if (high > low).all():
+            edges = [(*f, *(float(v) for v in part)) for f, part in zip(flat, (low, high), strict=True)]
+            found.append(Box(plan.classes[round(float(row[1]))], edges[0], edges[1], float(np.clip(row[0], 0, 1))))  # type: ignore[arg-type]
+    return found
+
+
+def _truth(target: np.ndarray, plan: Plan) -> list[Box]:
+    rows = target.reshape(-1, 1 + 2 * plan.dims)
+    return _as_boxes(np.concatenate([np.ones((len(rows), 1)), rows], axis=1), plan)
+
+
+def _drawn(case: Case) -> tuple[Box, ...]:
+    return case.target if isinstance(case.target, tuple) else ()
+
+
+def _longest(plan: Plan) -> float:
+    """Return the pixels of an image's longest side on the network's grid."""
+    size = plan.grid.size
+    if plan.grid.mode == "spacing":
+        return float(max(n * s for n, s in zip(size, plan.grid.spacing, strict=True)) / min(plan.grid.spacing))
+    return float(max(size))
+
+
+def _numbers(plan: Plan, option: str) -> np.ndarray:
+    return np.atleast_1d(np.asarray(plan.task_options.get(option, ()), dtype=float))
+
+
+def _nan(plan: Plan) -> float | None:
+    value = plan.task_options.get("nan")
+    return float(value) if isinstance(value, int | float) else None
