@@ -23,6 +23,11 @@ MOST_EPOCHS = {True: 600, False: 300}
 COMPARED_PATIENTS = 40
 
 
+def compared_members(profile: Profile) -> int:
+    """Return in how many folds there are enough patients for a comparison, 1 to 5."""
+    return min(5, math.ceil(5 * COMPARED_PATIENTS / max(profile.n_patients, 1)))
+
+
 def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent_s: float, dense: bool) -> Plan:
     """Put what the rehearsal measured into the plan: layout, members, steps, forecast.
 
@@ -55,9 +60,9 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
     members = min(draft.members, max(1, members))
     if draft.controls:
         # A comparison needs patients: rather more folds with fewer passes than one fold of a dozen patients.
-        wanted = math.ceil(5 * COMPARED_PATIENTS / max(profile.n_patients, 1))
+        wanted = compared_members(profile)
         shorter = LEAST_EPOCHS[dense] * epoch * patches * timing.step_s + per_member
-        members = max(members, min(5, wanted, int((room - fixed) / shorter)))
+        members = max(members, min(wanted, int((room - fixed) / shorter)))
     train_s = max(room - fixed - members * per_member, 0.2 * room, 1.0)
     steps = int(train_s / members / timing.step_s)
     most = MOST_EPOCHS[dense] * epoch * patches
