@@ -110,7 +110,7 @@ def test_a_walk_fills_in_holes_when_asked_and_reads_anew_when_the_answer_changes
     with pytest.raises(
         DataError, match=r"6 of 12 files or series cannot be used.*1 slice is missing.*--set missing_slices=interpolate"
     ):
-        fit(tmp_path / "in", run, settings=Settings(), upto="read")
+        fit(tmp_path / "in", run, settings=Settings(), upto="profile")
     asked = Settings(values={"missing_slices": "interpolate", "network": "cnn"})
     fit(tmp_path / "in", run, settings=asked, upto="read")
     told = (run / "cohort.json").read_text("utf-8")
@@ -118,6 +118,6 @@ def test_a_walk_fills_in_holes_when_asked_and_reads_anew_when_the_answer_changes
     # The planner is told of the plan's own keys only.
     assert asked.planned == {"network": "cnn"}
     with pytest.raises(DataError, match="6 of 12 files or series cannot be used"):
-        fit(tmp_path / "in", run, settings=Settings(), upto="read")
+        fit(tmp_path / "in", run, settings=Settings(), upto="profile")
     with pytest.raises(UsageError, match="missing_slices = 'maybe'"):
         fit(tmp_path / "in", run, settings=Settings(values={"missing_slices": "maybe"}), upto="read")
