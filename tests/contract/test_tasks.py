@@ -1,128 +1,26 @@
 """The contract of a task, over the whole registry: the line from a case to a scored prediction and back."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from scipy.spatial.transform import Rotation
+from samples import OBLIQUE, Sample, judged_of, perfect_of, prepared_of, sample_of
 
 from lucency import record
-from lucency.boxes import Box
 from lucency.calibration import Calibration
-from lucency.case import Case, Cohort, Outcome, Prediction, Source
+from lucency.case import Cohort, Source
 from lucency.errors import UsageError
-from lucency.image import Image, diagonal_affine
-from lucency.plan import DECISIONS, Machine, Plan
-from lucency.planner import Budget
-from lucency.planner import plan as make_plan
-from lucency.prepare import Prepared, images_of, prepare_image
-from lucency.profile import profile
+from lucency.image import diagonal_affine
+from lucency.plan import DECISIONS
 from lucency.read.formats import load
-from lucency.tasks import Batch, Judged, Task, every_task, task_for, task_named
-from lucency.write.nifti import write_nifti
+from lucency.tasks import Batch, Task, every_task, task_for, task_named
+from lucency.text import known
+from lucency.write.rows import joined
 
 TASKS = list(every_task().values())
-MACHINE = Machine(cores=1, memory_mib=4000, gflops=50, gflops_fp32=50)
-#: Oblique, flipped and with thick slices: nothing of a geometry may be lost on the way.
-OBLIQUE = np.eye(4)
-OBLIQUE[:3] = np.column_stack(
-    [
-        Rotation.from_euler("xyz", [12, -8, 5], degrees=True).as_matrix()[:, [2, 1, 0]] * [2.0, -1.1, 0.8],
-        [40, -30, 7],
-    ]
-)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A small cohort that a task can learn from, with the plan for it."""
-
-    cohort: Cohort
-    plan: Plan
-
-
-def masks(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
-    """Ten images with two labelled boxes, each as thick as the grid can carry."""
-    rng = np.random.default_rng(0)
-    size = (1, 32, 32) if flat else (12, 32, 32)
-    cases = []
-    for number in range(10):
-        labels = np.zeros(size, np.uint8)
-        k = slice(None) if flat else slice(2, 9)
-        j, i = rng.integers(2, 6, 2)
-        labels[k, j : j + 12, i : i + 10] = 4
-        labels[k, j + 12 : j + 22, i + 12 : i + 22] = 9
-        image = Image((labels * 10 + rng.normal(0, 1, size))[None].astype(np.float32), affine)
-        write_nifti(folder / f"{number}.nii.gz", image)
-        write_nifti(folder / f"{number}m.nii.gz", Image(labels[None], affine, kind="labels"))
-        source = Source((f"{number}.nii.gz",), str(folder), "nifti", checksum=str(number))
-        target = Source((f"{number}m.nii.gz",), str(folder), "nifti", kind="labels", checksum=f"{number}m")
-        cases.append(Case(f"{number}", f"{number}", {"image": (source,)}, target))
-    return Cohort(tuple(cases), {c.id: k % 5 for k, c in enumerate(cases)}, frozenset(), labels={4: "four", 9: "nine"})
-
-
-def classes(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
-    """Thirty images of two classes."""
-    rng = np.random.default_rng(0)
-    size = (1, 32, 32) if flat else (6, 20, 20)
-    cases = []
-    for number in range(30):
-        image = rng.normal(3.0 * (number % 2), 1, (1, *size)).astype(np.float32)
-        write_nifti(folder / f"{number}.nii.gz", Image(image, affine))
-        source = Source((f"{number}.nii.gz",), str(folder), "nifti", checksum=str(number))
-        cases.append(Case(f"{number:02d}", f"{number}", {"image": (source,)}, "ab"[number % 2]))
-    return Cohort(tuple(cases), {c.id: k // 2 % 5 for k, c in enumerate(cases)}, frozenset(), classes=("a", "b"))
-
-
-def grades(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
-    """Thirty images of three grades, the brighter the graver."""
-    cohort = classes(folder, affine, flat=flat)
-    names = ("mild", "moderate", "severe")
-    cases = tuple(replace(c, target=names[int(c.id) % 3]) for c in cohort.cases)
-    return replace(cohort, cases=cases, classes=names)
-
-
-def numbers(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
-    """Thirty images, each as bright as its number."""
-    cohort = classes(folder, affine, flat=flat)
-    cases = tuple(replace(c, target=0.5 + 2.0 * int(c.id)) for c in cohort.cases)
-    return replace(cohort, cases=cases, classes=())
-
-
-def outcomes(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
-    """Fifty images with what became of the patients, and a clinical column: half have the event on one day."""
-    rng = np.random.default_rng(0)
-    size = (1, 32, 32) if flat else (6, 20, 20)
-    cases = []
-    for number in range(50):
-        write_nifti(folder / f"{number}.nii.gz", Image(rng.normal(0, 1, (1, *size)).astype(np.float32), affine))
-        source = Source((f"{number}.nii.gz",), str(folder), "nifti", checksum=str(number))
-        end = Outcome(100.0, 1) if number % 2 else Outcome(900.0, 0)
-        known = {"stage": float(number % 4)}
-        cases.append(Case(f"{number:02d}", f"{number}", {"image": (source,)}, end, clinical=known))
-    return Cohort(tuple(cases), {c.id: k // 2 % 5 for k, c in enumerate(cases)}, frozenset())
-
-
-def boxed(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
-    """Ten images, each with a bright box of one class and a dark one of another."""
-    rng = np.random.default_rng(0)
-    size = (1, 32, 32) if flat else (12, 32, 32)
-    cases = []
-    for number in range(10):
-        image = rng.normal(0, 1, size)
-        drawn = []
-        for label, (j, i), sign in (("dark", rng.integers(1, 5, 2), -9), ("bright", rng.integers(15, 20, 2), 9)):
-            k, k_end = (0, 1) if flat else (2, 9)
-            image[k:k_end, j : j + 10, i : i + 8] += sign
-            drawn.append(Box(label, (float(k), float(j), float(i)), (float(k_end), j + 10.0, i + 8.0)))
-        write_nifti(folder / f"{number}.nii.gz", Image(image[None].astype(np.float32), affine))
-        source = Source((f"{number}.nii.gz",), str(folder), "nifti", checksum=str(number))
-        cases.append(Case(f"{number}", f"{number}", {"image": (source,)}, tuple(drawn)))
-    folds = {c.id: k % 5 for k, c in enumerate(cases)}
-    return Cohort(tuple(cases), folds, frozenset(), classes=("bright", "dark"))
 
 
 @pytest.fixture(autouse=True)
@@ -145,47 +43,6 @@ def geometry(request: pytest.FixtureRequest) -> tuple[np.ndarray, bool]:
         "oblique": (OBLIQUE, False),
     }
     return known[request.param]
-
-
-def sample_of(task: Task, folder: Path, geometry: tuple[np.ndarray, bool]) -> Sample:
-    """A cohort that suits the task, planned by the planner itself."""
-    affine, flat = geometry
-    for make in (masks, classes, grades, numbers, outcomes, boxed):
-        place = folder / make.__name__
-        place.mkdir(exist_ok=True)
-        cohort = make(place, affine, flat=flat)
-        # Below a half a task would do it if nothing else could.
-        if task.suits(cohort) >= 0.5:
-            seen = profile(cohort, workers=1)
-            return Sample(cohort, make_plan(cohort, seen, task.needs(seen), MACHINE, Budget(1.0)))
-    pytest.fail(f"no sample suits task {task.name!r}: add one to this file")
-
-
-def prepared_of(case: Case, plan: Plan) -> Prepared:
-    """The case on the network's grid."""
-    return prepare_image(images_of(case, plan, None), plan)
-
-
-def judged_of(task: Task, prediction: Prediction, case: Case, plan: Plan) -> Judged:
-    """As evaluation keeps it."""
-    return Judged(
-        case.id,
-        case.patient,
-        case.target if isinstance(case.target, str) else "",
-        prediction.label,
-        prediction.probabilities or {},
-        task.score(prediction, case, plan),
-        prediction.doubt,
-        prediction.boxes or (),
-        case.target if isinstance(case.target, tuple) else (),
-    )
-
-
-def perfect_of(task: Task, case: Case, plan: Plan) -> Prediction:
-    """What a network that is right leads to."""
-    target = task.target(case, plan)
-    assert target is not None
-    return task.decode(task.perfect(target, plan), case, prepared_of(case, plan), plan, Calibration())
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
@@ -237,6 +94,54 @@ def test_a_wrong_output_scores_worse_than_a_right_one(task: Task, tmp_path: Path
     assert test
     same, _, _ = task.compare(right, right, sample.plan, rng)
     assert same.value == 0
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_a_case_that_went_right_is_worth_more_than_one_that_went_wrong(task: Task, tmp_path: Path) -> None:
+    """Pictures of the report begin with the worst, so a task must tell which that is."""
+    sample = sample_of(task, tmp_path, (diagonal_affine((1, 1, 1)), True))
+    right, wrong = [], []
+    for case, other in zip(sample.cohort.cases, (*sample.cohort.cases[1:], sample.cohort.cases[0]), strict=True):
+        target = task.target(other, sample.plan)
+        assert target is not None
+        output, prepared = task.perfect(target, sample.plan), prepared_of(case, sample.plan)
+        found = task.decode(output, case, prepared, sample.plan, Calibration())
+        right.append(task.worth(task.score(perfect_of(task, case, sample.plan), case, sample.plan)))
+        wrong.append(task.worth(task.score(found, case, sample.plan)))
+    assert np.isfinite(right).all()
+    # Two neighbours may be alike; over all cases the right answers are worth more.
+    assert all(a >= b for a, b in zip(right, wrong, strict=True) if np.isfinite(b))
+    assert np.nanmean(wrong) < np.mean(right)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_predictions_leave_one_row_a_case_and_tables_that_join(
+    task: Task, tmp_path: Path, geometry: tuple[np.ndarray, bool]
+) -> None:
+    sample = sample_of(task, tmp_path, geometry)
+    cases = sample.cohort.cases[:3]
+    left = [task.tables(perfect_of(task, case, sample.plan), sample.plan) for case in cases]
+    for case, tables in zip(cases, left, strict=True):
+        (row,) = tables["predictions"].rows
+        assert row[0] == case.id
+        assert all(t.columns[0] == "case" and all(r[0] == case.id for r in t.rows) for t in tables.values())
+        assert all(len(r) == len(t.columns) for t in tables.values() for r in t.rows)
+    for name in {name for tables in left for name in tables}:
+        assert len(joined([tables[name] for tables in left], name).columns) > 1
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_what_the_report_says_of_a_task_stands_in_the_catalogue(task: Task, tmp_path: Path) -> None:
+    sample = sample_of(task, tmp_path, (diagonal_affine((1, 1, 1)), True))
+    judged = [judged_of(task, perfect_of(task, c, sample.plan), c, sample.plan) for c in sample.cohort.cases]
+    measures = task.measure(judged, sample.plan, np.random.default_rng(0))
+    assert known(f"task.{task.name}")
+    unnamed = [m for m in measures.metrics if not known(f"metric.{m.partition('/')[0]}")]
+    assert unnamed == []
+    families = {name.partition("/")[0] for name in measures.curves}
+    for figure in task.figures:
+        assert figure.family in families
+        assert all(known(f"figure.{figure.family}{end}") for end in ("", "_x", "_y"))
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)

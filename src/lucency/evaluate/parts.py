@@ -14,7 +14,7 @@ from lucency.evaluate.beside import compared
 from lucency.evaluate.evaluation import Curve, Evaluation, Part, Scored
 from lucency.evaluate.judge import Grounds, judge_locked, judge_out_of_fold, judge_uncalibrated
 from lucency.statistics import Metric
-from lucency.tasks import Judged, Measures
+from lucency.tasks import Judged, Measures, Task
 
 #: A subgroup is shown from this many patients on (architecture, section 2).
 SUBGROUP_PATIENTS = 20
@@ -97,7 +97,7 @@ def _part(
         curves={k: Curve(tuple(x), tuple(y), tuple(n)) for k, (x, y, n) in measures.curves.items()},
         confusion=measures.confusion,
         baselines=compared(name, cases, judged, grounds),
-        cases=tuple(sorted((_scored(j, name, grounds) for j in judged), key=_badness)),
+        cases=_worst_first([_scored(j, name, grounds) for j in judged], task),
     )
 
 
@@ -128,11 +128,14 @@ def _scored(judged: Judged, part: str, grounds: Grounds) -> Scored:
     )
 
 
-def _badness(scored: Scored) -> tuple[float, str]:
-    """Order cases worst first: lowest overlap, least probability for the truth, or largest error."""
-    scores = scored.scores
-    value = next((scores[name] for name in ("dice", "p_true", "f1") if name in scores), -scores.get("mae", 0.0))
-    return (value if np.isfinite(value) else 2.0, scored.case)
+def _worst_first(cases: Sequence[Scored], task: Task) -> tuple[Scored, ...]:
+    """Order cases by what their task makes of their scores; what cannot be judged comes last, equal ones by name."""
+
+    def place(scored: Scored) -> tuple[bool, float, str]:
+        worth = task.worth(scored.scores)
+        return (False, worth, scored.case) if np.isfinite(worth) else (True, 0.0, scored.case)
+
+    return tuple(sorted(cases, key=place))
 
 
 def _subgroups(

@@ -19,7 +19,8 @@ from lucency.read import read_inputs
 from lucency.read.formats import reason
 from lucency.search.building import Known, image_digest, index_of, known, modality_of, prepared_array
 from lucency.search.page import Entry, Side, write_page
-from lucency.write.table import Cell, write_table
+from lucency.write.rows import Cell
+from lucency.write.table import write_table
 
 #: Queries and neighbours that the page shows; the table holds all.
 SHOWN_QUERIES, SHOWN_NEIGHBOURS = 20, 10
@@ -210,7 +211,7 @@ class _Painter:
             theirs = None if drawn is None else drawn[0]
             maps = None
             if drawn is not None and place < EXPLAINED:
-                maps = shares(view, drawn[1], self.index.centre, self.index.scale)
+                maps = shares(view, drawn[1], self.index.space)
             sides.append(Side(neighbour.case, neighbour.similarity, neighbour.facts, theirs, maps))
         return Entry(answer.case, array, tuple(sides), answer.note)
 

@@ -208,7 +208,11 @@ _found: dict[str, Task] = {}
 
 def task(cls: type[Any]) -> type[Any]:
     """Register the decorated class under its ``name``; what it leaves open is as :class:`Task` has it."""
-    whole = cls if Task in cls.__mro__ else type(cls.__name__, (cls, Task), {"__doc__": cls.__doc__})
+    whole = (
+        cls
+        if Task in cls.__mro__
+        else type(cls.__name__, (cls, Task), {"__doc__": cls.__doc__, "__module__": cls.__module__})
+    )
     instance: Task = whole()
     _found[instance.name] = instance
     return cls

@@ -171,6 +171,10 @@ class Regress:
             found["covered"] = float(prediction.lower <= truth <= prediction.upper)
         return found
 
+    def worth(self, scores: Mapping[str, float]) -> float:
+        """The smaller the error, the better."""
+        return -scores.get("mae", float("nan"))
+
     def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
         """Return errors, agreement and what the intervals hold; truth against value, and Bland and Altman's points."""
         truth, value, patients = _arrays(judged)
