@@ -13,6 +13,7 @@ from lucency.case import Case, Source
 from lucency.errors import DataError
 from lucency.image import Image, diagonal_affine
 from lucency.plan import Grid
+from lucency.prepare import tile_starts
 from lucency.tasks import task_named
 from lucency.write.nifti import write_nifti
 
