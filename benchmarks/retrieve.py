@@ -21,8 +21,9 @@ from recorded import begin, parser, write
 from lucency import model as models
 from lucency import ranking, statistics
 from lucency.baselines import LIKENESSES
+from lucency.features import encoder, seen
 from lucency.fit import Settings, fit
-from lucency.index import Index, approximate, nearest, placed, ranks_of_same, spread_of
+from lucency.index import approximate, averaged, averaged_all, nearest, ranks_of_same, space_of
 from lucency.prepare import Store, digest_of
 from lucency.search.building import index_of, known
 
@@ -32,49 +33,49 @@ PRECISION_NEEDED, MS_MOST, RECALL_NEEDED = 0.98, 20.0, 0.99
 DIMENSIONS = 128
 
 
-def judged(vectors: np.ndarray, labels: np.ndarray, patients: np.ndarray, asks: np.ndarray) -> dict[str, Any]:
-    """Return P@10, mAP and nDCG@10 with intervals over patients: rows ``asks`` among all others."""
+def judged(features: np.ndarray, labels: np.ndarray, patients: np.ndarray, asks: np.ndarray) -> dict[str, Any]:
+    """Return P@10, mAP and nDCG@10 with intervals over patients: rows ``asks`` among all others.
+
+    Nothing of the queries is in the index: neither its space nor its averages have seen them.
+    """
     index = ~asks
-    same = labels[asks][:, None] == labels[index][None]
+    space = space_of(features[index])
+    vectors = averaged_all(space.unit(features[index]))
     own = [np.flatnonzero(patients[index] == p) for p in patients[asks]]
-    ranked = ranks_of_same(vectors[index], vectors[asks], same, own)
+    queries = averaged(vectors, space.unit(features[asks]), excluded=own)
+    ranked = ranks_of_same(vectors, queries, labels[asks][:, None] == labels[index][None], own)
     values = {
         "precision_at_10": ranking.precision_at(ranked, 10),
         "map": ranking.average_precision(ranked),
         "ndcg_at_10": ranking.discounted_gain(ranked, 10),
     }
-    found = {}
+    found: dict[str, Any] = {}
     for name, each in values.items():
         m = statistics.mean_metric(each, patients[asks], np.random.default_rng(0), bounds=(0.0, 1.0))
         found[name] = {"value": round(m.value, 4), "lower": m.lower, "upper": m.upper, "n": m.n, "method": m.method}
+    tens = values["precision_at_10"]
+    found["precision_at_10_by_class"] = {c: round(float(tens[labels[asks] == c].mean()), 4) for c in np.unique(labels)}
     return found
-
-
-def embeddings(run: Path) -> tuple[Index, Store, list[str]]:
-    """Return the index of a run, its prepared images and the case behind each row."""
-    owner = known(run)
-    assert owner is not None
-    model = models.load(run)
-    index = index_of(model, owner)
-    by_digest = owner.by_digest()
-    store = Store(run / "prepared" / digest_of(owner.cohort, model.plan))
-    return index, store, [by_digest[c].id for c in index.rows.cases]
 
 
 def rightness(run: Path) -> dict[str, Any]:
     """Judge the run's encoder, the pixels and a random order by the same queries."""
-    index, store, cases = embeddings(run)
-    labels = np.array([str(v) for v in index.rows.facts["label"]])
-    patients = np.array(index.rows.patients)
-    asks = np.array([p == "locked" for p in index.rows.facts["part"]])
-    # Centre and scale of the index without the queries: nothing of them may be in what they are compared with.
-    raw = np.asarray(index.vectors, dtype=np.float64)
-    vectors = placed(raw, *spread_of(raw[~asks]))
-    found = {"encoder": judged(vectors, labels, patients, asks)}
+    owner = known(run)
+    assert owner is not None
+    model = models.load(run)
+    cohort = owner.cohort
+    store = Store(run / "prepared" / digest_of(cohort, model.plan))
+    cases = [*cohort.trainable, *cohort.locked_cases]
+    images = [store.image(c.id).astype(np.float32) for c in cases]
+    labels = np.array([str(c.target) for c in cases])
+    patients = np.array([c.patient for c in cases])
+    asks = np.array([c.id in cohort.locked for c in cases])
+    whole = np.stack([s.whole for s in seen(encoder(model), images, model.plan)])
+    found = {"encoder": judged(whole.astype(np.float64), labels, patients, asks)}
     rng = np.random.default_rng(0)
     for name, likeness in LIKENESSES.items():
-        simple = np.stack([likeness(store.image(c).astype(np.float32), rng) for c in cases]).astype(np.float64)
-        found[name] = judged(placed(simple, *spread_of(simple[~asks])), labels, patients, asks)
+        simple = np.stack([likeness(image, rng) for image in images]).astype(np.float64)
+        found[name] = judged(simple, labels, patients, asks)
     return {"queries": int(asks.sum()), "index": int((~asks).sum()), **found}
 
 
@@ -155,7 +156,8 @@ def measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         settings = Settings(task="retrieve", minutes=0.5 if options.quick else options.minutes, seed=options.seed)
         fit(DATA / "mednist" / "mednist_64.npz", run, settings=settings)
     result: dict[str, Any] = {"minutes": options.minutes, "mednist": rightness(run)}
-    seeds = np.asarray(embeddings(run)[0].vectors, dtype=np.float64)
+    owner = known(run)
+    seeds = np.asarray(index_of(models.load(run), owner).vectors, dtype=np.float64)
     rng = np.random.default_rng(options.seed)
     n = 10_000 if options.quick else 100_000
     pool = encoder_like(n + 200, seeds, rng)

@@ -13,6 +13,7 @@ from lucency.calibration import Calibration
 from lucency.case import pseudonym
 from lucency.errors import DataError, ModelError, UsageError
 from lucency.features import body_of, encoder, seen, shares
+from lucency.index import space_of
 from lucency.search import Ask, search
 from lucency.walk import Passport, Settings
 from tiny import network_of, plan_for, stripes
@@ -169,11 +170,10 @@ def test_what_the_places_add_is_the_similarity():
     body = body_of(network_of(plan))
     rng = np.random.default_rng(0)
     mine, other = seen(body, rng.normal(size=(2, 1, 1, 16, 16)).astype(np.float32), plan)
-    centre = 0.3 * mine.whole
-    scale = rng.uniform(0.5, 2, centre.shape).astype(np.float32)
-    first, second = shares(mine, other, centre, scale)
-    a, b = (mine.whole - centre) / scale, (other.whole - centre) / scale
-    cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    space = space_of(rng.normal(size=(30, len(mine.whole))) + mine.whole)
+    first, second = shares(mine, other, space)
+    a, b = space.unit(np.stack([mine.whole, other.whole]))
+    cosine = a @ b
     assert first.mean() == pytest.approx(cosine, abs=1e-5)
     assert second.mean() == pytest.approx(cosine, abs=1e-5)
 

@@ -1,7 +1,7 @@
 """What a trained network sees in an image: one vector for the whole image, and one for each place of its coarsest map.
 
 All maps take part and not the last alone: what the last one knows best is what the network was trained for, and
-similarity rests on more than that (P@10 .977 against .971 with the last map alone, ``benchmarks/retrieve.py --maps``).
+similarity rests on more than that.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +15,7 @@ from torch.nn import functional
 from lucency.case import Cohort
 from lucency.errors import ModelError
 from lucency.foreign import Foreign, learn
+from lucency.index import Space
 from lucency.model import Model
 from lucency.networks import Body, means
 from lucency.plan import Plan
@@ -131,7 +132,7 @@ def _in_pieces(body: Body, array: np.ndarray, tile: tuple[int, int, int], plan: 
     return Seen((total / voxels).astype(np.float32), np.concatenate(rows, axis=1))
 
 
-def shares(mine: Seen, other: Seen, centre: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shares(mine: Seen, other: Seen, space: Space) -> tuple[np.ndarray, np.ndarray]:
     """Return how much each place of two images adds to their similarity.
 
     The embedding is the mean over the places, and the similarity is bilinear in it, so it falls apart into one number
@@ -140,8 +141,7 @@ def shares(mine: Seen, other: Seen, centre: np.ndarray, scale: np.ndarray) -> tu
     Args:
         mine: The query.
         other: A neighbour.
-        centre: (d,) of the index.
-        scale: (d,) of the index.
+        space: Of the index.
 
     Returns:
         (k, j, i) for the query and (k, j, i) for the neighbour.
@@ -150,12 +150,12 @@ def shares(mine: Seen, other: Seen, centre: np.ndarray, scale: np.ndarray) -> tu
         The decomposition of Zhou 2016 (class activation maps, doi 10.1109/CVPR.2016.319) with the other image in the
         place of the class; Stylianou 2019 (doi 10.1109/WACV.2019.00217) for similarity.
     """
-    ours, theirs = (mine.whole - centre) / scale, (other.whole - centre) / scale
+    centre, matrix = np.asarray(space.centre, dtype=np.float32), space.matrix
+    ours, theirs = (mine.whole - centre) @ matrix, (other.whole - centre) @ matrix
     length = max(float(np.linalg.norm(ours) * np.linalg.norm(theirs)), 1e-12)
 
-    def along(places: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        moved = (places - centre[:, None, None, None]) / scale[:, None, None, None]
-        return np.asarray(np.tensordot(direction, moved, axes=1) / length)
+    def along(places: np.ndarray, embedding: np.ndarray) -> np.ndarray:
+        return np.asarray(np.tensordot(matrix @ embedding, places - centre[:, None, None, None], axes=1) / length)
 
     return along(mine.places, theirs), along(other.places, ours)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lucency.errors import DataError, ModelError, UsageError
-from lucency.index import Index, Rows, nearest, placed, ranks_of_same, remember
+from lucency.index import Index, Rows, averaged, averaged_all, nearest, ranks_of_same, remember, space_of
 from lucency.index import exact as room
 from lucency.index.rows import wanted
 
@@ -86,10 +86,32 @@ def test_an_index_comes_back_from_the_disk_and_finds_the_same(tmp_path):
     queries = again.placed(features[:2])
     found = again.search(queries, 3, excluded=[again.rows.of_patients(["p0"])] * 2)
     assert all(r not in (0, 1) for f in found for r in f.rows)
-    by_hand = placed(features, features.mean(axis=0), features.std(axis=0)) @ queries[0]
-    best = [r for r in np.argsort(-by_hand) if r not in (0, 1)][:3]
+    stored = averaged_all(space_of(features).unit(features))
+    (query,) = averaged(stored, queries[:1], excluded=[np.array([0, 1])])
+    best = [r for r in np.argsort(-(stored @ query)) if r not in (0, 1)][:3]
     assert list(found[0].rows) == best
-    assert found[0].similarities[0] == pytest.approx(by_hand[best[0]], abs=1e-5)
+    assert found[0].similarities[0] == pytest.approx(stored[best[0]] @ query, abs=1e-4)
+
+
+def test_an_average_by_hand():
+    # The query's nearest are (1, 0) with cosine .8 and (0, 1) with .6, the third is behind it: its weight is 0.
+    vectors = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
+    query = np.array([[0.8, 0.6]], np.float32)
+    expected = np.array([0.8 + 0.8**3, 0.6 + 0.6**3])
+    np.testing.assert_allclose(averaged(vectors, query)[0], expected / np.linalg.norm(expected), rtol=1e-5)
+
+
+def test_in_the_space_no_direction_of_size_counts_more_than_another():
+    rng = np.random.default_rng(6)
+    features = rng.normal(size=(400, 6)) * [1, 10, 100, 1, 1, 1] + 7
+    features[:, 5] = 3.0
+    space = space_of(features)
+    moved = (features - features.mean(axis=0)) @ space.matrix
+    spread = moved.std(axis=0)
+    # Five directions vary; all divided by the root of 1.1 times their variance or nearly so. The constant says nothing.
+    assert spread[:5] == pytest.approx(1 / 1.1**0.5, rel=0.1)
+    assert spread[5] == pytest.approx(0, abs=1e-6)
+    assert np.abs(space.matrix[5]).max() == 0
 
 
 def test_filters_hold_together_and_an_empty_one_says_what_there_is(tmp_path):

@@ -12,6 +12,7 @@ from lucency.errors import ModelError, OutputError
 from lucency.index import approximate
 from lucency.index.exact import nearest
 from lucency.index.rows import Rows, Wanted
+from lucency.index.space import MOST_AVERAGED, Space, averaged, averaged_all, space_of
 
 VECTORS, ROWS, FACTS, GRAPH = "vectors.npy", "rows.json", "index.json", "approximate.faiss"
 
@@ -35,14 +36,14 @@ class Facts:
 
     Args:
         model: Digest of the model whose embeddings these are.
-        centre: (d,) mean that is taken off every feature.
-        scale: (d,) deviation that it is divided by, before all are brought to length 1 together.
+        space: How features become embeddings.
+        averaged: Whether every embedding was averaged with its neighbours, and queries are.
         files: File name to SHA-256.
     """
 
     model: str
-    centre: tuple[float, ...]
-    scale: tuple[float, ...]
+    space: Space
+    averaged: bool
     files: dict[str, str]
 
 
@@ -68,17 +69,16 @@ class Index:
             if Path(name).name != name or not path.is_file() or _sha256(path) != digest:
                 raise ModelError("File of the index is missing or was changed", where=name, remedy="build it again")
         self.folder, self.model = folder, facts.model
-        self.centre = np.asarray(facts.centre, dtype=np.float32)
-        self.scale = np.asarray(facts.scale, dtype=np.float32)
+        self.space, self.averaged = facts.space, facts.averaged
         self.vectors: np.ndarray = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
         self.rows = record.read(Rows, folder / ROWS)
-        if self.vectors.shape != (len(self.rows), len(self.centre)):
+        if self.vectors.shape != (len(self.rows), self.space.matrix.shape[1]):
             raise ModelError("Embeddings and rows do not fit together", where=VECTORS, remedy="build the index again")
         self._graph = folder / GRAPH if GRAPH in facts.files else None
 
     def placed(self, features: np.ndarray) -> np.ndarray:
         """Return raw features, (q, d), as unit vectors of this index, (q, d) float32."""
-        return placed(features, self.centre, self.scale)
+        return self.space.unit(features)
 
     def search(
         self, queries: np.ndarray, n: int, *, where: Wanted | None = None, excluded: Sequence[np.ndarray] = ()
@@ -98,6 +98,8 @@ class Index:
             DataError: The filter leaves no case.
         """
         allowed = where.rows(self.rows) if where is not None else None
+        if self.averaged:
+            queries = averaged(self.vectors, queries, allowed=allowed, excluded=excluded)
         if self._graph is not None and allowed is None:
             return self._approximate(queries, n, excluded)
         rows, values = nearest(self.vectors, queries, n, allowed=allowed, excluded=excluded)
@@ -120,23 +122,6 @@ def _found(rows: np.ndarray, values: np.ndarray) -> Found:
     return Found(tuple(int(r) for r in rows[there]), tuple(float(min(v, 1.0)) for v in values[there]))
 
 
-def spread_of(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return centre and scale, (d,) float32 each: without the mean, which all features of a rectified layer share, and
-    with every feature counting alike, the angles between embeddings use the whole circle. A feature that never varies
-    keeps scale 1 and adds nothing.
-    """
-    centre, scale = features.mean(axis=0), features.std(axis=0)
-    constant = scale <= 1e-6 * max(float(scale.max(initial=0.0)), 1e-30)
-    return centre.astype(np.float32), np.where(constant, 1.0, scale).astype(np.float32)
-
-
-def placed(features: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return features as unit vectors, (n, d) float32. A feature vector at the centre stays 0."""
-    moved = (np.asarray(features, dtype=np.float32) - centre) / scale
-    length = np.linalg.norm(moved, axis=1, keepdims=True)
-    return np.asarray(moved / np.maximum(length, 1e-12), dtype=np.float32)
-
-
 def remember(folder: Path, features: np.ndarray, rows: Rows, model: str) -> Index:
     """Write an index and open it.
 
@@ -149,8 +134,11 @@ def remember(folder: Path, features: np.ndarray, rows: Rows, model: str) -> Inde
     Raises:
         OutputError: The folder cannot be written.
     """
-    centre, scale = spread_of(np.asarray(features, dtype=np.float64))
-    vectors = placed(features, centre, scale)
+    space = space_of(features)
+    vectors = space.unit(features)
+    few = len(vectors) <= MOST_AVERAGED
+    if few:
+        vectors = averaged_all(vectors)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in (FACTS, VECTORS, ROWS, GRAPH):
@@ -167,12 +155,8 @@ def remember(folder: Path, features: np.ndarray, rows: Rows, model: str) -> Inde
         approximate.build(vectors, folder / GRAPH)
         names.append(GRAPH)
     files = {name: _sha256(folder / name) for name in names}
-    record.write(folder / FACTS, Facts(model, _numbers(centre), _numbers(scale), files))
+    record.write(folder / FACTS, Facts(model, space, few, files))
     return Index(folder)
-
-
-def _numbers(values: np.ndarray) -> tuple[float, ...]:
-    return tuple(float(v) for v in values)
 
 
 def _sha256(path: Path) -> str:

@@ -11,7 +11,7 @@ from lucency.augment import augment
 from lucency.calibration import Calibration
 from lucency.case import Case, Cohort, Prediction
 from lucency.errors import DataError
-from lucency.index import nearest, placed, spread_of
+from lucency.index import Space, averaged, averaged_all, nearest, space_of
 from lucency.losses import contrast
 from lucency.networks import Body, body, means
 from lucency.plan import Needs, Plan
@@ -133,11 +133,10 @@ class Retrieve:
 
     def activate(self, raw: torch.Tensor, calibration: Calibration) -> torch.Tensor:
         """Return embeddings as unit vectors of the reference."""
-        features = raw.float().cpu().numpy()
-        centre, scale = (calibration.extra.get(k) for k in ("centre", "scale"))
-        if centre is None or scale is None:
-            return torch.from_numpy(placed(features, np.zeros(1, np.float32), np.ones(1, np.float32)))
-        return torch.from_numpy(placed(features, np.asarray(centre, np.float32), np.asarray(scale, np.float32)))
+        space = _space(calibration)
+        if space is None:
+            return nn.functional.normalize(raw.float().cpu(), dim=1)
+        return torch.from_numpy(space.unit(raw.float().cpu().numpy()))
 
     def calibrate(
         self, raw: Sequence[np.ndarray], targets: Sequence["np.ndarray | float"], plan: Plan, rng: np.random.Generator
@@ -202,17 +201,22 @@ def reference(features: np.ndarray, classes: Sequence[float]) -> Calibration:
         features: (n, d) raw embeddings.
         classes: (n,) class index of each.
     """
-    centre, scale = spread_of(features)
-    unit = placed(features, centre, scale)
+    space = space_of(features)
     return Calibration(
         extra={
-            "centre": tuple(float(v) for v in centre),
-            "scale": tuple(float(v) for v in scale),
+            "centre": space.centre,
+            "axes": space.axes,
             # Four digits: similarities are told with three.
-            "reference": tuple(round(float(v), 4) for v in unit.reshape(-1)),
+            "reference": tuple(round(float(v), 4) for v in averaged_all(space.unit(features)).reshape(-1)),
             "reference_class": tuple(float(c) for c in classes),
         }
     )
+
+
+def _space(calibration: Calibration) -> Space | None:
+    """Return the space of the reference; None where there is no reference."""
+    centre, axes = calibration.extra.get("centre"), calibration.extra.get("axes")
+    return Space(centre, axes) if isinstance(centre, tuple) and isinstance(axes, tuple) else None
 
 
 def _ranked(unit: np.ndarray, plan: Plan, calibration: Calibration) -> tuple[list[int], np.ndarray]:
@@ -225,7 +229,7 @@ def _ranked(unit: np.ndarray, plan: Plan, calibration: Calibration) -> tuple[lis
         rows, similar = nearest(axes, padded[None], len(axes))
         return [int(r) for r in rows[0]], similar[0]
     vectors = np.asarray(calibration.extra["reference"], dtype=np.float32).reshape(len(classes), -1)
-    rows, similar = nearest(vectors, unit[None], len(classes))
+    rows, similar = nearest(vectors, averaged(vectors, unit[None]), len(classes))
     return [int(classes[r]) for r in rows[0]], similar[0]
 
 
