@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lucency.augment import TRANSFORMS, augment
+from lucency.augment import TRANSFORMS, augment, augment_frames
 from lucency.errors import UsageError
 
 STRENGTHS = {"rotate": 20.0, "tilt": 10.0, "scale": 0.2, "shift": 0.1, "contrast": 0.2, "brightness": 0.3}
@@ -176,3 +176,22 @@ def test_cutout_hides_its_share_behind_the_mean():
 def test_unknown_transform_is_refused_with_the_nearest():
     with pytest.raises(UsageError, match=r"No transform 'rotat'.*did you mean 'rotate'"):
         augment(torch.zeros(1, 1, 4, 4), None, {"rotat": 3.0}, generator())
+
+
+def test_frames_of_a_sequence_are_moved_alike_and_none_into_another():
+    clip = torch.zeros(2, 1, 5, 16, 16)
+    clip[:, :, [0, 3], 4:9, 5:12] = 1.0
+    found = augment_frames(clip, {"rotate": 20.0, "shift": 0.1, "scale": 0.1}, torch.Generator().manual_seed(0))
+    assert torch.equal(found[:, :, 0], found[:, :, 3])
+    assert not torch.equal(found, clip)
+    assert found[:, :, [1, 2, 4]].abs().max() == 0
+
+
+def test_a_frame_that_is_not_there_stays_away_under_noise_and_brightness():
+    clip = torch.randn(3, 1, 4, 8, 8)
+    clip[:, :, 2] = 0
+    found = augment_frames(clip, {"noise": 0.5, "brightness": 0.5, "contrast": 0.5}, torch.Generator().manual_seed(0))
+    assert found[:, :, 2].abs().max() == 0
+    assert not torch.equal(found[:, :, 1], clip[:, :, 1])
+    with pytest.raises(UsageError, match="No transform 'nois'"):
+        augment_frames(clip, {"nois": 0.5}, torch.Generator())
