@@ -135,7 +135,7 @@ def test_what_the_report_says_of_a_task_stands_in_the_catalogue(task: Task, tmp_
     sample = sample_of(task, tmp_path, (diagonal_affine((1, 1, 1)), True))
     judged = [judged_of(task, perfect_of(task, c, sample.plan), c, sample.plan) for c in sample.cohort.cases]
     measures = task.measure(judged, sample.plan, np.random.default_rng(0))
-    assert known(f"task.{task.name}")
+    assert all(known(f"{kind}.{task.name}") for kind in ("task", "learns", "answers"))
     unnamed = [m for m in measures.metrics if not known(f"metric.{m.partition('/')[0]}")]
     assert unnamed == []
     families = {name.partition("/")[0] for name in measures.curves}

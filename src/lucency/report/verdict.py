@@ -7,6 +7,7 @@ from lucency.evaluate import LEAKED, Comparison, Part
 from lucency.report.facts import Facts
 from lucency.report.numbers import bracketed, digits, headline, interval, metric_name, number, p_value, part_name
 from lucency.statistics import Metric
+from lucency.tasks import task_named
 from lucency.text import name, sentence, t
 
 #: Below this many patients in the locked part an interval is so wide that the report says so.
@@ -166,6 +167,8 @@ def beware(facts: Facts, lang: str, *, notes: bool = True) -> tuple[str, ...]:
         notes: Add the evaluation's own notes, which may name cases; the model card leaves them out.
     """
     part, lines = facts.locked, []
+    if task_named(facts.evaluation.task).experimental:
+        lines.append(t("beware.experimental", lang))
     if facts.cohort.allow_leak:
         lines.append(t("beware.leak", lang))
     if not facts.cohort.patient_key:

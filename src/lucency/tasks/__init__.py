@@ -128,6 +128,8 @@ class Task(Protocol):
     #: many for each image; those of tiles, mirrored copies and members follow each other and are not averaged. Rows
     #: of score 0 and class -1 fill up. The target is rows too, (n, 1 + 2 d): class, low corner, high corner.
     boxes: bool = False
+    #: It has not reached what it was to reach; the README and every report say so.
+    experimental: bool = False
     #: Figures of the report that only this task has.
     figures: tuple[Figure, ...] = ()
 
@@ -208,11 +210,8 @@ _found: dict[str, Task] = {}
 
 def task(cls: type[Any]) -> type[Any]:
     """Register the decorated class under its ``name``; what it leaves open is as :class:`Task` has it."""
-    whole = (
-        cls
-        if Task in cls.__mro__
-        else type(cls.__name__, (cls, Task), {"__doc__": cls.__doc__, "__module__": cls.__module__})
-    )
+    told = {"__doc__": cls.__doc__, "__module__": cls.__module__}
+    whole = cls if Task in cls.__mro__ else type(cls.__name__, (cls, Task), told)
     instance: Task = whole()
     _found[instance.name] = instance
     return cls
