@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from lucency import __version__
-from lucency.errors import LucencyError, MemoryShortError, OutputError
+from lucency.errors import LucencyError, MemoryShortError, OutputError, UsageError
 from lucency.text import LANGUAGES, t
 
 CRASH_LOG = "crash.log"
@@ -216,3 +216,18 @@ def settings_of(pairs: list[str]) -> dict[str, str]:
             raise typer.BadParameter(f"{key.strip()!r} is set twice", param_hint="'--set'")
         found[key.strip()] = value.strip()
     return found
+
+
+def nan_of(values: dict[str, str]) -> float | None:
+    """Return the value for NaN voxels where it is the only setting that a command knows.
+
+    Raises:
+        UsageError: Another setting, or a value that is no number.
+    """
+    for key in values:
+        if key != "nan":
+            raise UsageError(f"No setting {key!r}", expected="nan", where="--set")
+    try:
+        return float(values["nan"]) if "nan" in values else None
+    except ValueError:
+        raise UsageError(f"nan = {values['nan']!r}", expected="a number", where="--set nan") from None

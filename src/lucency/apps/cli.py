@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lucency import __version__
-from lucency.apps import deidentify, enhance, fetch, search, send
+from lucency.apps import deidentify, enhance, explain, fetch, search, send
 from lucency.apps.boundary import Manner, boundary, settings_of, steady_streams
 
 #: Rooms that are commands of their own: name, last room to enter, one sentence, examples.
@@ -367,3 +367,4 @@ fetch.offer(app)
 deidentify.offer(app)
 enhance.offer(app)
 search.offer(app)
+explain.offer(app)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lucency.apps.boundary import Manner, boundary, settings_of
+from lucency.apps.boundary import Manner, boundary, nan_of, settings_of
 
 
 def offer(app: typer.Typer) -> None:
@@ -68,14 +68,7 @@ def _search(places: tuple[Path, Path, Path], asked: tuple[int, dict[str, str], d
     for path in (run, src):
         if not path.expanduser().exists():
             raise UsageError("No such file or folder", where=path.name, remedy="check the path")
-    nan = given.pop("nan", None)
-    if given:
-        raise UsageError(f"No setting {next(iter(given))!r}", expected="nan", where="--set")
-    try:
-        fill = None if nan is None else float(nan)
-    except ValueError:
-        raise UsageError(f"nan = {nan!r}", expected="a number", where="--set nan") from None
-    ask = Ask(top, where, fill, manner.lang)
+    ask = Ask(top, where, nan_of(given), manner.lang)
     with display(manner.lang, quiet=manner.quiet) as shown:
         Events(None, shown).emit("search", "begin")
         answers = run_search(run, src, folder, ask=ask, listeners=[shown])
