@@ -54,7 +54,7 @@ BARS = [
     ["report"],
     ["walk"],
     ["controls"],
-    ["learn"],
+    ["learn", "tabular"],
     ["fit"],
     ["synthesize", "search"],
     ["apps"],

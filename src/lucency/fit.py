@@ -13,6 +13,7 @@ from lucency.events import Events, Listener, read_events
 from lucency.plan import Plan
 from lucency.read import read_inputs
 from lucency.read.formats import reason
+from lucency.read.layout import is_lone_table
 from lucency.walk import ROOMS, Passport, Settings, Walk, locked
 from lucency.write.dicom_object import Origin
 from lucency.write.dicom_result import encoded
@@ -63,7 +64,11 @@ def fit(
     if not place.exists():
         raise UsageError("No such file or folder", where=place.name, remedy="check the path")
     run = Run(folder)
-    run.walk(place, settings or Settings(), upto, listeners)
+    settings = settings or Settings()
+    if is_lone_table(place):
+        run.judge(place, settings)
+        return run
+    run.walk(place, settings, upto, listeners)
     return run
 
 
@@ -177,10 +182,34 @@ class Run:
             f"Research use only.</p><table><tr><th>metric</th><th>value</th><th>95 % interval</th></tr>{rows}</table>"
         )
 
+    def judge(self, table: Path, settings: Settings) -> None:
+        """Judge simple models on a table of features beside which there are no images."""
+        from lucency.tabular import fit_table  # noqa: PLC0415 - as in predict_folder
+
+        self._make()
+        with locked(self.folder):
+            fit_table(
+                table,
+                self.folder,
+                target=settings.target,
+                patient=settings.patient,
+                seed=settings.seed,
+                lang=settings.lang,
+            )
+
     # --- the walk ---------------------------------------------------------------------------------------------------
 
     def walk(self, data: Path, settings: Settings, upto: str, listeners: Sequence[Listener]) -> None:
         """Go from room to room up to ``upto``; rooms whose inputs have not changed are passed through."""
+        self._make()
+        with locked(self.folder):
+            looking = ROOMS.index(upto) < ROOMS.index("profile")
+            walk = Walk(self.folder, data, settings, listeners, _later_rooms, looking=looking)
+            for room in ROOMS[: ROOMS.index(upto) + 1]:
+                walk.enter(room)
+
+    def _make(self) -> None:
+        """Make the run folder."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "events.jsonl").touch()
@@ -188,11 +217,6 @@ class Run:
             raise OutputError(
                 f"Cannot write ({error.strerror})", where=self.folder.name, remedy="choose a writable folder with --out"
             ) from error
-        with locked(self.folder):
-            looking = ROOMS.index(upto) < ROOMS.index("profile")
-            walk = Walk(self.folder, data, settings, listeners, _later_rooms, looking=looking)
-            for room in ROOMS[: ROOMS.index(upto) + 1]:
-                walk.enter(room)
 
 
 def _shown(value: float | None) -> str:

@@ -54,6 +54,9 @@ def lines(run: Path, room: str, lang: str) -> list[str]:
     shown = short(run / FILES[room])
     if room != "report":
         return [*said, t("cli.wrote", lang, path=shown)]
+    if not (run / FILES["train"]).exists():
+        # A table of features is judged; there is no network to predict with.
+        return [*said, t("cli.report", lang, path=shown), t("report.banner", lang)]
     command = f"lucency predict {quoted(short(run))} NEW_IMAGES --out predictions"
     return [*said, t("cli.report", lang, path=shown), t("cli.next", lang, command=command), t("report.banner", lang)]
 
@@ -71,7 +74,7 @@ def facts(run: Path, room: str) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"run": str(run), "room": room, "file": str(run / FILES[room])}
     order = list(FILES)
-    if order.index(room) >= order.index("train"):
+    if order.index(room) >= order.index("train") and (run / "model").exists():
         found["model"] = {"folder": str(run / "model"), "digest": weights_digest(run / "model")}
     if room == "report":
         found["report"] = str(run / FILES["report"])

@@ -68,7 +68,7 @@ def _everybody(train: np.ndarray, outcomes: Outcomes, further: np.ndarray, edges
 
 def _cox(train: np.ndarray, outcomes: Outcomes, further: np.ndarray, edges: np.ndarray, seed: int) -> np.ndarray:
     """Fit a penalised Cox model for each cause, and put the causes together as competing ones."""
-    train, further = _tamed(train, further)
+    train, further = tamed(train, further)
     known = standard(train)
     rows, others = (np.clip(known.apply(t), -FAR, FAR) for t in (train, further))
     logits = []
@@ -81,7 +81,7 @@ def _cox(train: np.ndarray, outcomes: Outcomes, further: np.ndarray, edges: np.n
     return incidence_of(np.stack(logits, axis=1))
 
 
-def _tamed(train: np.ndarray, further: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def tamed(train: np.ndarray, further: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Take the logarithm of columns that are positive and far from even, as sizes and energies are."""
     train, further = train.copy(), further.copy()
     for at in range(train.shape[1]):

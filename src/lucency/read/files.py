@@ -30,7 +30,7 @@ SUFFIXES: dict[str, str] = {
     ".ima": "dicom",
 }
 
-TABLE_SUFFIXES = (".csv", ".tsv")
+TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
 #: Files that lie beside images and are not opened to see whether they are DICOM.
 NEVER_DICOM = (".json", ".txt", ".md", ".xml", ".yaml", ".yml", ".toml", ".py", ".html", ".pdf", ".xlsx", ".gz")

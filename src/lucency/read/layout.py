@@ -428,6 +428,11 @@ def is_table(path: str) -> bool:
     return path.lower().endswith(files.TABLE_SUFFIXES)
 
 
+def is_lone_table(place: Path) -> bool:
+    """Tell whether a path is a table with no image beside it: whatever is to be learned stands in its columns."""
+    return place.is_file() and is_table(place.name) and not tree_of(place).units
+
+
 def case_id_of(unit: Unit, salt: bytes) -> str:
     """Return the pseudonym of a DICOM series, or of one image of it; other images are named by their file."""
     return pseudonym(salt, unit.uid) if "/" in unit.uid else unit.uid

@@ -1,9 +1,11 @@
 """Tables: CSV and TSV as people export them, and what their columns mean."""
 
 import csv
+import gzip
 import io
 import re
 import statistics
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -268,6 +270,11 @@ def _text(path: Path) -> str | None:
         content = path.read_bytes()
     except OSError:
         return None
+    if path.name.lower().endswith(".gz"):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error):
+            return None
     marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     for encoding in ("utf-16",) if marked else ("utf-8-sig", "gb18030"):
         try:

@@ -14,7 +14,7 @@ def metrics_json(facts: Facts) -> dict[str, Any]:
     return {
         "task": facts.evaluation.task,
         "n_patients": top.n_patients,
-        "metrics": _plain(top.metrics),
+        "metrics": plain_metrics(top.metrics),
         "baselines": {b: _comparison(c) for b, c in top.baselines.items()},
         "parts": {p.name: _part(p) for p in facts.evaluation.parts},
     }
@@ -24,9 +24,9 @@ def _part(part: Part) -> dict[str, Any]:
     return {
         "n_cases": part.n_cases,
         "n_patients": part.n_patients,
-        "metrics": _plain(part.metrics),
-        "by_label": {label: _plain(m) for label, m in part.by_label.items()},
-        "subgroups": {group: _plain(m) for group, m in part.subgroups.items()},
+        "metrics": plain_metrics(part.metrics),
+        "by_label": {label: plain_metrics(m) for label, m in part.by_label.items()},
+        "subgroups": {group: plain_metrics(m) for group, m in part.subgroups.items()},
         "confusion": part.confusion,
         "baselines": {b: _comparison(c) for b, c in part.baselines.items()},
     }
@@ -34,15 +34,16 @@ def _part(part: Part) -> dict[str, Any]:
 
 def _comparison(against: Comparison) -> dict[str, Any]:
     return {
-        "metrics": _plain(against.metrics),
-        "difference": _plain({"": against.difference})[""],
+        "metrics": plain_metrics(against.metrics),
+        "difference": plain_metrics({"": against.difference})[""],
         "p": against.p,
         "p_holm": against.p_holm,
         "verdict": against.verdict,
     }
 
 
-def _plain(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
+def plain_metrics(metrics: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
+    """Return metrics as plain numbers with their intervals, for JSON."""
     return {
         k: {"value": m.value, "lower": m.lower, "upper": m.upper, "n": m.n, "method": m.method}
         for k, m in metrics.items()
