@@ -3,7 +3,7 @@
 Every function takes *hits*: what is left of the found boxes of one class once they were matched to the drawn ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,9 @@ RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 
 #: Points of recall at which precision is taken (COCO's 101).
 RECALLS = np.linspace(0, 1, 101)
+
+#: Numbers held at once while weightings are judged.
+BLOCK = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -94,20 +97,7 @@ def average_precision(hits: Hits, weights: np.ndarray) -> np.ndarray:
     Returns:
         (r,) float, 0 to 1; NaN where no box was to be found.
     """
-    true, false, wanted = _counted(hits, weights)
-    if not hits.score.size:
-        return np.where(wanted > 0, 0.0, np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        recall = true / wanted[:, None]
-        precision = np.nan_to_num(true / (true + false))
-    # The best precision at this recall or a higher one.
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    out = np.full(len(weights), np.nan)
-    for row in np.flatnonzero(wanted > 0):
-        at = np.searchsorted(recall[row], RECALLS - 1e-12)
-        inside = at < recall.shape[1]
-        out[row] = np.where(inside, envelope[row][np.minimum(at, recall.shape[1] - 1)], 0.0).mean()
-    return out
+    return _in_blocks(hits, weights, _precision)
 
 
 def sensitivities(hits: Hits, weights: np.ndarray, rates: Sequence[float] = RATES) -> np.ndarray:
@@ -121,27 +111,67 @@ def sensitivities(hits: Hits, weights: np.ndarray, rates: Sequence[float] = RATE
     Returns:
         (r, rates) float, 0 to 1; NaN where no box was to be found.
     """
-    true, false, wanted = _counted(hits, weights)
-    images = weights.sum(axis=1)
-    out = np.full((len(weights), len(rates)), np.nan)
-    for row in np.flatnonzero(wanted > 0):
-        for column, rate in enumerate(rates):
-            allowed = np.searchsorted(false[row], rate * images[row] + 1e-9, side="right")
-            out[row, column] = true[row, allowed - 1] / wanted[row] if allowed else 0.0
-    return out
+
+    def at_rates(true: np.ndarray, false: np.ndarray, wanted: np.ndarray, images: np.ndarray) -> np.ndarray:
+        padded = np.concatenate([np.zeros((len(true), 1)), true], axis=1)
+        each = []
+        for rate in rates:
+            passed = (false <= rate * images[:, None] + 1e-9).sum(axis=1)
+            each.append(padded[np.arange(len(true)), passed])
+        return np.asarray(np.stack(each, axis=1) / wanted[:, None])
+
+    return _in_blocks(hits, weights, at_rates)
 
 
 def froc_points(hits: Hits) -> tuple[np.ndarray, np.ndarray]:
     """Return the free-response curve: false positives an image, and the share of drawn boxes found."""
-    true, false, wanted = _counted(hits, np.ones((1, len(hits.wanted))))
-    if not wanted[0] or not hits.score.size:
+    n, wanted = len(hits.wanted), int(hits.wanted.sum())
+    if not wanted or not hits.score.size:
         return np.zeros(1), np.zeros(1)
-    return false[0] / max(1, len(hits.wanted)), true[0] / wanted[0]
+    return np.cumsum(~hits.right) / max(1, n), np.cumsum(hits.right) / wanted
 
 
-def _counted(hits: Hits, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return cumulated right and wrong boxes, (r, n), and boxes to be found, (r,)."""
-    each = weights[:, hits.image]
-    true = np.cumsum(each * hits.right, axis=1)
-    false = np.cumsum(each * ~hits.right, axis=1)
-    return true, false, weights @ hits.wanted
+#: True and false boxes ahead of each right box, boxes to be found, and images: (r, right), (r, right), (r,), (r,).
+_Judge = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def _in_blocks(hits: Hits, weights: np.ndarray, judge: _Judge) -> np.ndarray:
+    """Judge every weighting, so many at once as memory holds; NaN where no box was to be found."""
+    true, false = _ahead(hits)
+    at_once = max(1, BLOCK // max(1, true.shape[1]))
+    found = []
+    for start in range(0, len(weights), at_once):
+        block = weights[start : start + at_once].astype(float)
+        wanted = block @ hits.wanted
+        with np.errstate(divide="ignore", invalid="ignore"):
+            judged = judge(block @ true, block @ false, wanted, block.sum(axis=1))
+        judged[wanted == 0] = np.nan
+        found.append(np.asarray(judged))
+    return np.asarray(np.concatenate(found))
+
+
+def _ahead(hits: Hits) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many right (itself counted) and wrong boxes of each image stand no lower than each right one.
+
+    Precision is highest and sensitivity rises at right boxes only, so nothing else is kept.
+
+    Returns:
+        Two (images, right) float.
+    """
+    n, total = len(hits.wanted), int(hits.right.sum())
+    place = np.cumsum(hits.right)
+    counts = []
+    for chosen, shift in ((hits.right, 1), (~hits.right, 0)):
+        table = np.zeros((n, total + 1))
+        np.add.at(table, (hits.image[chosen], place[chosen] - shift), 1.0)
+        counts.append(np.cumsum(table, axis=1)[:, :total])
+    return counts[0], counts[1]
+
+
+def _precision(true: np.ndarray, false: np.ndarray, wanted: np.ndarray, images: np.ndarray) -> np.ndarray:
+    recall, precision = true / wanted[:, None], np.nan_to_num(true / (true + false))
+    # The best precision at this recall or a higher one; beyond the last right box there is none.
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    best = np.concatenate([best, np.zeros((len(best), 1))], axis=1)
+    at = np.stack([np.searchsorted(row, RECALLS - 1e-12) for row in recall])
+    return np.asarray(np.take_along_axis(best, at, axis=1).mean(axis=1))

@@ -23,9 +23,11 @@ class BoxBaseline:
 
     Args:
         name: As the report calls it.
+        description: What it does, for the report.
     """
 
     name: str
+    description: str
 
     def fit_predict(self, drawn: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
         """Return what is answered for every image.
@@ -46,7 +48,16 @@ class BoxBaseline:
 
 
 #: The baselines of boxes, by name.
-BOX_BASELINES = {b.name: b for b in (BoxBaseline("mean boxes"),)}
+BOX_BASELINES = {
+    b.name: b
+    for b in (
+        BoxBaseline(
+            "mean boxes",
+            "Where the boxes of each class were on the training images, with the share of images that have one there "
+            "as score; it does not look at the image.",
+        ),
+    )
+}
 
 
 def _places(drawn: Sequence[np.ndarray], label: int) -> list[np.ndarray]:

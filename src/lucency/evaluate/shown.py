@@ -18,6 +18,7 @@ class Shown:
     image: Image
     truth: Image | None
     prediction: Prediction
+    classes: tuple[str, ...] = ()
 
 
 def show(grounds: Grounds, ids: Sequence[str], truth_of: Callable[[Case], Image | None]) -> list[Shown]:
@@ -37,5 +38,7 @@ def show(grounds: Grounds, ids: Sequence[str], truth_of: Callable[[Case], Image 
         prepared = grounds.store.prepared(case.id)
         prediction = grounds.task.decode(output, case, prepared, grounds.plan, grounds.model.calibration)
         prediction = replace(prediction, model=grounds.model.digest)
-        found.append(Shown(case, load(case.sources[0], nan=grounds.nan), truth_of(case), prediction))
+        found.append(
+            Shown(case, load(case.sources[0], nan=grounds.nan), truth_of(case), prediction, grounds.plan.classes)
+        )
     return found

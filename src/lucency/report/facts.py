@@ -25,6 +25,9 @@ class Picture:
         predicted: (J, I) int, mask values of the model, or None.
         aspect: Height of a pixel over its width, for grids that are not square.
         caption: Facts for the caption: ``"slice"`` -> ``"17 of 35"``, ``"spacing_mm"`` …
+        truth_boxes: (n, 5): number of the class from 1, then left, top, right and bottom edge in pixels; None where
+            the case has no boxes.
+        predicted_boxes: The same of the boxes that are likelier right than wrong.
 
     Raises:
         UsageError: Shapes that do not belong together.
@@ -35,6 +38,8 @@ class Picture:
     predicted: np.ndarray | None = None
     aspect: float = 1.0
     caption: Mapping[str, str | float] = field(default_factory=dict)
+    truth_boxes: np.ndarray | None = None
+    predicted_boxes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         shape = self.image.shape

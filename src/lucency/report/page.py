@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lucency import record
-from lucency.baselines import IMAGE_BASELINES, MASK_BASELINES, NUMBER_BASELINES, OUTCOME_BASELINES
+from lucency.baselines import BOX_BASELINES, IMAGE_BASELINES, MASK_BASELINES, NUMBER_BASELINES, OUTCOME_BASELINES
 from lucency.evaluate import Part, Scored
 from lucency.report import agreement, asked, figures, quality, tables, verdict
 from lucency.report.facts import Facts, cases_to_show
@@ -206,6 +206,7 @@ def _results(pages: Pages, facts: Facts, lang: str) -> None:
     registered |= {k: b.description for k, b in MASK_BASELINES.items()}
     registered |= {k: b.description for k, b in NUMBER_BASELINES.items()}
     registered |= {k: b.description for k, b in OUTCOME_BASELINES.items()}
+    registered |= {k: b.description for k, b in BOX_BASELINES.items()}
     described = [b for b in part.baselines if b in registered]
     pages.bullets(tuple(paired(name("baseline", b, lang), sentence(registered[b], lang), lang) for b in described))
 
@@ -219,7 +220,8 @@ def _cases(pages: Pages, facts: Facts, lang: str) -> None:
     side = largest_side(shown)
     pages.section("cases")
     contours = any(p.truth is not None or p.predicted is not None for p in shown.values())
-    pages.text(t("cases.contours" if contours else "cases.classes", lang))
+    boxed = any(p.predicted_boxes is not None for p in shown.values())
+    pages.text(t("cases.boxes" if boxed else "cases.contours" if contours else "cases.classes", lang))
     used: set[int] = set()
     for group, cases in groups.items():
         cards = []
@@ -232,8 +234,11 @@ def _cases(pages: Pages, facts: Facts, lang: str) -> None:
             cards.append({"svg": drawing.svg, "case": scored.case, "lines": lines, "wrong": _wrong(scored)})
         pages.cases(t(f"cases.{group}", lang), tuple(cards))
     if len(used) > 1:
-        labels = facts.cohort.labels
-        keys = tuple({"colour": at % 6, "label": labels.get(v, str(v))} for at, v in enumerate(sorted(used)))
+        labels = facts.cohort.labels or dict(enumerate(facts.cohort.classes, start=1))
+        keys = tuple(
+            {"colour": (v - 1 if boxed else at) % 6, "label": labels.get(v, str(v))}
+            for at, v in enumerate(sorted(used))
+        )
         pages.sections[-1].blocks.insert(1, Block("key", items=keys))
 
 

@@ -117,12 +117,28 @@ def draw(picture: Picture, side: int, alt: str) -> Drawing:
         for colour, label in enumerate(labels)
         for kind, mask in drawn.items()
     ]
+    every = {"truth": picture.truth_boxes, "predicted": picture.predicted_boxes}
+    boxes = {k: b for k, b in every.items() if b is not None}
+    # A class has the same colour in every picture, whichever of them are on it.
+    lines += [
+        _line([_frame(row[1:]) for row in rows if row[0] == label], kind, (label - 1) % N_COLOURS, picture.aspect)
+        for label in sorted({int(row[0]) for rows in boxes.values() for row in rows})
+        for kind, rows in boxes.items()
+    ]
+    labels = tuple(sorted({*labels, *(int(row[0]) for rows in boxes.values() for row in rows)}))
     svg = (
         f'<svg class="picture" viewBox="0 0 {columns} {_short(height)}" role="img" aria-label="{html.escape(alt)}">'
         f'<image width="{columns}" height="{_short(height)}" preserveAspectRatio="none"{rendering} '
         f'href="data:image/png;base64,{png}"/>{"".join(lines)}</svg>'
     )
-    return Drawing(svg, labels, tuple(k for k, m in drawn.items() if not (m > 0).any()))
+    empty = [k for k, m in drawn.items() if not (m > 0).any()] + [k for k, b in boxes.items() if not len(b)]
+    return Drawing(svg, labels, tuple(empty))
+
+
+def _frame(edges: np.ndarray) -> np.ndarray:
+    """Return a box as a closed outline, (5, 2): column and row."""
+    left, top, right, bottom = edges
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom], [left, top]])
 
 
 def _line(lines: list[np.ndarray], kind: str, colour: int, aspect: float) -> str:
