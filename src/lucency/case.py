@@ -88,7 +88,18 @@ class Outcome:
             raise DataError(f"Time {self.time:g} with event {self.event}", expected="a time and an event of 0 or more")
 
 
-Target = str | float | Source | Outcome | tuple[Box, ...] | None
+@dataclass(frozen=True)
+class Findings:
+    """Several labels of one image, each there or not; a label that is absent here is not known.
+
+    Args:
+        known: Label to whether the image has it.
+    """
+
+    known: Mapping[str, bool]
+
+
+Target = str | float | Source | Outcome | Findings | tuple[Box, ...] | None
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,8 @@ class Case:
         id: Unique in the cohort; section 7 of the architecture says how it is made.
         patient: Salted digest. The salt stays in the run, not in the model.
         images: By modality name, each ordered by time; one entry of one Source in the plain case.
-        target: Class name, number, mask, outcome, boxes (none of them: nothing to find), or None for "not labelled".
+        target: Class name, number, mask, outcome, several labels, boxes (none of them: nothing to find), or None for
+            "not labelled".
         part: ``"train"``, ``"val"``, ``"test"`` as the data supply it, or ``""``.
         facts: Keys from :data:`FACTS` only.
         clinical: Further columns of a table, to number or word; what is not known is absent. They stay in the run:

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from lucency.boxes import Box
 from lucency.calibration import Calibration
-from lucency.case import Case, Cohort, Outcome, Prediction, Source
+from lucency.case import Case, Cohort, Findings, Outcome, Prediction, Source
 from lucency.image import Image
 from lucency.plan import Machine, Plan
 from lucency.planner import Budget
@@ -87,6 +87,18 @@ def classes(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
         source = Source((f"{number}.nii.gz",), str(folder), "nifti", checksum=str(number))
         cases.append(Case(f"{number:02d}", f"{number}", {"image": (source,)}, "ab"[number % 2]))
     return Cohort(tuple(cases), {c.id: k // 2 % 5 for k, c in enumerate(cases)}, frozenset(), classes=("a", "b"))
+
+
+@sample
+def findings(folder: Path, affine: np.ndarray, *, flat: bool) -> Cohort:
+    """Thirty images with up to two labels each; of some the second is not known."""
+    cohort = classes(folder, affine, flat=flat)
+    cases = []
+    for case in cohort.cases:
+        number = int(case.id)
+        known = {"one": number % 2 == 1} | ({"two": number % 3 == 1} if number % 5 else {})
+        cases.append(replace(case, target=Findings(known)))
+    return replace(cohort, cases=tuple(cases), classes=("one", "two"))
 
 
 @sample

@@ -89,6 +89,33 @@ def _number_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Out
     return found
 
 
+#: Baselines that stand for several labels: the frequencies, and two that take seconds for dozens of labels.
+LABEL_BASELINES = ("majority class", "logistic regression", "random forest")
+
+
+def _label_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outputs:
+    """Fit each label by itself on the cases of which it is known."""
+    store, n_labels = grounds.store, len(grounds.plan.classes)
+    table = _described(cases, grounds)
+    found: Outputs = {}
+    for baseline in (baselines.IMAGE_BASELINES[b] for b in LABEL_BASELINES):
+        outputs: list[np.ndarray] = [np.zeros(n_labels) for _ in cases]
+        for train_ids, rows in _splits(name, cases, grounds):
+            targets = np.array([store.target(i) for i in train_ids])
+            tested = np.stack([table[cases[n].id] for n in rows])
+            for label in range(n_labels):
+                known = [k for k, value in enumerate(targets[:, label]) if value >= 0]
+                if not known:
+                    continue
+                described = np.stack([table[train_ids[k]] for k in known])
+                there = targets[known, label].astype(int)
+                p = baseline.fit_predict(described, there, tested, 2, grounds.plan.seed)
+                for n, row in zip(rows, p, strict=True):
+                    outputs[n][label] = row[1]
+        found[baseline.name] = (outputs, Calibration())
+    return found
+
+
 def _image_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outputs:
     store, n_classes = grounds.store, len(grounds.plan.classes)
     table = _described(cases, grounds)
@@ -173,6 +200,7 @@ def _box_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Output
 BASELINES: dict[str, Callable[[str, Sequence[Case], Grounds], Outputs]] = {
     "boxes": _box_baselines,
     "classes": _image_baselines,
+    "labels": _label_baselines,
     "masks": _mask_baselines,
     "neighbours": _neighbour_baselines,
     "numbers": _number_baselines,

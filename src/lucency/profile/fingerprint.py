@@ -36,7 +36,8 @@ class Profile:
         body: The same without the background: the lowest value, where 5 % of the voxels hold it.
         labelled: The same of the voxels under any label; empty without masks.
         missing: Fact to number of cases that lack it.
-        class_counts: Class to number of cases; every class of the cohort.
+        class_counts: Class to number of cases; every class of the cohort. Of several labels, those that are there.
+        class_known: Of several labels, each to the number of cases of which it is known.
         values: Numbers to predict.
         outcomes: Kind of event (``"0"`` none: last seen) to its times, in days.
         label_cases: Mask value to number of cases that hold it; every label of the cohort.
@@ -74,6 +75,7 @@ class Profile:
     labelled: Mapping[str, tuple[Summary, ...]] = field(default_factory=dict)
     missing: Mapping[str, int] = field(default_factory=dict)
     class_counts: Mapping[str, int] = field(default_factory=dict)
+    class_known: Mapping[str, int] = field(default_factory=dict)
     values: Summary = field(default_factory=Summary)
     outcomes: Mapping[str, Summary] = field(default_factory=dict)
     label_cases: Mapping[int, int] = field(default_factory=dict)

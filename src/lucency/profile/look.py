@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from scipy import ndimage
 
-from lucency.case import FACTS, Case, Cohort, Outcome, Source
+from lucency.case import FACTS, Case, Cohort, Findings, Outcome, Source, Target
 from lucency.errors import DataError
 from lucency.events import Events
 from lucency.image import Image, orientation_of
@@ -111,13 +111,25 @@ def _profile_one(case: Case, load: Loader, nan: float | None, ignore: int | None
         n_cases=1,
         channels={channels: 1},
         missing={fact: int(fact not in case.facts) for fact in sorted(FACTS)},
-        class_counts={case.target: 1} if isinstance(case.target, str) else {},
+        class_counts=_classes_of(case.target),
+        class_known=_known_of(case.target),
         values=Summary() if value is None else summary(np.array([value])),
         outcomes={str(case.target.event): summary(np.array([case.target.time]))}
         if isinstance(case.target, Outcome)
         else {},
     )
     return seen.merge(of_boxes(case.target, image)) if isinstance(case.target, tuple) else seen
+
+
+def _classes_of(target: Target) -> dict[str, int]:
+    """Return the class, or the labels that are there, once each."""
+    if isinstance(target, Findings):
+        return {name: 1 for name, there in target.known.items() if there}
+    return {target: 1} if isinstance(target, str) else {}
+
+
+def _known_of(target: Target) -> dict[str, int]:
+    return dict.fromkeys(target.known, 1) if isinstance(target, Findings) else {}
 
 
 def _geometry(image: Image, *, known: bool) -> Profile:

@@ -10,6 +10,7 @@ from lucency.case import (
     UNKNOWN_PATIENTS,
     Case,
     Cohort,
+    Findings,
     Skipped,
     Source,
     by_reason,
@@ -190,6 +191,8 @@ def cohort_of(
         # Boxes, not files: they are listed, and do not count towards files that cannot be used.
         skipped += unfit
         left_out(skipped)
+    elif any(isinstance(i.target, Findings) for i in items):
+        classes = draft.classes
     elif any(isinstance(i.target, str) for i in items):
         items, classes, more = _with_classes(items, draft, gathered)
         notes += more

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from lucency.case import Outcome, Source, Target
+from lucency.case import Findings, Outcome, Source, Target
 from lucency.errors import DataError, LucencyError, UsageError
-from lucency.read import matching, outcomes
+from lucency.read import findings, matching, outcomes
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, Unit
 from lucency.read.matching import Match
 from lucency.read.msd import absent, mask_source
@@ -33,6 +33,9 @@ def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
         options = replace(options, target=None)
         ends = None
     else:
+        several = _several(found, options)
+        if several is not None:
+            return _with_findings(images, found, several, asked=options.target is not None)
         ends = outcomes.columns_in(found, options.target)
     if ends is not None:
         return _with_outcomes(tree, images, found, ends, asked=options.target is not None)
@@ -55,6 +58,38 @@ def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
     name = column or masks or (MASK if by_array else "")
     refusals = (*missing, *_refusals(chosen, found, name, options.target))
     return Candidate(NAME, score, tuple(evidence), Draft(tuple(items), name, notes=notes, refusals=tuple(refusals)))
+
+
+def _several(found: list[Match], options: ReadOptions) -> findings.Columns | None:
+    """Return the columns of several labels an image: those asked for, or the label column if it lists them."""
+    default = next((c for c in (target_column(m, options) for m in found) if c), "") if options.target is None else ""
+    return findings.columns_in(found, options.target, default)
+
+
+def _with_findings(images: Sequence[Unit], found: list[Match], several: findings.Columns, *, asked: bool) -> Candidate:
+    """Return the claim that several labels of each image are to be learned."""
+    refusals = list(_refusals(several.match, found, several.name, None))
+    came: dict[int, Findings] = {}
+    labels: tuple[str, ...] = ()
+    said: list[str] = []
+    try:
+        came, labels, said = findings.findings_of(several)
+    except LucencyError as error:
+        refusals.append(error)
+    by_unit = {unit: came[row] for row, units in several.match.rows.items() for unit in units if row in came}
+    items = [
+        annotated(Item({"image": u}, by_unit.get(u)), found)
+        for u in images
+        if not several.match.paths or u in several.match.by_unit
+    ]
+    table = several.match.table.path
+    evidence = (
+        f"{len(several.match.by_unit)} of {len(images)} images are named by {several.match.column!r} of {table}.",
+        f"The labels {several.name!r} are to be learned, several for each image.",
+    )
+    notes = (*_notes(images, found), *said)
+    draft = Draft(tuple(items), several.name, classes=labels, notes=notes, refusals=tuple(refusals))
+    return Candidate(NAME, 1.0 if asked else 0.72, evidence, draft)
 
 
 def _with_outcomes(
