@@ -151,6 +151,10 @@ class Needs:
         facts: The network is told clinical columns beside the image, where there are any.
         boxes: Things are looked for: the grid shows the small ones, and boxes are moved with the image.
         members: Most members that an ensemble can use; 1 where outputs of several cannot be averaged.
+        least_members: Members that are wanted even where each then makes fewer passes: few patients are judged out of
+            fold, all of them or none.
+        most_passes: Passes after which so few cases are only learned by heart; 0 is what recognition bears.
+        narrow: Few cases say little about an image: a narrow, shallow network.
         passes: Passes over the images that the task needs at least; 0 is what recognition needs.
         least_side: Side in pixels that images may be scaled down to for that; 0 is what recognition needs.
         batch: Images in a step at least.
@@ -169,6 +173,9 @@ class Needs:
     facts: bool = False
     boxes: bool = False
     members: int = 5
+    least_members: int = 1
+    most_passes: int = 0
+    narrow: bool = False
     passes: int = 0
     least_side: int = 0
     batch: int = 1
@@ -207,6 +214,8 @@ class Plan:
         task_options: The task's own settings.
         facts: Clinical columns that the network is told beside the image.
         members: Most members that an ensemble can use.
+        least_members: Members that are wanted even where each then makes fewer passes.
+        most_passes: Passes that are not exceeded whatever the budget allows; 0 is what recognition bears.
         controls: Simpler network that the network is compared with to its optimiser steps; 0 until they were timed.
         forecast: See :class:`Forecast`.
 
@@ -242,6 +251,8 @@ class Plan:
     task_options: Mapping[str, Option] = field(default_factory=dict)
     facts: tuple[Column, ...] = ()
     members: int = 5
+    least_members: int = 1
+    most_passes: int = 0
     controls: Mapping[str, int] = field(default_factory=dict)
     forecast: Forecast = Forecast()
 

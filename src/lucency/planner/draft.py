@@ -115,6 +115,8 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
         task_options=task_options,
         facts=told,
         members=needs.members,
+        least_members=needs.least_members,
+        most_passes=needs.most_passes,
         controls=dict.fromkeys(needs.controls, 0),
     )
 

@@ -17,6 +17,8 @@ TRAIN_SHARE = 0.65
 LEAST_EPOCHS = {True: 20, False: 12}
 ENOUGH_EPOCHS = {True: 25, False: 22}
 MOST_EPOCHS = {True: 600, False: 300}
+#: Passes that a member makes at least where more members are wanted than there is time for.
+FEWEST_EPOCHS = 6
 
 
 #: Patients outside the folds that a network and its controls are trained on, for intervals that can tell them apart.
@@ -63,9 +65,13 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
         wanted = compared_members(profile)
         shorter = LEAST_EPOCHS[dense] * epoch * patches * timing.step_s + per_member
         members = max(members, min(wanted, int((room - fixed) / shorter)))
+    if draft.least_members > members:
+        shorter = FEWEST_EPOCHS * epoch * patches * timing.step_s + per_member
+        members = max(members, min(draft.least_members, int((room - fixed) / shorter)))
     train_s = max(room - fixed - members * per_member, 0.2 * room, 1.0)
     steps = int(train_s / members / timing.step_s)
-    most = MOST_EPOCHS[dense] * epoch * patches
+    most_passes = draft.most_passes or MOST_EPOCHS[dense]
+    most = most_passes * epoch * patches
     reasons = dict(draft.reasons)
     passes = steps / (epoch * patches)
     schedule_reason = (
@@ -75,7 +81,7 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
     if steps > most:
         steps = most
         schedule_reason = (
-            f"{steps} steps a member, {MOST_EPOCHS[dense]} passes over the training images: the budget allows more, "
+            f"{steps} steps a member, {most_passes} passes over the training images: the budget allows more, "
             "but so few images would only be learned by heart"
         )
     reasons["schedule"] = f"{schedule_reason}. {reasons['schedule']}"

@@ -225,6 +225,8 @@ def _options(frame: tuple[int, int, int], dims: int, needs: Needs) -> dict[str, 
     if needs.dense:
         widths = (12.0, 24.0, 48.0, 96.0, 128.0)[: max(3, min(5, int(math.log2(min(frame[1:]) / LEAST_SIDE))))]
         return {"widths": widths, "residual": False}
+    if needs.narrow:
+        return {"widths": (8.0, 16.0, 32.0) if side <= 40 else (8.0, 16.0, 32.0, 48.0), "depth": 8}
     if dims == 3:
         return {"widths": (16.0, 32.0, 64.0) if side <= 40 else (8.0, 16.0, 32.0, 64.0), "depth": 14}
     if side <= 40 and needs.passes:

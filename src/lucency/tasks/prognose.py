@@ -28,6 +28,9 @@ from lucency.tasks import Batch, Figure, Judged, Measures, task
 LEAST_EVENTS = 20
 #: Under so many events an image has one risk for all of time; above, one for each interval.
 MANY_EVENTS = 300
+#: Passes over the images where events are few: with 119 patients the out-of-fold concordance of the clinical branch was
+#: .66 after 13 passes, .65 after 25 and .64 after 84.
+SHORT = 20
 #: Horizons that people ask for, in days, and the share of patients that must have been watched beyond one.
 HORIZONS, WATCHED = (3652.0, 1826.0, 1095.0, 730.0, 365.0, 180.0, 90.0, 30.0), 0.4
 #: What the two heads are called.
@@ -73,6 +76,9 @@ class Prognose:
             sized=True,
             classes=False,
             facts=True,
+            least_members=5,
+            most_passes=SHORT if n_events < MANY_EVENTS else 0,
+            narrow=n_events < MANY_EVENTS,
             options={
                 "head": "hazard",
                 "edges": tuple(float(e) for e in edges),
