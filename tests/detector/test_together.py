@@ -1,0 +1,46 @@
+"""Several answers become one box each, with a score that says how many agreed."""
+
+import numpy as np
+import pytest
+
+from lucency.detector.together import clustered, without_cut
+
+
+def rows(*found: tuple[float, ...]) -> np.ndarray:
+    return np.array(found, dtype=float).reshape(-1, 6)
+
+
+def test_one_answer_stays_as_it_is_sorted_without_what_fills_up() -> None:
+    got = clustered([rows((0.3, 0, 0, 0, 5, 5), (0.0, -1, 0, 0, 0, 0), (0.9, 1, 0, 0, 5, 5))])
+    assert got[:, 0].tolist() == [0.9, 0.3]
+
+
+def test_corners_are_weighted_by_score_and_scores_averaged() -> None:
+    # The same box, moved by one pixel of ten: overlap 9 / 11. Weights 1 and 9/11; scores .8 and .4.
+    # Score (.8 + .4 · 9/11) / (1 + 9/11) = .62; low corner .4 · 9/11 / (.8 + .4 · 9/11) = .2903.
+    got = clustered([rows((0.8, 0, 0, 0, 10, 10)), rows((0.4, 0, 1, 0, 11, 10))])
+    assert len(got) == 1
+    assert got[0, 0] == pytest.approx(0.62)
+    assert got[0, 2] == pytest.approx(0.4 * 9 / 11 / (0.8 + 0.4 * 9 / 11))
+
+
+def test_a_box_that_one_of_two_answers_lacks_has_half_its_score() -> None:
+    got = clustered([rows((0.8, 0, 0, 0, 10, 10)), rows()])
+    assert got[0, 0] == pytest.approx(0.4)
+
+
+def test_tiles_that_could_not_see_a_box_do_not_vote_on_it() -> None:
+    tiles = [np.array([0.0, 0, 20, 20]), np.array([0.0, 20, 20, 40])]
+    got = clustered([rows((0.8, 0, 0, 0, 10, 10)), rows()], tiles)
+    assert got[0, 0] == pytest.approx(0.8)
+
+
+def test_boxes_of_two_classes_are_not_joined() -> None:
+    got = clustered([rows((0.8, 0, 0, 0, 10, 10)), rows((0.6, 1, 0, 0, 10, 10))])
+    assert sorted(got[:, 1].tolist()) == [0, 1]
+
+
+def test_a_box_cut_by_a_tile_inside_the_image_is_dropped_and_one_at_the_image_edge_stays() -> None:
+    tile, size = np.array([0.0, 0, 20, 20]), np.array([20, 40])
+    found = rows((0.9, 0, 0, 0, 20, 10), (0.8, 0, 5, 12, 10, 20))
+    assert without_cut(found, tile, size)[:, 0].tolist() == [0.9]
