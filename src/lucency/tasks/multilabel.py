@@ -183,7 +183,7 @@ class MultiLabel:
 
     def perfect(self, target: "np.ndarray | float | int", plan: Plan) -> np.ndarray:
         """Return certainty; a label that is not known is taken as absent."""
-        return np.maximum(np.asarray(target, dtype=float), 0.0)
+        return np.asarray(np.maximum(np.asarray(target, dtype=float), 0.0))
 
 
 def _extra(calibration: Calibration, key: str, n: int, default: float = 1.0) -> np.ndarray:
