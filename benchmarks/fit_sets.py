@@ -21,10 +21,18 @@ SETS: dict[str, tuple[str, dict[float, dict[str, float]]]] = {
     "sunnybrook_lv": ("sunnybrook_lv", {10: {"dice": 0.88}}),
     "hc18": ("hc18", {}),
     "mednist": ("mednist/mednist_64.npz", {}),
+    "lus_video": ("lus_video", {}),
+    "hc18_circumference": ("hc18", {}),
+}
+
+#: What a user adds to the command for a set: the column, the patients, what the refusal suggests.
+WORDS: dict[str, list[str]] = {
+    "lus_video": ["--target", "label", "--patient", "patient", "--set", "drop_classes=viral"],
+    "hc18_circumference": ["--target", "head_circumference_mm"],
 }
 
 #: Metrics whose best value is 0: a target is an upper limit.
-LOWER_IS_BETTER = ("ece",)
+LOWER_IS_BETTER = ("ece", "mae")
 
 #: The memory of the process and its children is looked at this often.
 WATCH_S = 0.25
@@ -62,7 +70,7 @@ def main() -> int:
 def command(data: Path, run: Path, options: argparse.Namespace) -> list[str]:
     """Return the words a user would type."""
     words = [sys.executable, "-m", "lucency", "fit", str(data), "--out", str(run), "--minutes", f"{options.minutes:g}"]
-    return [*words, "--seed", str(options.seed), *options.option]
+    return [*words, "--seed", str(options.seed), *WORDS.get(options.name, []), *options.option]
 
 
 def watch(words: list[str]) -> dict[str, Any]:
@@ -133,6 +141,7 @@ def read_run(run: Path, minutes: float, watched: dict[str, Any]) -> dict[str, An
         "out_of_fold": {name: part["metrics"] for name, part in outside.items()},
         "ece": {k: metrics["metrics"][k] for k in ("ece_before", "ece") if k in metrics["metrics"]},
         "best_baseline": best_baseline(metrics["baselines"], headline),
+        "beside": {name: compared(part["baselines"], headline) for name, part in metrics["parts"].items()},
         "rooms_s": seconds,
         "forecast_s": forecast["seconds"],
         "wall_to_budget": round(watched["wall_s"] / (60 * minutes), 4),
@@ -157,6 +166,12 @@ def best_baseline(found: dict[str, Any], headline: str) -> dict[str, Any] | None
     best = known[name]
     kept = {key: best[key] for key in ("difference", "p_holm", "verdict")}
     return {"name": name, headline: best["metrics"][headline], **kept}
+
+
+def compared(found: dict[str, Any], headline: str) -> dict[str, Any]:
+    """Return every baseline and control with its headline and its paired difference."""
+    kept = ("difference", "p_holm", "verdict")
+    return {n: {headline: b["metrics"].get(headline), **{k: b.get(k) for k in kept}} for n, b in found.items()}
 
 
 def reached(metrics: dict[str, Any], targets: dict[str, float]) -> dict[str, Any]:
