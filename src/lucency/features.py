@@ -184,14 +184,14 @@ def learn_foreign(cohort: Cohort, store: Store, plan: Plan, weights: Mapping[str
     net.load_state_dict(dict(weights))
     net.eval().to(device_of(plan)).to(memory_format=memory_format(plan))  # type: ignore[call-overload]
     try:
-        body = body_of(net)
+        body_of(net)
     except ModelError:
         return None
     rng = np.random.default_rng(plan.seed)
     sides = []
     for cases in (cohort.outside(plan.folds[0]), cohort.fold(plan.folds[0])):
         take = np.sort(rng.permutation(len(cases))[: LOOKED[plan.dims]])
-        found = [s.whole for s in seen(body, (store.image(cases[n].id) for n in take), plan)]
+        found = [_usual(net, store.image(cases[n].id), plan) for n in take]
         sides.append(np.stack(found) if found else np.zeros((0, 1)))
     return learn(sides[0], sides[1])
 
@@ -204,9 +204,22 @@ def likeness(model: Model) -> Callable[[np.ndarray], float] | None:
     foreign = model.foreign
     if foreign is None or not foreign.can_tell:
         return None
-    body = encoder(model)
+    net = networks(model, task_named(model.plan.task))[0]
 
     def of(array: np.ndarray) -> float:
-        return float(foreign.chances(next(seen(body, [array], model.plan)).whole[None])[0])
+        return float(foreign.chances(_usual(net, array, model.plan)[None])[0])
 
     return of
+
+
+@torch.inference_mode()
+def _usual(net: nn.Module, array: np.ndarray, plan: Plan) -> np.ndarray:
+    """Return what is looked at to tell foreign images: the features, and of an autoencoder the log of its error."""
+    features = next(seen(body_of(net), [array], plan)).whole
+    error_of = getattr(net, "reconstruction_error", None)
+    if error_of is None:
+        return features
+    x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None]
+    with autocast(plan):
+        error = error_of((x[:, :, 0] if plan.dims == 2 else x).to(device_of(plan)))
+    return features if error is None else np.append(features, np.log(float(error[0]) + 1e-6)).astype(np.float32)

@@ -5,15 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from lucency import ranking, statistics
 from lucency.augment import augment
 from lucency.calibration import Calibration
 from lucency.case import Case, Cohort, Prediction
-from lucency.errors import DataError
+from lucency.errors import DataError, UsageError
 from lucency.index import Space, averaged, averaged_all, nearest, space_of
 from lucency.losses import contrast
 from lucency.networks import Body, body, means
+from lucency.networks.autoencoder import Decoder
 from lucency.plan import Needs, Plan
 from lucency.prepare import Prepared
 from lucency.profile import Profile
@@ -34,6 +36,12 @@ VIEW = {
     "cutout": 0.5,
 }
 
+#: What is done to an image before an autoencoder gives it back clean (Vincent 2008, doi 10.1145/1390156.1390294).
+SPOILT = {"noise": 0.5, "cutout": 0.5}
+
+#: What an encoder may learn without labels.
+PRETEXTS = ("contrast", "autoencoder")
+
 #: Width of the projection that the contrast is taken in, and that is thrown away afterwards.
 PROJECTED = 64
 
@@ -52,21 +60,36 @@ REFERENCES = 500
 
 
 class RetrieveNet(nn.Module):
-    """A body; its maps averaged are the embedding, and a projection of the last of them is what is contrasted."""
+    """A body; its maps averaged are the embedding, and a projection of the last of them is what is contrasted.
 
-    def __init__(self, trunk: Body) -> None:
+    With a decoder in the place of the projection it is an autoencoder.
+    """
+
+    def __init__(self, trunk: Body, decoder: Decoder | None = None) -> None:
         super().__init__()
         self.body = trunk
         width = trunk.channels[-1]
-        self.project = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, PROJECTED))
+        self.decoder = decoder
+        if decoder is None:
+            self.project = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, PROJECTED))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return embeddings, (B, all channels); in training the projection, (B, :data:`PROJECTED`)."""
+        """Return embeddings, (B, all channels); in training the projection, (B, :data:`PROJECTED`), or the image."""
         maps = self.body(x)
+        if self.training and self.decoder is not None:
+            image: torch.Tensor = self.decoder(maps[-1], x.shape[2:])
+            return image
         if not self.training:
             return means(maps)
         out: torch.Tensor = self.project(means(maps[-1:]))
         return out
+
+    def reconstruction_error(self, x: torch.Tensor) -> torch.Tensor | None:
+        """Return how badly an autoencoder gives back each image, (B,) mean squared; None where there is no decoder."""
+        if self.decoder is None:
+            return None
+        back: torch.Tensor = self.decoder(self.body(x)[-1], x.shape[2:])
+        return (back.float() - x).square().mean(dim=tuple(range(1, x.ndim)))
 
 
 @task
@@ -93,7 +116,7 @@ class Retrieve:
             passes=2 * PASSES,
             least_side=32,
             batch=64,
-            options={"temperature": TEMPERATURE, "labels": False},
+            options={"temperature": TEMPERATURE, "labels": False, "pretext": PRETEXTS[0]},
             reasons={
                 "task": f"{profile.n_cases} images to find similar ones among; labels are used to judge, not to learn",
                 "network": "pre-activation ResNet: its maps of all scales make up the embedding; images are scaled "
@@ -105,8 +128,16 @@ class Retrieve:
         )
 
     def build(self, plan: Plan) -> dict[str, nn.Module]:
-        """Return the encoder with its projection."""
-        return {"net": RetrieveNet(body(plan.network, plan.channels, plan.dims, plan.network_options))}
+        """Return the encoder with its projection, or with its decoder.
+
+        Raises:
+            UsageError: No such pretext.
+        """
+        trunk = body(plan.network, plan.channels, plan.dims, plan.network_options)
+        pretext = plan.task_options.get("pretext", PRETEXTS[0])
+        if pretext not in PRETEXTS:
+            raise UsageError(f"No pretext {pretext!r}", expected=", ".join(PRETEXTS), where="task_options.pretext")
+        return {"net": RetrieveNet(trunk, Decoder(plan.dims, trunk, plan.channels) if pretext == PRETEXTS[1] else None)}
 
     def target(self, case: Case, plan: Plan) -> int:
         """Return the class index, by which neighbours are judged.
@@ -121,10 +152,18 @@ class Retrieve:
     def losses(
         self, parts: Mapping[str, nn.Module], batch: Batch, rng: torch.Generator
     ) -> Iterator[tuple[str, torch.Tensor]]:
-        """Contrast of two views, each seen anew; by image, or by class where ``labels`` is set."""
+        """Contrast of two views, each seen anew; by image, or by class where ``labels`` is set.
+
+        An autoencoder gives back the clean image from a spoilt one; outside training, where there is only the
+        embedding, contrast stands for both.
+        """
         images = batch.images
         if rng.device != images.device:
             rng = torch.Generator(images.device).manual_seed(rng.initial_seed())
+        if batch.options.get("pretext") == PRETEXTS[1] and parts["net"].training:
+            spoilt, _ = augment(images, None, SPOILT, rng)
+            yield "net", functional.mse_loss(parts["net"](spoilt).float(), images)
+            return
         views = torch.cat([augment(images, None, VIEW, rng)[0] for _ in range(2)])
         kinds = batch.targets if batch.options.get("labels") else torch.arange(len(images), device=images.device)
         kinds = kinds.repeat(2)
@@ -135,7 +174,7 @@ class Retrieve:
         """Return embeddings as unit vectors of the reference."""
         space = _space(calibration)
         if space is None:
-            return nn.functional.normalize(raw.float().cpu(), dim=1)
+            return functional.normalize(raw.float().cpu(), dim=1)
         return torch.from_numpy(space.unit(raw.float().cpu().numpy()))
 
     def calibrate(
