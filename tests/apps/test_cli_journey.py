@@ -68,7 +68,7 @@ def test_from_a_folder_to_predictions_by_the_command_line_alone(place):
     assert done.returncode == 0, done.stderr
     with (place / "out" / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["case", "label", "p_lying", "p_standing", "quality", "reason"]
+    assert list(rows[0])[:6] == ["case", "label", "p_lying", "p_standing", "quality", "reason"]
     assert len(rows) == 8
     right = sum(row["case"].startswith(row["label"]) for row in rows)
     assert right >= 7, rows

@@ -91,7 +91,7 @@ def test_radiographs_give_calibrated_probabilities_and_five_baselines(radiograph
     with (tmp_path / "out" / "predictions.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {r["case"] for r in rows} == {f"test-{n}" for n in range(20)}
-    assert list(rows[0]) == ["case", "label", "p_0", "p_1", "quality", "reason"]
+    assert list(rows[0]) == ["case", "label", "p_0", "p_1", "quality", "reason", "foreign", "likeness"]
     assert all(abs(float(r["p_0"]) + float(r["p_1"]) - 1) < 1e-6 for r in rows)
     model = load(run.folder / "model")
     inside = b"".join(p.read_bytes() for p in model.folder.iterdir())
