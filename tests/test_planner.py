@@ -407,3 +407,62 @@ def test_the_chinese_of_what_changed_a_plan_names_the_setting():
 def test_the_profiles_bring_about_every_kind_of_reason(kind):
     """What no profile brings about, the test of the Chinese above would not see."""
     assert any(kind in reason for name in PROFILES for reasons in reasons_of(name) for reason in reasons.values())
+
+
+def sequences(n_frames, side=96, n=80, patients=50):
+    """A training part of clips."""
+    seen = profile_of((n_frames, side, side), n=n, classes=2)
+    return replace(seen, n_patients=patients, k_axes={"time": n})
+
+
+def sequence_plan(profile, **needs):
+    task = task_named("classify")
+    asked = replace(task.needs(profile), sequence=True, **needs)
+    cohort = Cohort((), {}, frozenset(), classes=tuple(profile.class_counts))
+    return plan(cohort, profile, asked, MACHINE, Budget(20.0))
+
+
+def test_clips_are_read_as_sequences_and_volumes_are_not():
+    assert task_named("classify").needs(sequences(16)).network == "recurrent"
+    assert task_named("classify").needs(replace(sequences(16), k_axes={"space": 80})).network == "resnet"
+
+
+@pytest.mark.parametrize("n_frames", [2, 5, 16, 400])
+def test_frames_of_long_clips_are_bounded_with_a_reason(n_frames):
+    found = sequence_plan(sequences(n_frames))
+    assert found.grid.mode == "frames"
+    assert found.grid.size[0] <= min(n_frames, 32)
+    assert found.patch == found.grid.size
+    assert f"{found.grid.size[0]} frames of" in found.reasons["grid"]
+    assert ("evenly taken" in found.reasons["grid"]) == (found.grid.size[0] < n_frames)
+    assert not {"tilt", "flip_k"} & {k for k, v in found.augmentation.items() if v}
+
+
+def test_controls_share_the_time_and_bring_more_folds():
+    profile = sequences(16)
+    alone, beside = sequence_plan(profile), sequence_plan(profile, controls=("mean over frames", "3-D network"))
+    timing = Timing(step_s=0.1, predict_s=0.01, score_s=0, memory_mib=500, store_mib=10)
+    one, three = (timed(p, timing, profile, n_locked=12, spent_s=10, dense=False) for p in (alone, beside))
+    assert three.controls == {"mean over frames": 0, "3-D network": 0}
+    assert three.schedule.steps * len(three.folds) < one.schedule.steps * len(one.folds) / 2
+    # Ten of fifty patients are held out by a fold: four folds hold out forty.
+    assert len(three.folds) >= 4
+
+
+def test_numbers_keep_the_scale_where_it_is_known():
+    profile = replace(
+        profile_of((1, 200, 300), (1.0, 0.5, 0.5), n=200),
+        label_cases={},
+        values=summary(np.linspace(40, 90, 200)),
+        extents=tuple(summary(np.full(200, e)) for e in (1.0, 100.0, 150.0)),
+    )
+    task = task_named("regress")
+    cohort = Cohort((), {}, frozenset())
+    found = plan(cohort, profile, task.needs(profile), MACHINE, Budget(10.0))
+    assert found.grid.mode == "canvas"
+    # The canvas holds 150 mm along its longer side, and pixels are square.
+    assert found.grid.spacing[2] * found.grid.size[2] == pytest.approx(150, rel=0.05)
+    assert found.grid.spacing[1] == found.grid.spacing[2]
+    assert found.augmentation["scale"] == 0
+    blind = plan(cohort, replace(profile, spacing_known=150), task.needs(profile), MACHINE, Budget(10.0))
+    assert blind.grid.mode == "fit"

@@ -118,3 +118,10 @@ def test_frames_without_contrast_are_not_there() -> None:
 def test_options_that_there_are_not_are_refused(option: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         body("recurrent", 1, 3, {**SMALL, **option})
+
+
+@pytest.mark.parametrize("name", ["resnet", "recurrent"])
+def test_a_clip_shorter_than_the_stride_over_frames_is_still_read(name: str) -> None:
+    net = body(name, 1, 3, {"widths": (4.0, 8.0, 8.0), "depth": 8, "strides": "2x2x2,2x2x2"}).eval()
+    for n_frames in (1, 2, 3):
+        assert net(torch.randn(1, 1, n_frames, 12, 12))[-1].shape == (1, 8, 1, 3, 3)

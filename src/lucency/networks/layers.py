@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from lucency.errors import UsageError
 
@@ -26,6 +27,22 @@ def instance_norm(channels: int) -> nn.Module:
     return nn.GroupNorm(channels, channels)
 
 
+class MeanPool(nn.Module):
+    """Means of blocks; a cut block at the end counts, and an axis shorter than a block is one block."""
+
+    def __init__(self, stride: tuple[int, ...]) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return one value a block."""
+        pool = functional.avg_pool3d if len(self.stride) == 3 else functional.avg_pool2d
+        # torch refuses a kernel that is longer than the axis.
+        kernel = tuple(min(s, n) for s, n in zip(self.stride, x.shape[2:], strict=True))
+        out: torch.Tensor = pool(x, kernel, self.stride, ceil_mode=True)
+        return out
+
+
 class Bridge(nn.Module):
     """The skip connection of a residual block: identity, or mean pooling and a 1 × 1 convolution."""
 
@@ -33,8 +50,7 @@ class Bridge(nn.Module):
         super().__init__()
         steps: list[nn.Module] = []
         if any(s > 1 for s in stride):
-            pool = nn.AvgPool3d if dims == 3 else nn.AvgPool2d
-            steps.append(pool(stride, stride, ceil_mode=True))  # type: ignore[arg-type]
+            steps.append(MeanPool(stride))
         if inputs != outputs:
             steps.append(convolution(dims, inputs, outputs, (1,) * dims, (1,) * dims))
         self.steps = nn.Sequential(*steps)

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lucency.errors import UsageError
 from lucency.networks import Body, network
-from lucency.networks.layers import parse_strides, parse_widths
+from lucency.networks.layers import MeanPool, parse_strides, parse_widths
 from lucency.networks.resnet import resnet
 
 CELLS = ("gru", "lstm", "none")
@@ -60,8 +60,8 @@ class Recurrent(Body):
         size = present.shape
         maps = [self._placed(m, present) for m in self._encoded(frames)]
         paced = [_paced(m, present, p) for m, p in zip(maps, [1, *self.paces], strict=True)]
-        kept = nn.functional.max_pool1d(present[:, None].float(), self.paces[-1], ceil_mode=True)[:, 0] > 0
-        out = [*paced[:-1], self._summarised(paced[-1], kept if self.paces[-1] > 1 else present)]
+        kept = _share(present, self.paces[-1])[:, 0, :, 0, 0] > 0
+        out = [*paced[:-1], self._summarised(paced[-1], kept)]
         return [m[:, :, 0] for m in out] if self.dims == 2 and size[1] == 1 else out
 
     def _encoded(self, frames: torch.Tensor) -> list[torch.Tensor]:
@@ -149,9 +149,15 @@ def _paced(features: torch.Tensor, present: torch.Tensor, pace: int) -> torch.Te
     """Return the mean of each ``pace`` frames that are there, (B, C, K / pace, J, I)."""
     if pace == 1:
         return features
-    pool = nn.AvgPool3d((pace, 1, 1), (pace, 1, 1), ceil_mode=True)
-    share = pool(present[:, None, :, None, None].to(features.dtype))
-    return pool(features) / share.clamp_min(1e-6)  # type: ignore[no-any-return]
+    pool = MeanPool((pace, 1, 1))
+    paced: torch.Tensor = pool(features) / _share(present, pace).to(features.dtype).clamp_min(1e-6)
+    return paced
+
+
+def _share(present: torch.Tensor, pace: int) -> torch.Tensor:
+    """Return which share of each ``pace`` frames is there, (B, 1, K / pace, 1, 1)."""
+    shares: torch.Tensor = MeanPool((pace, 1, 1))(present[:, None, :, None, None].float())
+    return shares
 
 
 @network(
