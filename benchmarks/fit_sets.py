@@ -23,6 +23,7 @@ SETS: dict[str, tuple[str, dict[float, dict[str, float]]]] = {
     "mednist": ("mednist/mednist_64.npz", {}),
     "lus_video": ("lus_video", {}),
     "hc18_circumference": ("hc18", {}),
+    "nsclc_survival": ("nsclc_survival", {}),
 }
 
 #: What a user adds to the command for a set: the column, the patients, what the refusal suggests.
