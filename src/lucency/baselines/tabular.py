@@ -12,9 +12,6 @@ from lucency.errors import DataError
 
 #: Folds of the choice inside a training fold.
 INNER_FOLDS = 5
-#: Inner AUC up to which a model is taken to guess; it then says the same of everybody. Models that are fitted to noise
-#: rank the patients left out the wrong way round, since what is rare among them is frequent among the others.
-GUESSING = 0.52
 #: Two features that agree this much say the same; the first, by how well it tells the classes apart, is kept.
 SAME = 0.95
 #: Features kept at most before any model: the ones that tell the classes of the training fold apart best.
@@ -191,8 +188,8 @@ def folds_of(y: np.ndarray, n_folds: int, rng: np.random.Generator) -> np.ndarra
 
 def chosen(
     model: TableModel, folds: Sequence[tuple[np.ndarray, np.ndarray, Fold]], y: np.ndarray, seed: int
-) -> Candidate | None:
-    """Return the candidate with the best mean AUC over inner folds; None where none does better than guessing.
+) -> Candidate:
+    """Return the candidate with the best mean AUC over inner folds.
 
     Args:
         model: Its candidates.
@@ -200,6 +197,8 @@ def chosen(
         y: (n,) 0 or 1.
         seed: Of the models.
     """
+    if len(model.candidates) == 1:
+        return model.candidates[0]
     means = []
     for candidate in model.candidates:
         found = [
@@ -207,7 +206,7 @@ def chosen(
             for inside, outside, seen in folds
         ]
         means.append(float(np.mean(found)))
-    return model.candidates[int(np.argmax(means))] if max(means) > GUESSING else None
+    return model.candidates[int(np.argmax(means))]
 
 
 def nested(table: np.ndarray, y: np.ndarray, fold: np.ndarray, seed: int) -> Mapping[str, np.ndarray]:
@@ -241,10 +240,6 @@ def nested(table: np.ndarray, y: np.ndarray, fold: np.ndarray, seed: int) -> Map
         inner = inner_folds(table[inside], mine, np.random.default_rng((seed, int(number))))
         for name, model in TABLE_MODELS.items():
             best = chosen(model, inner, mine, seed)
-            if best is None:
-                # Nothing to be learned: everybody is given the same.
-                found[name][outside] = 0.5
-                continue
             scores = scores_of(best, whole, mine, seed)
             ours, theirs = np.sort(scores[: len(inside)]), scores[len(inside) :]
             below, upto = (np.searchsorted(ours, theirs, side=s) for s in ("left", "right"))
