@@ -70,6 +70,17 @@ def filled(rows: torch.Tensor) -> torch.Tensor:
     return out
 
 
+def with_places(x: torch.Tensor) -> torch.Tensor:
+    """Return a map with a channel for each axis that says where on the image a cell lies, -1 to 1.
+
+    Source:
+        Liu 2018, CoordConv (doi 10.48550/arXiv.1807.03247).
+    """
+    axes = [(torch.arange(n, device=x.device, dtype=x.dtype) + 0.5) * 2 / n - 1 for n in x.shape[2:]]
+    places = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+    return torch.cat([x, places.expand(len(x), *places.shape)], dim=1)
+
+
 def grid_points(size: Sequence[int], stride: Sequence[int], device: torch.device) -> torch.Tensor:
     """Return the centres of a map's cells in pixels of the input, (*size, d)."""
     axes = [(torch.arange(n, device=device) + 0.5) * s for n, s in zip(size, stride, strict=True)]

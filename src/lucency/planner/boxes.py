@@ -35,6 +35,10 @@ THOUSANDS_PER_PIXEL = 120.0
 #: Voxels of a batch of volumes and of images: what keeps a step near a second on two cores.
 BATCH_PIXELS = {2: 640_000, 3: 400_000}
 
+#: A class has a place of its own where its boxes spread by less than this share of the image along every axis; spread
+#: over all of it they would by 0.29.
+PLACED = 0.15
+
 #: A class lies on one side when the mean place of its boxes is this far from the middle, as a share of the image.
 ASIDE = 0.08
 
@@ -186,6 +190,11 @@ def _many_all_over(profile: Profile, axis: int) -> bool:
     """Tell whether every class lies anywhere along an axis: its places spread as evenly as chance would have it."""
     # An even spread over the image has a deviation of 0.29.
     return all(bool(p[axis].std > 0.2) for p in profile.box_places.values())
+
+
+def has_places(profile: Profile, dims: int) -> bool:
+    """Tell whether a class lies at a place of its own on the images, as organs do."""
+    return any(all(p[a].std < PLACED for a in range(3 - dims, 3)) for p in profile.box_places.values())
 
 
 def typical_box(profile: Profile, dims: int) -> tuple[float, ...]:

@@ -11,13 +11,13 @@ from lucency import detection, metrics, statistics
 from lucency.boxes import Box, placed
 from lucency.calibration import Calibration
 from lucency.case import Case, Cohort, Prediction
-from lucency.detector import MOST, Head
+from lucency.detector import MOST, Head, with_places
 from lucency.detector.anchors import AnchorHead
 from lucency.detector.centre import CentreHead
 from lucency.detector.together import clustered, without_cut
 from lucency.networks import Body, body
 from lucency.plan import Needs, Plan
-from lucency.planner.boxes import FEW_IMAGES, fitted_anchors, typical_box
+from lucency.planner.boxes import FEW_IMAGES, fitted_anchors, has_places, typical_box
 from lucency.prepare import Prepared, images_of, place_of, tile_starts
 from lucency.prepare.boxes import box_rows, from_grid
 from lucency.profile import Profile
@@ -40,14 +40,15 @@ TOLD = 100
 class DetectNet(nn.Module):
     """A pyramid with a head that finds boxes; told what was drawn, it answers with its loss."""
 
-    def __init__(self, trunk: Body, head: nn.Module) -> None:
+    def __init__(self, trunk: Body, head: nn.Module, *, placed: bool) -> None:
         super().__init__()
-        self.body, self.head = trunk, head
+        self.body, self.head, self.placed = trunk, head, placed
 
     def forward(self, x: torch.Tensor, drawn: torch.Tensor | None = None) -> torch.Tensor:
         """Return found rows (B, MOST, 2 + 2 d), or the loss against drawn rows (B, n, 1 + 2 d)."""
         head: Head = self.head  # type: ignore[assignment]
-        raw = self.head(self.body(x))
+        maps = self.body(x)
+        raw = self.head([with_places(m) for m in maps] if self.placed else maps)
         return head.boxes(raw, x.shape[2:]) if drawn is None else head.loss(raw, drawn, x.shape[2:])
 
 
@@ -70,7 +71,7 @@ class Detect:
         """A feature pyramid with the head that so many images can teach."""
         dims = max(profile.dims, key=lambda d: profile.dims[d])
         n, total = profile.n_cases, sum(profile.box_shapes.values())
-        few = n < FEW_IMAGES
+        few, anatomical = n < FEW_IMAGES, has_places(profile, dims)
         return Needs(
             task=self.name,
             network="fpn",
@@ -81,6 +82,7 @@ class Detect:
                 "head": "centre" if few else "anchors",
                 "anchors": tuple(round(float(v), 5) for v in fitted_anchors(profile, dims).reshape(-1)),
                 "typical": typical_box(profile, dims),
+                "placed": anatomical,
             },
             reasons={
                 "task": f"{total} boxes of {len(profile.class_counts)} classes on {n} images",
@@ -89,6 +91,11 @@ class Detect:
                     f"centre heat map: {n} images are fewer than {FEW_IMAGES}, and it has less to learn than anchors"
                     if few
                     else f"anchors fitted to the boxes of the set: {n} images are enough to teach them"
+                ),
+                "placed": (
+                    "the head is told where on the image it looks: a class has its place"
+                    if anatomical
+                    else "the head is not told where on the image it looks: boxes of every class lie all over"
                 ),
             },
         )
@@ -100,13 +107,15 @@ class Detect:
         options = plan.network_options if anchored else {**plan.network_options, "maps": 1}
         trunk = body(plan.network, plan.channels, plan.dims, options)
         longest, classes = _longest(plan), len(plan.classes)
+        told = plan.task_options.get("placed") is True
+        channels = trunk.channels[0] + plan.dims * told
         if anchored:
             shapes = _numbers(plan, "anchors").reshape(-1, plan.dims) * longest
-            head: nn.Module = AnchorHead(trunk.channels[0], trunk.strides, classes, shapes.tolist())
+            head: nn.Module = AnchorHead(channels, trunk.strides, classes, shapes.tolist())
         else:
             typical = _numbers(plan, "typical") * longest
-            head = CentreHead(trunk.channels[0], trunk.strides[0], classes, (typical / 2).tolist())
-        return {"net": DetectNet(trunk, head)}
+            head = CentreHead(channels, trunk.strides[0], classes, (typical / 2).tolist())
+        return {"net": DetectNet(trunk, head, placed=told)}
 
     def target(self, case: Case, plan: Plan) -> np.ndarray:
         """Return (n, 1 + 2 d) rows on the network's grid."""
