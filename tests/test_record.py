@@ -45,6 +45,8 @@ KNOWN = {
     (plan.Plan, "accelerator"): "cuda",
     (plan.Normalisation, "kind"): "fixed",
     (plan.Grid, "mode"): "fit",
+    (plan.Schedule, "optimiser"): "sgd",
+    (plan.Schedule, "shape"): "plateau",
     (profile.Summary, "count"): 7,
     (profile.Summary, "bins"): {-3: 2, 12: 5},
     (fit.Settings, "lang"): "zh",

@@ -4,7 +4,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import tiny
 from lucency.errors import DataError, LucencyError, ModelError
@@ -211,15 +210,6 @@ def test_averaged_weights_are_the_moving_average_of_the_live_ones(tmp_path):
     assert all(torch.allclose(found[k], v, atol=1e-6) for k, v in expected.items() if v.is_floating_point())
     # Batch statistics are averaged too, or the averaged weights would meet another network's statistics.
     assert any("running_mean" in k for k in found)
-
-
-def test_decay_is_for_kernels_and_not_for_norms_and_biases():
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
-    decayed, free = rooms._groups(net, tiny.plan_for())
-    assert [p.ndim for p in decayed["params"]] == [4, 2]
-    assert [p.ndim for p in free["params"]] == [1] * 4
-    assert decayed["weight_decay"] == 1e-2
-    assert free["weight_decay"] == 0
 
 
 def test_a_loss_that_is_not_finite_stops_with_advice(tmp_path):

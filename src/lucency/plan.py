@@ -1,5 +1,6 @@
 """Every decision with its reason, in words and numbers; a person may edit the file, only here."""
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -51,6 +52,16 @@ class Normalisation:
     std: tuple[float, ...] = ()
 
 
+#: Optimiser to its usual (rate, weight decay), which go with it where nobody says otherwise: Sutskever 2013 and He 2016
+#: (doi 10.1109/CVPR.2016.90) for SGD with Nesterov's momentum of .9, a batch of 32 to 128; Kingma 2015
+#: (doi 10.48550/arXiv.1412.6980) for Adam, without decay, which its adaptive rates distort; Loshchilov 2019
+#: (doi 10.48550/arXiv.1711.05101) for AdamW.
+OPTIMISERS: Mapping[str, tuple[float, float]] = {"sgd": (0.05, 5e-4), "adam": (1e-3, 0.0), "adamw": (2e-3, 0.05)}
+
+#: See :class:`Schedule`. Loshchilov 2017 (doi 10.48550/arXiv.1608.03983) for the cosine.
+SHAPES = ("constant", "step", "cosine", "plateau")
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How long and how fast to learn.
@@ -58,11 +69,17 @@ class Schedule:
     Args:
         steps: Optimiser steps per member.
         rate: Peak learning rate.
-        weight_decay: Decoupled.
-        warmup: Steps of linear warm-up; cosine to 0 afterwards.
+        weight_decay: Decoupled for AdamW, else a penalty in the gradient; norms and biases go without.
+        warmup: Steps of linear warm-up; ``shape`` afterwards.
         clip: Largest gradient norm.
         ema: Decay of the exponential moving average of the weights.
-        optimiser: ``"adamw"``.
+        optimiser: A name of :data:`OPTIMISERS`.
+        shape: Of the rate, a name of :data:`SHAPES`: ``"cosine"`` falls to 0, ``"step"`` to a tenth after half and
+            again after three quarters of the steps, ``"plateau"`` whenever the training loss no longer falls,
+            ``"constant"`` stays.
+
+    Raises:
+        UsageError: A name that there is not; the message gives the nearest.
     """
 
     steps: int
@@ -72,6 +89,18 @@ class Schedule:
     clip: float = 5.0
     ema: float = 0.995
     optimiser: str = "adamw"
+    shape: str = "cosine"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("optimiser", self.optimiser, OPTIMISERS), ("shape", self.shape, SHAPES)):
+            if value not in known:
+                near = difflib.get_close_matches(str(value), known, n=1)
+                raise UsageError(
+                    f"schedule.{name} = {value!r}",
+                    expected=", ".join(known),
+                    where="plan.json",
+                    remedy=f"did you mean {near[0]!r}?" if near else "",
+                )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lucency.errors import UsageError
-from lucency.plan import Plan
+from lucency.plan import OPTIMISERS, Plan
 from lucency.planner.shape import triple
 from lucency.record import from_json, to_json
 
@@ -44,7 +44,8 @@ def overridden(draft: Plan, settings: Mapping[str, str]) -> Plan:
         UsageError: An unknown key; the message names the nearest.
     """
     payload: dict[str, Any] = to_json(draft)
-    for key, text in settings.items():
+    said: dict[str, list[str]] = {}
+    for key, text in _with_usual(settings).items():
         *parents, last = key.split(".")
         place = payload
         for parent in parents:
@@ -52,8 +53,18 @@ def overridden(draft: Plan, settings: Mapping[str, str]) -> Plan:
                 raise UsageError(f"No part {parent!r} in the plan", where=f"--set {key}", expected=", ".join(payload))
             place = place[parent]
         place[last] = _fitting(place.get(last), text, key)
-        payload["reasons"][key.split(".")[0]] = f"set by the user: {key} = {text}"
+        said.setdefault(key.split(".")[0], []).append(f"{key} = {text}")
+    payload["reasons"] |= {part: f"set by the user: {', '.join(texts)}" for part, texts in said.items()}
     return from_json(Plan, payload, "--set")
+
+
+def _with_usual(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings; an optimiser brings its usual rate and weight decay, unless they are set as well."""
+    name = settings.get("schedule.optimiser", "")
+    if name not in OPTIMISERS:
+        return dict(settings)
+    rate, decay = OPTIMISERS[name]
+    return {"schedule.rate": f"{rate:g}", "schedule.weight_decay": f"{decay:g}", **settings}
 
 
 def _fitting(old: Any, text: str, key: str) -> Any:

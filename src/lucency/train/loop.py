@@ -25,6 +25,7 @@ from lucency.plan import Plan
 from lucency.predict import device_of, memory_format
 from lucency.prepare import Store
 from lucency.tasks import Batch, Task
+from lucency.train.course import optimiser_of, share_of_rate
 from lucency.train.sampler import Sampler
 
 # Fabric announces its precision at every start; the plan has said it already.
@@ -131,7 +132,7 @@ class Loop:
         self.training: dict[str, Any] = {}
         self.optimisers: dict[str, Any] = {}
         for name, part in self.parts.items():
-            optimiser = torch.optim.AdamW(_groups(part, plan), lr=plan.schedule.rate, betas=(0.9, 0.999))
+            optimiser = optimiser_of(part, plan.schedule)
             compiled = torch.compile(part) if plan.compile else part
             self.training[name], self.optimisers[name] = self.fabric.setup(compiled, optimiser)
             self.average[name].to(self.fabric.device)
@@ -235,9 +236,10 @@ class Loop:
         return images, targets if masks is None else masks
 
     def _rate(self) -> float:
-        """Linear warm-up, then cosine to zero over the progress, which the time guard may hasten."""
-        warm = min(1.0, (self.step + 1) / max(1, self.plan.schedule.warmup))
-        return self.plan.schedule.rate * warm * 0.5 * (1 + math.cos(math.pi * self.progress))
+        """Linear warm-up, then the plan's shape over the progress, which the time guard may hasten."""
+        schedule = self.plan.schedule
+        warm = min(1.0, (self.step + 1) / max(1, schedule.warmup))
+        return schedule.rate * warm * share_of_rate(schedule.shape, self.progress, [r["loss"] for r in self.history])
 
     def _average(self) -> None:
         # A young average follows faster, or its start would outweigh what was learned.
@@ -350,13 +352,3 @@ class Loop:
 
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _groups(part: nn.Module, plan: Plan) -> list[dict[str, object]]:
-    """Weight decay on matrices and kernels only; norms and biases go without."""
-    decayed = [p for p in part.parameters() if p.ndim > 1]
-    free = [p for p in part.parameters() if p.ndim <= 1]
-    return [
-        {"params": decayed, "weight_decay": plan.schedule.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
