@@ -185,6 +185,21 @@ def test_a_number_that_is_the_patients_goes_and_others_stay(room, image):
     assert (after.SeriesNumber, after.AcquisitionNumber) == (0, 447190)
 
 
+@pytest.mark.parametrize("profile", ["basic", "research"])
+def test_a_graphic_layer_named_after_the_patient_stayed_in_the_basic_profile(room, profile):
+    state = planted.image()
+    for keyword in ("PixelData", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(state, keyword)
+    state.SOPClassUID, state.Modality = "1.2.840.10008.5.1.4.1.1.11.1", "PR"
+    graphic, layer = Dataset(), Dataset()
+    graphic.GraphicLayer = layer.GraphicLayer = "SMITHSON NOTES"
+    layer.GraphicLayerOrder = 1
+    state.GraphicAnnotationSequence, state.GraphicLayerSequence = Sequence([graphic]), Sequence([layer])
+    after = room.one(state, Options(**PROFILES[profile]))
+    layers = after.GraphicAnnotationSequence[0].GraphicLayer, after.GraphicLayerSequence[0].GraphicLayer
+    assert layers[0].strip() == layers[1].strip() == "NOTES"
+
+
 def test_presentation_state_still_points_at_its_image_without_its_text(room, image):
     room.put(image, "ct.dcm")
     state = planted.image()

@@ -142,6 +142,18 @@ def test_a_name_of_two_letters_is_found_beside_an_initial(text):
     assert not Identities(frozenset({"Li^Wei"})).found_in("li 5 mm, weighted")
 
 
+@pytest.mark.parametrize(("name", "number"), [("Chest", "1"), ("Brain^Axial", "CT"), ("Contrast", "PHANTOM")])
+def test_words_of_radiology_in_bytes_were_taken_for_the_patient_of_that_name(name, number):
+    one = Identities(frozenset({name}), frozenset({number}))
+    assert list(one.needles()) == []
+    assert list(Identities(frozenset({"Chest^Wilhelmina"})).needles()) == ["Wilhelmina"]
+
+
+def test_an_id_that_is_a_word_of_radiology_stood_in_the_patients_way():
+    assert Identities(numbers=frozenset({"HEAD"})).scrub("HEAD") == "HEAD"
+    assert Identities(numbers=frozenset({"HEAD01"})).scrub("HEAD01 axial") == " axial"
+
+
 def test_filler_names_and_short_numbers_are_not_searched():
     one = Identities(frozenset({"Anonymous", "Unknown^Patient"}), frozenset({"1", "12", "000000"}))
     assert not one.found_in("anonymous patient 1 of 12, 000000")

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from lucency.deidentify import manifest, others, pictures
+from lucency.deidentify import boxes, manifest, others, pictures
 from lucency.deidentify.keys import Identities, Keys
 from lucency.errors import DataError
 
@@ -407,6 +407,26 @@ def test_coco_keeps_boxes_classes_and_the_new_names_of_pictures(tmp_path):
     assert back["annotations"][1]["segmentation"] == [[1, 2, 3, 4, 5, 6]]
     assert back["categories"][0] == {"id": 2, "name": "nodule"}
     assert set(back) == {"images", "annotations", "categories"}
+
+
+@pytest.mark.parametrize("old", [4711882, 12345678901, "HX4711882"])
+def test_ids_of_coco_lists_that_were_patients_numbers_stayed_or_lost_their_boxes(tmp_path, old):
+    content = {
+        "images": [
+            {"id": 7, "width": 90, "height": 80, "file_name": "a.png"},
+            {"id": old, "width": 90, "height": 80, "file_name": "b.png"},
+        ],
+        "annotations": [{"id": 5, "image_id": old, "category_id": 2, "bbox": [1, 2, 3, 4]}],
+        "categories": [{"id": 2, "name": "nodule"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content), encoding="utf-8")
+    outcome = cleaned(tmp_path / "a.json", tmp_path / "out")
+    text = outcome.target.read_text(encoding="utf-8")
+    assert str(old) not in text
+    back = json.loads(text)
+    assert [p["id"] for p in back["images"]] == [1, 2]
+    assert back["annotations"] == [{"id": 5, "image_id": 2, "category_id": 2, "bbox": [1, 2, 3, 4]}]
+    assert boxes.COUNTED_ANEW in outcome.remarks
 
 
 def test_text_files_are_written_only_where_they_hold_boxes(tmp_path):

@@ -43,6 +43,7 @@ def reason_of(tmp_path, content):
         (lambda: sound()[:1200] + noise(200) + sound()[1400:], "Bytes that are no DICOM stand in the header, 1202"),
         (lambda: noise(5000), "No DICOM: the bytes are of no format that is known"),
         (lambda: b"\0" * 5000, "The file holds zeros only"),
+        (lambda: b"", "The file is empty (0 bytes)"),
         (
             lambda: b"<html><body>Please log in</body></html>",
             "Not DICOM but a text. What to do: fetch or export it again",

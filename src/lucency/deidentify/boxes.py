@@ -10,12 +10,11 @@ from lucency.deidentify.cleaning import Cleaned, cannot
 #: A line of YOLO: class, then centre and size or a polygon, as shares of the picture.
 YOLO = re.compile(r"\d{1,3}( (0|1|0?\.\d{1,12}|1\.0{1,12})){4,}")
 #: Fields of COCO (cocodataset.org, data format) that hold numbers: of pictures, of annotations, of classes.
-PICTURE, ANNOTATION, CLASS = (
-    ("id", "width", "height"),
-    ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
-    ("id",),
-)
+PICTURE, ANNOTATION = ("width", "height"), ("bbox", "area", "iscrowd")
 LISTS = ("images", "annotations", "categories")
+#: Up to here an id counts; a longer one may be a patient's number.
+LARGEST_COUNT = 999
+COUNTED_ANEW = "The ids of the list were counted anew: long ones may be patients' numbers."
 
 
 def is_coco(data: Mapping[str, Any]) -> bool:
@@ -35,14 +34,30 @@ def coco(data: Mapping[str, Any], new_name: Callable[[str], str], new_class: Cal
         DataError: An entry is not of COCO's form.
     """
     try:
+        pictures, drawn, kinds = (data[k] for k in LISTS)
+        new = {
+            "image_id": _counted([*(p["id"] for p in pictures), *(a["image_id"] for a in drawn if "image_id" in a)]),
+            "category_id": _counted(
+                [*(c["id"] for c in kinds), *(a["category_id"] for a in drawn if "category_id" in a)]
+            ),
+            "id": _counted([a["id"] for a in drawn if "id" in a]),
+        }
         out = {
-            "images": [_numbers(p, PICTURE) | {"file_name": new_name(str(p["file_name"]))} for p in data["images"]],
-            "annotations": [_numbers(a, ANNOTATION) | _outline(a) for a in data["annotations"]],
-            "categories": [_numbers(c, CLASS) | {"name": new_class(str(c["name"]))} for c in data["categories"]],
+            "images": [
+                {"id": new["image_id"][p["id"]], **_numbers(p, PICTURE), "file_name": new_name(str(p["file_name"]))}
+                for p in pictures
+            ],
+            "annotations": [
+                {k: ids[a[k]] for k, ids in new.items() if k in a} | _numbers(a, ANNOTATION) | _outline(a)
+                for a in drawn
+            ],
+            "categories": [{"id": new["category_id"][c["id"]], "name": new_class(str(c["name"]))} for c in kinds],
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise cannot("Not a COCO list of annotations", "export the annotations again") from error
-    return Cleaned(json.dumps(out, ensure_ascii=False).encode("utf-8") + b"\n", ("other keys",))
+    anew = any(old != number for ids in new.values() for old, number in ids.items())
+    content = json.dumps(out, ensure_ascii=False).encode("utf-8") + b"\n"
+    return Cleaned(content, ("other keys",), (COUNTED_ANEW,) if anew else ())
 
 
 def yolo(content: bytes) -> Cleaned:
@@ -61,6 +76,14 @@ def yolo(content: bytes) -> Cleaned:
     if not all(YOLO.fullmatch(line) for line in lines):
         raise cannot("A text file that holds more than boxes", "nothing: free text is never copied")
     return Cleaned("".join(line + "\n" for line in lines).encode("ascii"))
+
+
+def _counted(ids: list[Any]) -> dict[Any, int]:
+    """Return each id to itself if all are as small as a count, otherwise to its place in the list, from 1."""
+    distinct = list(dict.fromkeys(ids))
+    largest = max(LARGEST_COUNT, len(distinct))
+    small = all(isinstance(i, int) and 0 <= i <= largest for i in distinct)
+    return {old: old if small else place for place, old in enumerate(distinct, 1)}
 
 
 def _numbers(entry: Mapping[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from lucency.deidentify.matching import Matcher
 from lucency.deidentify.plain import PlainStrings
-from lucency.deidentify.spellings import NOBODY
+from lucency.deidentify.spellings import NOBODY, folded
+from lucency.deidentify.vocabulary import is_ordinary
 from lucency.errors import OutputError, UsageError
 
 #: First word of the key file; the number rises when derived values change.
@@ -262,7 +263,13 @@ class Identities:
         """Yield the longer strings as they would stand in bytes: for a search in pixel data and private values."""
         for name in sorted(self.names):
             for group in name.split("="):
-                parts = (p for p in re.split(r"[\^\s,]+", group) if p.lower() not in NOBODY)
+                parts = (p for p in re.split(r"[\^\s,]+", group) if not _says_nothing(p))
                 yield from (p for p in parts if (len(p) >= 5 or not p.isascii()) and len(p) >= 2)
-        yield from (n.strip() for n in sorted(self.numbers) if len(n.strip(" 0")) >= 6 and n.lower() not in NOBODY)
+        yield from (n.strip() for n in sorted(self.numbers) if len(n.strip(" 0")) >= 6 and not _says_nothing(n))
         yield from (d for d in sorted(self.births) if len(d) == 8)
+
+
+def _says_nothing(word: str) -> bool:
+    """Tell whether a name or number is a filler, or a word of radiology, which stays in descriptions."""
+    plain = folded(word.strip(" \0"))
+    return plain in NOBODY or is_ordinary(plain)

@@ -120,6 +120,8 @@ class Report:
             f"{a.get('left out', 0)} left out.",
             *(f"  {n} × {reason}" for reason, n in sorted(self.reasons.items(), key=lambda kv: -kv[1])[:SHOWN]),
         ]
+        if a.get("left out") or a.get("quarantined"):
+            out.append(f"Which files these are stands in {self.paths['records']}/left-out.csv, with their old names.")
         if self.new_key:
             out.append(
                 f"A new key was made: {self.paths['key']}. Back it up: without it nothing can be turned back, and "

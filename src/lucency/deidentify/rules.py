@@ -41,6 +41,8 @@ SHORT = 4
 #: Characters that no text has (PS3.5, 6.1.3); the escapes of ISO 2022 are gone once it is decoded.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
 PIXELS = 0x7FE00010
+#: (0070,0002), which names the layer that an annotation belongs to.
+GRAPHIC_LAYER = 0x00700002
 
 
 class Rules(ABC):
@@ -89,6 +91,9 @@ class Rules(ABC):
         items = actions.dummy_items(keyword_for_tag(tag), old)
         if items is not None:
             dataset[tag] = sequence(tag, items)
+            for item in items:
+                if GRAPHIC_LAYER in item:  # the one word that a dummy takes over: layers refer to it
+                    self._text(item, GRAPHIC_LAYER, place)
             return
         dataset[tag] = sequence(tag, list(old)[:1])
         self._recurse(dataset, tag, place)

@@ -142,11 +142,16 @@ def _of_parts(parts: tuple[str, ...]) -> Iterator[str]:
 
 
 def identifier_pattern(number: str) -> Iterator[str]:
-    """Yield patterns over folded text for a number such as a Patient ID, with and without its separators."""
+    """Yield patterns over folded text for a number such as a Patient ID, with and without its separators.
+
+    An ID that is a word of radiology (HEAD, PHANTOM) is none: it would go from Body Part Examined and Image Type.
+    """
+    from lucency.deidentify.vocabulary import is_ordinary  # noqa: PLC0415 - the list is read when first needed
+
     plain = folded(number.strip(" \0"))
     pieces = [p for p in re.split(r"[^0-9a-z\u0080-\uffff]+", plain) if p]
     whole = "".join(pieces)
-    if len(whole) < SHORTEST_NUMBER or whole in NOBODY or set(whole) <= {"0"}:
+    if len(whole) < SHORTEST_NUMBER or whole in NOBODY or set(whole) <= {"0"} or is_ordinary(whole):
         return
     edges = (r"(?<![^\W_])", r"(?![^\W_])")
     yield edges[0] + GAP.join(map(re.escape, pieces)) + edges[1]

@@ -66,6 +66,8 @@ def not_dicom(start: bytes) -> str:
     """
     if start[128:132] == b"DICM":
         return ""
+    if not start:
+        return "The file is empty (0 bytes)"
     if not start.strip(b"\0"):
         return "The file holds zeros only"
     named = next((name for begin, name in SIGNATURES if start.startswith(begin)), "")
