@@ -4,7 +4,7 @@ All maps take part and not the last alone: what the last one knows best is what 
 similarity rests on more than that.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,9 @@ from lucency.plan import Plan
 from lucency.predict import autocast, device_of, memory_format, networks
 from lucency.prepare import Store
 from lucency.tasks import task_named
+
+#: Images that go through the network together, by dimensions.
+TOGETHER = {2: 32, 3: 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,32 +72,40 @@ def seen(body: Body, arrays: Iterable[np.ndarray], plan: Plan) -> Iterator[Seen]
         plan: Precision, tile, dimensions.
     """
     tile = plan.tile if plan.grid.mode == "spacing" and min(plan.tile) > 0 else None
+    waiting: list[np.ndarray] = []
     for array in arrays:
         size = array.shape[1:]
-        if tile is None or all(n <= t for n, t in zip(size, tile, strict=True)):
-            yield _looked(body, array, plan)
-        else:
+        whole = tile is None or all(n <= t for n, t in zip(size, tile, strict=True))
+        if waiting and (not whole or array.shape != waiting[0].shape or len(waiting) >= TOGETHER[plan.dims]):
+            yield from _looked(body, waiting, plan)
+            waiting = []
+        if whole:
+            waiting.append(array)
+        elif tile is not None:
             yield _in_pieces(body, array, tile, plan)
+    if waiting:
+        yield from _looked(body, waiting, plan)
 
 
 @torch.inference_mode()
-def _looked(body: Body, array: np.ndarray, plan: Plan) -> Seen:
-    """Return what the network sees in one array that it can take whole."""
-    x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None]
+def _looked(body: Body, arrays: Sequence[np.ndarray], plan: Plan) -> list[Seen]:
+    """Return what the network sees in arrays of one size that it can take whole."""
+    x = torch.from_numpy(np.stack(arrays).astype(np.float32))
     x = _padded(x, body, plan)
     x = x[:, :, 0] if plan.dims == 2 else x
     x = x.to(device_of(plan)).contiguous(memory_format=memory_format(plan))
     with autocast(plan):
         maps = [m.float() for m in body(x)]
-    whole = means(maps)[0]
+    whole = means(maps)
     pool = functional.adaptive_avg_pool2d if plan.dims == 2 else functional.adaptive_avg_pool3d
     coarse = maps[-1].shape[2:]
-    places = torch.cat([pool(m, coarse) for m in maps], dim=1)[0]
+    places = torch.cat([pool(m, coarse) for m in maps], dim=1)
     # Sides that do not divide evenly weigh some places twice; the mean is put right, so that shares add up exactly.
-    axes = tuple(range(1, places.ndim))
-    places = places + (whole - places.mean(dim=axes)).view(-1, *(1 for _ in axes))
+    axes = tuple(range(2, places.ndim))
+    places = places + (whole - places.mean(dim=axes)).view(*whole.shape, *(1 for _ in axes))
     found = places.cpu().numpy()
-    return Seen(whole.cpu().numpy(), found[:, None] if plan.dims == 2 else found)
+    found = found[:, :, None] if plan.dims == 2 else found
+    return [Seen(w, p) for w, p in zip(whole.cpu().numpy(), found, strict=True)]
 
 
 def _padded(x: torch.Tensor, body: Body, plan: Plan) -> torch.Tensor:
@@ -119,7 +130,7 @@ def _in_pieces(body: Body, array: np.ndarray, tile: tuple[int, int, int], plan: 
             line = []
             for i in range(0, size[2], tile[2]):
                 piece = array[:, k : k + tile[0], j : j + tile[1], i : i + tile[2]]
-                one = _looked(body, piece, plan)
+                one = _looked(body, [piece], plan)[0]
                 weight = piece[0].size
                 mean = one.whole * weight
                 total = mean if total is None else total + mean
