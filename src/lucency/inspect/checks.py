@@ -74,8 +74,17 @@ def check_problems(problems: Sequence[Problem], n_cases: int, n_skipped: int = 0
     )
 
 
-def check_alike(images: Sequence[ImageFacts]) -> list[str]:
+def clips_of(cases: Sequence[Case]) -> frozenset[str]:
+    """Return the ids of cases whose images run over time: a clip of one frame is a clip, and no single image."""
+    return frozenset(c.id for c in cases if any(s.header.get("k_axis") == "time" for s in c.sources))
+
+
+def check_alike(images: Sequence[ImageFacts], clips: frozenset[str] = frozenset()) -> list[str]:
     """Refuse a set that mixes 2-D and 3-D, channel counts or units of length; return warnings.
+
+    Args:
+        images: Of the set.
+        clips: Cases whose images run over time; they count as 3-D whatever their length.
 
     Raises:
         DataError: Counts and one example of each kind.
@@ -85,7 +94,8 @@ def check_alike(images: Sequence[ImageFacts]) -> list[str]:
     for image in images:
         by_modality[image.modality].append(image)
     for modality, group in sorted(by_modality.items()):
-        _one_kind(modality, {i.case: "2-D" if 1 in i.size else "3-D" for i in group}, "2-D or 3-D images, not both")
+        flat = {i.case: 1 in i.size and i.case not in clips for i in group}
+        _one_kind(modality, {c: "2-D" if f else "3-D" for c, f in flat.items()}, "2-D or 3-D images, not both")
         _one_kind(modality, {i.case: f"{i.channels}-channel" for i in group}, "one number of channels")
         warnings += _check_spacing(modality, [i for i in group if i.spacing_known])
     return warnings

@@ -139,7 +139,8 @@ def _geometry(image: Image, *, known: bool) -> Profile:
     spacing = [summary(np.array([image.spacing[axis]])) if known else Summary() for axis in order]
     extent = [summary(np.array([image.size[a] * image.spacing[a]])) if known else Summary() for a in order]
     return Profile(
-        dims={2 if image.size[0] == 1 else 3: 1},
+        # A clip of one frame is a clip.
+        dims={2 if image.size[0] == 1 and image.k_axis == "space" else 3: 1},
         sizes=(k, j, i),
         spacings=(spacing[0], spacing[1], spacing[2]),
         spacing_known=int(known),
@@ -150,7 +151,13 @@ def _geometry(image: Image, *, known: bool) -> Profile:
 
 
 def _mirrors(image: Image, array: np.ndarray) -> dict[str, Mirror]:
-    """Compare with the mirror image along each axis: the patient's axes of a volume, rows and columns of an image."""
+    """Compare with the mirror image along each axis: the patient's axes of a volume, rows and columns of an image.
+
+    Of a clip the frame in the middle is compared: its frames are mirrored alike, and time never runs backwards.
+    """
+    if image.k_axis == "time":
+        array = array[len(array) // 2][None]
+        return {name: mirror(array, axis) for axis, name in enumerate("kji") if array.shape[axis] > 1}
     turned = orientation_of(image.affine).apply(array) if image.size[0] > 1 else array
     return {name: mirror(turned, axis) for axis, name in enumerate("kji") if turned.shape[axis] > 1}
 
