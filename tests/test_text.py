@@ -5,6 +5,7 @@ import pytest
 
 from lucency import text
 from lucency.errors import UsageError
+from lucency.read.kinds import OTHERS
 from lucency.text import counted, keys, name, placeholders, sentence, t
 
 SOURCE = Path(text.__file__).parent
@@ -14,7 +15,7 @@ SAME_IN_BOTH = {"network.unet"}
 
 
 def entries(section_filter=lambda section: True):
-    return [(f"{s}.{k}", pair) for s, k, pair in text._entries() if section_filter(s)]
+    return [(f"{s}.{k}", pair[:2]) for s, k, pair in text._entries() if section_filter(s)]
 
 
 def test_every_message_has_both_languages_and_the_same_placeholders():
@@ -24,6 +25,36 @@ def test_every_message_has_both_languages_and_the_same_placeholders():
         assert english.strip(), key
         assert chinese.strip(), key
         assert placeholders(english) == placeholders(chinese), key
+
+
+def test_one_file_is_not_called_1_files():
+    singular = [(section, key, pair) for section, key, pair in text._entries() if len(pair) > 2]
+    assert len(singular) > 30
+    for section, key, (english, _, one) in singular:
+        assert section == "sentences", key
+        assert placeholders(one) == placeholders(english), key
+        assert not CHINESE.search(one), key
+        some = {p: "3" if p.startswith("n_") else "1" if p == "n" else "that" for p in placeholders(english)}
+        assert sentence(english.format(**some), "en") == one.format(**some), key
+        many = {**some, "n": "21"}
+        assert sentence(english.format(**many), "en") == english.format(**many), key
+
+
+def test_every_kind_of_dicom_object_has_a_chinese_name():
+    for kind in set(OTHERS.values()) - {"DICOMDIR"}:
+        assert CHINESE.search(sentence(kind, "zh")), kind
+
+
+def test_words_about_label_objects_are_translated():
+    for said in (
+        "7 images are kept with a warning of their quality (cropped: 2, contrast unlike the rest of the set: 2).",
+        "Labels come from 33 DICOM segmentations.",
+        "a/rt.dcm is older than b/rt.dcm, which draws the same structures.",
+        "2 DICOM label objects do not say one thing and were not used: a.dcm: Two objects of the same date draw the "
+        "same structure on one image. What to do: keep one of them; b.dcm: Two objects of the same date draw the "
+        "same structure on one image. What to do: keep one of them.",
+    ):
+        assert not re.search(r"[a-z]{2,} [a-z]{2,}", sentence(said, "zh")), said
 
 
 def test_every_chinese_message_is_chinese_and_every_english_one_is_not():

@@ -14,6 +14,7 @@ from lucency.plan import Plan
 from lucency.read import read_inputs
 from lucency.read.formats import reason
 from lucency.read.layout import is_lone_table
+from lucency.text import sentence
 from lucency.walk import ROOMS, Passport, Settings, Walk, locked
 from lucency.write.dicom_object import Origin
 from lucency.write.dicom_result import encoded
@@ -327,7 +328,7 @@ def _write_left_out(folder: Path, skipped: Sequence[Skipped], notes: Sequence[st
     if skipped:
         write_table(folder / "skipped.csv", ("path", "reason"), [(s.path, s.reason) for s in skipped])
     if notes:
-        record.write_text(folder / "notes.txt", "\n".join((*notes, "")))
+        record.write_text(folder / "notes.txt", "\n".join((*(sentence(n, "en") for n in notes), "")))
 
 
 def events_of(run: str | Path) -> list[dict[str, Any]]:

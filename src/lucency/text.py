@@ -84,7 +84,7 @@ def keys() -> tuple[str, ...]:
 
 
 def sentence(text: str, lang: str) -> str:
-    """Translate a sentence that another room wrote in English.
+    """Translate a sentence that another room wrote in English; in English say "1 file" for "1 files".
 
     Rooms write their reasons and notes in English into files that a person may open; the report translates those
     that match a template under ``[sentences]``. The whole text is tried first, then the longest runs of its parts,
@@ -98,11 +98,15 @@ def sentence(text: str, lang: str) -> str:
     Example:
         >>> sentence("3 images carry no label.", "zh")
         '3 幅图像没有标签。'
+        >>> sentence("1 of 34 images have no mask: kept as unlabelled.", "en")
+        '1 of 34 images has no mask: kept as unlabelled.'
         >>> sentence("3 images carry no label; patient bootstrap, 2000", "zh")
         '3 幅图像没有标签；患者自助法，2000 次'
     """
-    if _column(lang) == 0 or not text:
+    if not text:
         return text
+    if _column(lang) == 0:
+        return _of_one(text)
     whole = _translate(text)
     return _compound(text) if whole is None else whole
 
@@ -127,19 +131,36 @@ def _column(lang: str) -> int:
 @cache
 def _messages() -> Mapping[str, tuple[str, str]]:
     """Return key to (English, Chinese)."""
-    return {f"{section}.{key}": (en, zh) for section, key, (en, zh) in _entries() if section != "sentences"}
+    return {f"{section}.{key}": (en, zh) for section, key, (en, zh, *_) in _entries() if section != "sentences"}
+
+
+@cache
+def _singulars() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Return each English template that has a form for one thing as a pattern, with that form."""
+    return tuple((_pattern(en), one[0]) for section, _, (en, _, *one) in _entries() if section == "sentences" and one)
+
+
+def _of_one(text: str) -> str:
+    """Return an English sentence that counts one thing as one says it; every other as it is."""
+    if not re.search(r"\b1 ", text):
+        return text
+    for pattern, one in _singulars():
+        found = pattern.fullmatch(text)
+        if found and found["n"] == "1":
+            return one.format(**found.groupdict())
+    return text
 
 
 @cache
 def _sentences() -> tuple[tuple[re.Pattern[str], str], ...]:
     """Return each English template as a pattern, with its Chinese; the longest literal text is tried first."""
-    pairs = [(en, zh) for section, _, (en, zh) in _entries() if section == "sentences"]
+    pairs = [(en, zh) for section, _, (en, zh, *_) in _entries() if section == "sentences"]
     pairs.sort(key=lambda pair: -len(re.sub(r"\{\w+\}", "", pair[0])))
     return tuple((_pattern(en), zh) for en, zh in pairs)
 
 
 def _entries() -> list[tuple[str, str, list[str]]]:
-    """Return (section, key, [English, Chinese]) in file order."""
+    """Return (section, key, [English, Chinese, perhaps English for one]) in file order."""
     table = tomllib.loads(resources.files("lucency").joinpath("text.toml").read_text(encoding="utf-8"))
     return [(section, key, pair) for section, entries in table.items() for key, pair in entries.items()]
 
@@ -178,11 +199,19 @@ def _value(field: str, said: str) -> str:
     """Return what a placeholder took, as Chinese has it: further sentences translated, lists with their own comma."""
     if field.partition("_")[0] == "why":
         return sentence(said, "zh")
+    if field == "counts":
+        return t("report.comma", "zh").join(_count(pair) for pair in said.split(", "))
     if field != "names":
         return said
     more = re.search(rf" and ({NUMBER}) more$", said)
     listed = said[: more.start()] if more else said
     return listed.replace(", ", t("report.comma", "zh")) + (t("report.more", "zh", n=more[1]) if more else "")
+
+
+def _count(pair: str) -> str:
+    """Return one thing with its number, as Chinese has it."""
+    word, colon, n = pair.rpartition(": ")
+    return t("report.pair", "zh", head=sentence(word, "zh"), text=n) if colon else sentence(pair, "zh")
 
 
 def _compound(text: str) -> str:

@@ -424,7 +424,9 @@ def _listing(path: Path) -> str:
 
 def _write_skipped(path: Path, cohort: Cohort, inspection: Inspection) -> None:
     rows = {s.path: s.reason for s in (*cohort.skipped, *cohort.beside, *inspection.skipped)}
-    rows |= {f"case {case}": reason for case, reason in {**cohort.left_out, **inspection.left_out}.items()}
+    told = {s.reason for s in inspection.skipped}  # under the file at fault; the case need not be listed again
+    left_out = {**cohort.left_out, **inspection.left_out}
+    rows |= {f"case {case}": reason for case, reason in left_out.items() if reason not in told}
     write_table(path, ("path", "reason"), sorted(rows.items()))
 
 

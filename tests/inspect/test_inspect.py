@@ -7,7 +7,7 @@ import pytest
 
 from lucency import record
 from lucency.case import Skipped
-from lucency.errors import DataError, LeakageError, UsageError
+from lucency.errors import DataError, LeakageError, ReadError, UsageError
 from lucency.events import Events
 from lucency.image import diagonal_affine
 from lucency.inspect import Inspection, inspect, settle
@@ -73,6 +73,19 @@ def test_progress_is_counted_in_cases(two_classes):
     progress = [e for e in seen if e["kind"] == "progress"]
     assert progress[-1]["done"] == progress[-1]["total"] == 40
     assert seen[-1]["kind"] == "done"
+
+
+def test_damaged_slice_is_named_and_not_the_first_of_its_series(two_classes):
+    shelf = two_classes()
+
+    def load(source, *, nan=None):
+        if source.where == "images/case004.png":
+            raise ReadError("Truncated", where="images/case004.005.dcm", remedy="fetch it again")
+        return shelf.load(source, nan=nan)
+
+    found = inspect(shelf.cohort(), load=load)
+    assert [s.path for s in found.skipped] == ["images/case004.005.dcm"]
+    assert set(found.left_out) == {"case004"}
 
 
 def test_few_unreadable_images_are_skipped_and_listed(two_classes):

@@ -114,6 +114,13 @@ def test_a_few_unreadable_images_are_left_out_and_listed(bench):
     assert bench.prints() == before
 
 
+def test_unreadable_image_is_listed_once_and_not_by_its_case_too(bench):
+    bench.classes(64)
+    spoil(bench, cut=1)
+    bench.walk(upto="inspect")
+    assert list(skipped_of(bench)) == ["cat/000.png"]
+
+
 def test_many_unreadable_images(bench):
     bench.classes(60)
     spoil(bench, zero=4)

@@ -276,7 +276,8 @@ def _grid(image: Image) -> str:
 
 
 def _unreadable(case: Case, source: Source, error: DataError) -> Problem:
-    return Problem(case.id, source.where, "unreadable", error.found, error.expected, error.remedy)
+    # A series has many files, and the error knows which of them it is.
+    return Problem(case.id, error.where or source.where, "unreadable", error.found, error.expected, error.remedy)
 
 
 def _refused_nan(case: Case, source: Source, error: DataError) -> Problem:

@@ -441,8 +441,8 @@ def _unclear(found: _Found) -> list[str]:
     """Return what is said of label objects that are read but not used; their images count as unlabelled."""
     if not found.unclear:
         return []
-    listed = "; ".join(f"{path}: {why}" for path, why in found.unclear[:LISTED])
-    return [f"{len(found.unclear)} DICOM label objects do not say one thing and were not used: {listed}"]
+    listed = "; ".join(f"{path}: {why.rstrip('.')}" for path, why in found.unclear[:LISTED])
+    return [f"{len(found.unclear)} DICOM label objects do not say one thing and were not used: {listed}."]
 
 
 def _nothing_left(found: _Found) -> tuple[LucencyError, ...]:
