@@ -122,6 +122,12 @@ def test_ages_over_89_become_90_in_every_language(tmp_path, name):
     assert values == ["90", "45", "89.5"]
 
 
+def test_a_third_digit_told_who_was_over_99():
+    assert {columns.capped(v, "age") for v in ("94", "094", "102", "110.5")} == {"90"}
+    assert columns.capped("102岁", "年龄") == columns.capped("94岁", "年龄") == "90岁"
+    assert columns.capped("104Y", "age") == columns.capped("092Y", "age") == "090Y"
+
+
 def test_ages_with_units_are_capped_in_them():
     assert [columns.capped(v, "age") for v in ("092Y", "92 J", "92岁", "095M", "45")] == [
         "090Y",

@@ -136,6 +136,8 @@ AGED = re.compile(
 #: An age above 89 is told as 90 (HIPAA, 45 CFR 164.514(b)(2)(i)(C): all ages over 89 form one group); other
 #: units are days, weeks and months.
 OLDEST = 90
+#: An age as DICOM writes it (PS3.5, 6.2, AS).
+AGE_STRING = re.compile(r"\d{3}[DWMY]")
 PER_YEAR = (
     (re.compile(r"\b(d|days?|tage|jours|dias|giorni)\b|天|日", re.I), 365.25),
     (re.compile(r"\b(w|weeks?|wochen)\b|周", re.I), 52.18),
@@ -331,7 +333,9 @@ def capped(value: str, told: str) -> str:
     # 89.5 years are 89: an age is counted in whole years.
     if float(found[1].replace(",", ".")) < OLDEST * per_year:
         return value
-    return f"{OLDEST * per_year:.0f}".zfill(len(re.match(r"\d+", value)[0])) + value[found.end(1) :]  # type: ignore[index]
+    # Three digits are a form in 092Y; elsewhere a third one would tell who is over 99.
+    n_digits = 3 if AGE_STRING.fullmatch(value) else 0
+    return f"{OLDEST * per_year:.0f}".zfill(n_digits) + value[found.end(1) :]
 
 
 def date_format(values: Sequence[str]) -> str | None:
