@@ -37,6 +37,7 @@ _YEARS = (
 GREAT_AGE = re.compile(
     rf"{_OLD}[\s\-]*{_YEARS}(?:[\s\-]+alt)?"
     rf"|(?<![^\W_])(?:aged?|alter)(?:\s+(?:of|von|is|at))?[\s:=]*{_OLD}"
+    rf"|(?<![^\W_])(?:he|she|sie|er|elle|il|ella)\s+(?:is|was|ist|war|est|tiene)\s+{_OLD}(?=\s*(?:$|[.,;:)]|and\b|und\b))"
     rf"|{_OLD}\s*(?:周岁|岁|歲)|年[龄齡]\s*[:：=为]?\s*{_OLD}"
 )
 
