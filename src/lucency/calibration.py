@@ -177,6 +177,40 @@ def fit(
     return Calibration(scaled.temperature, scaled.bias, cuts)
 
 
+#: Shares of the log base rates that are tried: 0 leaves the outputs as they are, 1 undoes even odds in training.
+RATE_SHARES = np.linspace(0.0, 1.5, 31)
+
+
+def fit_with_rates(logits: np.ndarray, targets: np.ndarray, *, rule: Rule = "balanced accuracy") -> Calibration:
+    """Return temperature, bias and thresholds for outputs that were learned as if classes were equally frequent.
+
+    The bias is a share of the log base rates, one number to learn however many classes there are: the one under which
+    the targets are likeliest.
+
+    Args:
+        logits: (n, classes) float, of cases the network was not trained on.
+        targets: (n,) class index.
+        rule: See :func:`choose_thresholds`.
+
+    Source:
+        Saerens 2002 (doi 10.1162/089976602753284446), equation 4, for the share 1.
+    """
+    targets = np.asarray(targets)
+    # One case added to each class, as for thresholds.
+    counts = np.bincount(targets, minlength=logits.shape[1]) + 1.0
+    rates = np.log(counts / counts.sum())
+    best, likeliest = Calibration(), -math.inf
+    for share in RATE_SHARES:
+        moved = logits + share * rates
+        scaled = fit_temperature(moved, targets)
+        found = float(np.log(np.maximum(scaled.apply(moved)[np.arange(len(targets)), targets], 1e-300)).sum())
+        if found > likeliest:
+            bias = share * rates / scaled.temperature
+            best, likeliest = Calibration(scaled.temperature, tuple(float(b) for b in bias - bias.mean())), found
+    cuts = choose_thresholds(best.apply(logits), targets, rule)
+    return Calibration(best.temperature, best.bias, cuts)
+
+
 def cross_fit(
     logits: np.ndarray,
     targets: np.ndarray,

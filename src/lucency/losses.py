@@ -1,5 +1,7 @@
 """What training makes small."""
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional
 
@@ -77,3 +79,71 @@ def contrast(embeddings: torch.Tensor, partners: torch.Tensor, temperature: floa
     count = partners.sum(dim=1)
     mean = (log_p * partners).sum(dim=1) / count.clamp(min=1)
     return -mean.sum() / (count > 0).sum().clamp(min=1)
+
+
+#: Ways of learning from classes of unlike size, by their names in a plan; "plain" leaves it to what follows training.
+IMBALANCE = (
+    "plain",
+    "logit_adjustment",
+    "focal",
+    "class_balanced",
+    "ldam_drw",
+    "balanced_mixup",
+    "balanced_sampling",
+)
+
+#: Exponent of the focal loss (Lin 2017: 2 was best).
+FOCUS = 2.0
+
+#: Effective numbers: as if each image stood for so large a part of its class (Cui 2019: 0.9 to 0.9999 were tried).
+BETA = 0.9999
+
+#: LDAM: the margin of the smallest class, and the progress from which on rare classes weigh more (Cao 2019).
+MARGIN, DEFERRED = 0.5, 0.8
+
+
+def imbalanced_cross_entropy(
+    logits: torch.Tensor, target: torch.Tensor, counts: Sequence[int], choice: str, *, progress: float = 1.0
+) -> torch.Tensor:
+    """Return cross-entropy against class probabilities, changed for classes of unlike size, one number.
+
+    Args:
+        logits: (B, n) real; for ``"ldam_drw"`` less the :func:`margins` of the true class.
+        target: (B, n), rows sum to 1.
+        counts: Training images of each class, >= 1 each.
+        choice: One of :data:`IMBALANCE`; those that only draw otherwise are plain here.
+        progress: 0 at the first step, 1 at the last.
+
+    Source:
+        Menon 2021 (doi 10.48550/arXiv.2007.07314), equation 10; Lin 2017 (doi 10.1109/ICCV.2017.324); Cui 2019
+        (doi 10.1109/CVPR.2019.00949); Cao 2019 (doi 10.48550/arXiv.1906.07413).
+    """
+    logits = logits.float()
+    n = torch.tensor(counts, dtype=torch.float32, device=logits.device)
+    if choice == "logit_adjustment":
+        logits = logits + (n / n.sum()).log()
+    log_p = functional.log_softmax(logits, dim=1)
+    each = -target * log_p
+    if choice == "focal":
+        each = each * (1 - log_p.exp()) ** FOCUS
+    if choice == "class_balanced" or (choice == "ldam_drw" and progress >= DEFERRED):
+        each = each * effective_weights(n)
+    return each.sum(dim=1).mean()
+
+
+def effective_weights(counts: torch.Tensor) -> torch.Tensor:
+    """Return (n,) weights of classes, inverse to the effective numbers of their images; their mean is 1.
+
+    Source: Cui 2019 (doi 10.1109/CVPR.2019.00949), equation 2.
+    """
+    weights = (1 - BETA) / (1 - BETA ** counts.double())
+    return (weights / weights.mean()).float()
+
+
+def margins(counts: torch.Tensor) -> torch.Tensor:
+    """Return (n,) margins, inverse to the fourth root of the counts; that of the smallest class is :data:`MARGIN`.
+
+    Source: Cao 2019 (doi 10.48550/arXiv.1906.07413), section 3.2.
+    """
+    roots = counts.float() ** -0.25
+    return MARGIN * roots / roots.max()

@@ -37,8 +37,8 @@ def overridden(draft: Plan, settings: Mapping[str, str]) -> Plan:
 
     Args:
         draft: Any plan.
-        settings: Keys of the plan, dotted for its parts: ``schedule.rate``, ``network_options.residual``; values as
-            JSON, or as text where they are not.
+        settings: Keys of the plan, dotted for its parts: ``schedule.rate``, ``network_options.residual``; a task's own
+            settings also by their names alone; values as JSON, or as text where they are not.
 
     Raises:
         UsageError: An unknown key; the message names the nearest.
@@ -46,14 +46,17 @@ def overridden(draft: Plan, settings: Mapping[str, str]) -> Plan:
     payload: dict[str, Any] = to_json(draft)
     said: dict[str, list[str]] = {}
     for key, text in _with_usual(settings).items():
-        *parents, last = key.split(".")
+        # A task's own settings go by their names alone as well.
+        own = key not in payload and key in payload["task_options"]
+        *parents, last = ("task_options", key) if own else key.split(".")
         place = payload
         for parent in parents:
             if not isinstance(place.get(parent), dict):
                 raise UsageError(f"No part {parent!r} in the plan", where=f"--set {key}", expected=", ".join(payload))
             place = place[parent]
         place[last] = _fitting(place.get(last), text, key)
-        said.setdefault(key.split(".")[0], []).append(f"{key} = {text}")
+        told = last if last in payload["reasons"] else key.split(".")[0]
+        said.setdefault(told, []).append(f"{key} = {text}")
     payload["reasons"] |= {part: f"set by the user: {', '.join(texts)}" for part, texts in said.items()}
     return from_json(Plan, payload, "--set")
 

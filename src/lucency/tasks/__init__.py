@@ -40,6 +40,7 @@ class Batch:
         options: The plan's ``task_options``.
         progress: 0 at the first step, 1 at the last.
         facts: (B, n) clinical columns of the plan, NaN where not known; None where the plan has none.
+        counts: Training images of each class, where targets are classes.
     """
 
     images: torch.Tensor
@@ -47,6 +48,7 @@ class Batch:
     options: Mapping[str, Option] = field(default_factory=dict)
     progress: float = 0.0
     facts: torch.Tensor | None = None
+    counts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,10 @@ class Task(Protocol):
             A number; (n,) float of several; (n, m) float rows; (K, J, I) integers of a mask; None for nothing.
         """
         ...
+
+    def balance(self, plan: Plan) -> float:
+        """Return the share of a training batch, its last rows, in which every class is drawn as often; 0 by default."""
+        return 0.0
 
     def losses(
         self, parts: Mapping[str, nn.Module], batch: Batch, rng: torch.Generator

@@ -1,5 +1,6 @@
 """Classification: one class per image, two or more classes, in 2-D and 3-D."""
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -11,10 +12,10 @@ from lucency import calibration as calibrations
 from lucency import metrics, statistics
 from lucency.calibration import Calibration
 from lucency.case import Case, Cohort, Prediction
-from lucency.errors import DataError
-from lucency.losses import soft_cross_entropy
+from lucency.errors import DataError, UsageError
+from lucency.losses import IMBALANCE, imbalanced_cross_entropy, margins, soft_cross_entropy
 from lucency.networks import Body, body
-from lucency.plan import Needs, Plan
+from lucency.plan import Needs, Option, Plan
 from lucency.prepare import Prepared
 from lucency.profile import Profile
 from lucency.statistics import Metric
@@ -23,6 +24,23 @@ from lucency.tasks.pooled import image_network
 
 #: Under this many training images mixup pays (generative.md's review of small sets); above, it only slows.
 SMALL_SET = 20_000
+
+#: Balanced-MixUp's exponent (Galdran 2021, doi 10.1007/978-3-030-87240-3_31: 0.1 and 0.2 were best).
+BALANCED_ALPHA = 0.2
+
+#: Share of a batch that each choice draws class by class.
+BALANCE = {"balanced_mixup": 0.5, "balanced_sampling": 1.0}
+
+#: Length of the logits where they are cosines (Cao 2019, doi 10.48550/arXiv.1906.07413).
+COSINE_SCALE = 30.0
+
+
+class CosineHead(nn.Linear):
+    """A linear layer between vectors of unit length: margins mean the same for all classes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return scaled cosines (B, classes); the bias has no part in them."""
+        return COSINE_SCALE * functional.linear(functional.normalize(x), functional.normalize(self.weight))
 
 
 class ClassifyNet(nn.Module):
@@ -66,7 +84,7 @@ class Classify:
             network=network,
             outputs=classes,
             dense=False,
-            options={"mixup": 0.2 if few else 0.0, "smoothing": 0.05, "dropout": 0.2},
+            options={"mixup": 0.2 if few else 0.0, "smoothing": 0.05, "dropout": 0.2, "imbalance": "plain"},
             reasons={
                 "task": f"{classes} classes, {counts[0]} to {counts[-1]} training images each",
                 "network": why,
@@ -78,7 +96,14 @@ class Classify:
     def build(self, plan: Plan) -> dict[str, nn.Module]:
         """Return the network."""
         trunk = body(plan.network, plan.channels, plan.dims, plan.network_options)
-        return {"net": ClassifyNet(trunk, len(plan.classes), float(plan.task_options.get("dropout", 0.2)))}  # type: ignore[arg-type]
+        net = ClassifyNet(trunk, len(plan.classes), float(plan.task_options.get("dropout", 0.2)))  # type: ignore[arg-type]
+        if imbalance_of(plan.task_options) == "ldam_drw":
+            net.head = CosineHead(trunk.channels[-1], len(plan.classes), bias=False)
+        return {"net": net}
+
+    def balance(self, plan: Plan) -> float:
+        """Half of a batch or all of it is drawn class by class, where the plan says so."""
+        return BALANCE.get(imbalance_of(plan.task_options), 0.0)
 
     def target(self, case: Case, plan: Plan) -> int:
         """Return the class index.
@@ -93,18 +118,28 @@ class Classify:
     def losses(
         self, parts: Mapping[str, nn.Module], batch: Batch, rng: torch.Generator
     ) -> Iterator[tuple[str, torch.Tensor]]:
-        """Cross-entropy with label smoothing and light mixup (Zhang 2018, doi 10.48550/arXiv.1710.09412)."""
+        """Cross-entropy with label smoothing, light mixup and the plan's answer to unlike classes.
+
+        Source: Zhang 2018 (doi 10.48550/arXiv.1710.09412); :func:`lucency.losses.imbalanced_cross_entropy`.
+        """
         net = parts["net"]
         images, classes = batch.images, int(getattr(net, "outputs", 0) or _outputs(net))
         truth = functional.one_hot(batch.targets.long(), classes).float()
-        alpha = float(batch.options.get("mixup", 0.0))  # type: ignore[arg-type]
-        if alpha and net.training:
-            share = _beta(alpha, rng)
-            other = torch.randperm(len(images), generator=rng, device=rng.device)
-            images = share * images + (1 - share) * images[other]
-            truth = share * truth + (1 - share) * truth[other]
+        choice = imbalance_of(batch.options) if net.training else "plain"
+        if choice == "balanced_mixup":
+            images, truth = _balanced_mixup(images, truth, rng)
+        elif net.training:
+            images, truth = _mixup(images, truth, float(batch.options.get("mixup", 0.0)), rng)  # type: ignore[arg-type]
         smoothing = float(batch.options.get("smoothing", 0.0)) if net.training else 0.0  # type: ignore[arg-type]
-        yield "net", soft_cross_entropy(net(images), truth, smoothing)
+        if choice == "plain":
+            yield "net", soft_cross_entropy(net(images), truth, smoothing)
+            return
+        truth = truth * (1 - smoothing) + smoothing / classes
+        counts = [max(1, n) for n in batch.counts] or [1] * classes
+        logits = net(images).float()
+        if choice == "ldam_drw":
+            logits = logits - COSINE_SCALE * truth * margins(torch.tensor(counts, device=logits.device))
+        yield "net", imbalanced_cross_entropy(logits, truth, counts, choice, progress=batch.progress)
 
     def activate(self, raw: torch.Tensor, calibration: Calibration) -> torch.Tensor:
         """Return calibrated class probabilities of one member."""
@@ -113,8 +148,15 @@ class Classify:
     def calibrate(
         self, raw: Sequence[np.ndarray], targets: Sequence["np.ndarray | float"], plan: Plan, rng: np.random.Generator
     ) -> Calibration:
-        """Fit the temperature, then the thresholds, on out-of-fold outputs."""
-        return calibrations.fit(np.stack(raw).astype(np.float64), np.array(targets, dtype=int))
+        """Fit the temperature, then the thresholds, on out-of-fold outputs.
+
+        A network that learned as if classes were equally frequent also gets the base rates back, or its
+        probabilities would not be those of these patients.
+        """
+        logits, truth = np.stack(raw).astype(np.float64), np.array(targets, dtype=int)
+        if imbalance_of(plan.task_options) == "plain":
+            return calibrations.fit(logits, truth)
+        return calibrations.fit_with_rates(logits, truth)
 
     def decode(
         self, output: np.ndarray, case: Case, prepared: Prepared, plan: Plan, calibration: Calibration
@@ -191,6 +233,48 @@ class Classify:
         """Return certainty of the true class."""
         sure: np.ndarray = np.eye(len(plan.classes))[int(np.asarray(target))]
         return sure
+
+
+def imbalance_of(options: Mapping[str, Option]) -> str:
+    """Return how the plan answers to classes of unlike size.
+
+    Raises:
+        UsageError: A name that there is not.
+    """
+    choice = str(options.get("imbalance", "plain"))
+    if choice not in IMBALANCE:
+        near = difflib.get_close_matches(choice, IMBALANCE, n=1)
+        raise UsageError(
+            f"imbalance = {choice!r}",
+            expected=", ".join(IMBALANCE),
+            where="plan.json",
+            remedy=f"did you mean {near[0]!r}?" if near else "",
+        )
+    return choice
+
+
+def _mixup(
+    images: torch.Tensor, truth: torch.Tensor, alpha: float, rng: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    if not alpha:
+        return images, truth
+    share = _beta(alpha, rng)
+    other = torch.randperm(len(images), generator=rng, device=rng.device)
+    return share * images + (1 - share) * images[other], share * truth + (1 - share) * truth[other]
+
+
+def _balanced_mixup(
+    images: torch.Tensor, truth: torch.Tensor, rng: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mix images drawn as they come with images drawn class by class, the last half of the batch.
+
+    Source: Galdran 2021 (doi 10.1007/978-3-030-87240-3_31), equation 3: the share of the latter is Beta(alpha, 1).
+    """
+    half = len(images) // 2
+    share = torch.rand(half, generator=rng, device=rng.device) ** (1 / BALANCED_ALPHA)
+    wide = share.reshape(-1, *[1] * (images.ndim - 1)).to(images.dtype)
+    mixed = (1 - wide) * images[:half] + wide * images[-half:]
+    return mixed, (1 - share[:, None]) * truth[:half] + share[:, None] * truth[-half:]
 
 
 def _outputs(net: nn.Module) -> int:

@@ -64,7 +64,9 @@ class Ordinal(Classify):
             "loss": "the odds of being above each grade for a case that is not below it: grades stay in order "
             "(doi 10.1007/s10044-023-01181-9)",
         }
-        return replace(asked, task=self.name, outputs=grades - 1, reasons=reasons)
+        # Rare grades are helped by their neighbours; classes as such have no weight here.
+        options = {k: v for k, v in asked.options.items() if k != "imbalance"}
+        return replace(asked, task=self.name, outputs=grades - 1, options=options, reasons=reasons)
 
     def build(self, plan: Plan) -> dict[str, nn.Module]:
         """Return the network."""

@@ -136,7 +136,8 @@ class Loop:
             compiled = torch.compile(part) if plan.compile else part
             self.training[name], self.optimisers[name] = self.fabric.setup(compiled, optimiser)
             self.average[name].to(self.fabric.device)
-        self.sampler = Sampler(store, [c.id for c in work.cohort.outside(fold)], plan, dense=task.dense)
+        outside = [c.id for c in work.cohort.outside(fold)]
+        self.sampler = Sampler(store, outside, plan, dense=task.dense, balance=task.balance(plan))
         self.held = [c.id for c in work.cohort.fold(fold)]
         self.step, self.left, self.progress = 0, plan.schedule.steps, 0.0
         self.history: list[dict[str, float]] = []
@@ -191,7 +192,7 @@ class Loop:
         images = images.contiguous(memory_format=memory_format(self.plan))
         facts = self.sampler.facts(self.step)
         facts = None if facts is None else facts.to(device)
-        batch = Batch(images, targets, self.plan.task_options, self.progress, facts)
+        batch = Batch(images, targets, self.plan.task_options, self.progress, facts, self.sampler.counts)
         rate = self._rate()
         self.whole = False
         with torch.random.fork_rng():

@@ -30,10 +30,12 @@ class Sampler:
         cases: Ids to draw from.
         plan: Patch and batch.
         dense: Whether targets are masks.
+        balance: Share of a batch, its last rows, for which first a class is drawn and then one of its cases.
     """
 
-    def __init__(self, store: Store, cases: Sequence[str], plan: Plan, *, dense: bool) -> None:
+    def __init__(self, store: Store, cases: Sequence[str], plan: Plan, *, dense: bool, balance: float = 0.0) -> None:
         self.store, self.cases, self.plan, self.dense = store, list(cases), plan, dense
+        self._n_balanced = int(balance * plan.batch)
         if not self.cases:
             raise DataError("No training case", remedy="label more cases")
         self._orders: dict[int, np.ndarray] = {}
@@ -46,10 +48,21 @@ class Sampler:
             self._stack = torch.from_numpy(np.stack([store.image(c) for c in self.cases]))
             self._targets = _numbers([store.target(c) for c in self.cases])
 
+        self._by_class: list[np.ndarray] = []
+        if plan.classes and not dense:
+            classes = [store.target(c) for c in self.cases]
+            if not any(isinstance(c, np.ndarray) for c in classes):
+                self._by_class = [np.flatnonzero(np.array(classes) == k) for k in range(len(plan.classes))]
+
     @property
     def steps_per_epoch(self) -> int:
         """Steps in which every case is drawn once."""
         return max(1, math.ceil(len(self.cases) / self.plan.batch))
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Cases of each class, where targets are classes."""
+        return tuple(len(rows) for rows in self._by_class)
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images (B, C, K, J, I) float32 and targets.
@@ -59,7 +72,7 @@ class Sampler:
             its pixels.
         """
         rng = np.random.default_rng((self.plan.seed, step))
-        chosen = [self._case(step * self.plan.batch + n) for n in range(self.plan.batch)]
+        chosen = self._chosen(step)
         if self._stack is not None:
             index = torch.tensor(chosen)
             return self._stack[index].float(), self._targets[index]
@@ -97,8 +110,18 @@ class Sampler:
         """Return the clinical columns of the batch, (B, n) float32 with NaN where not known; None without any."""
         if not self.plan.facts:
             return None
-        rows = [self.store.facts(self.cases[self._case(step * self.plan.batch + n)]) for n in range(self.plan.batch)]
-        return torch.from_numpy(np.stack(rows))
+        return torch.from_numpy(np.stack([self.store.facts(self.cases[n]) for n in self._chosen(step)]))
+
+    def _chosen(self, step: int) -> list[int]:
+        """Return which cases are in the batch: first those drawn in turn, then those drawn by class."""
+        in_turn = self.plan.batch - self._n_balanced
+        chosen = [self._case(step * in_turn + n) for n in range(in_turn)]
+        rng = np.random.default_rng((self.plan.seed, 11, step))
+        present = [rows for rows in self._by_class if len(rows)]
+        for _ in range(self._n_balanced):
+            rows = present[rng.integers(len(present))]
+            chosen.append(int(rows[rng.integers(len(rows))]))
+        return chosen
 
     def _case(self, draw: int) -> int:
         epoch, place = divmod(draw, len(self.cases))
