@@ -21,7 +21,7 @@ import planted
 import pydicom
 import recorded
 
-from lucency.deidentify import Options, deidentify, sources, table, work
+from lucency.deidentify import Options, deidentify, encoding, sources, table, work
 from lucency.deidentify.dates import Shift
 from lucency.deidentify.engine import Person
 from lucency.deidentify.keys import Keys
@@ -103,7 +103,7 @@ def _engine(home: Path) -> None:
             shift = Shift(keys.shift_days(pseudonym), keys.shift_minutes(pseudonym))
             place.engine.clean(dataset, Person(pseudonym, shift, known, str(dataset.PatientID)))
             dataset.file_meta = place.engine.meta(dataset, dataset.file_meta.TransferSyntaxUID)
-            content = work.written(dataset)
+            content = encoding.written(dataset)
         write_bytes(home / "engine" / f"{dataset.SOPInstanceUID}.dcm", content)
 
 

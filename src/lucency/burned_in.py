@@ -50,6 +50,8 @@ DARKEST, BRIGHTEST = -32, 95
 RISE = 5
 #: Score of the first look from which the network looks as well; chosen on the tuning part, where it loses no line.
 FIRST_LEVEL = -2.0
+#: Marks of a block: see :func:`marked`.
+N_MARKS = 8
 #: Side of the squares, in blocks, of which the places to look at are put together.
 SQUARE = 4
 
@@ -135,10 +137,17 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     step = max(1, int(np.sqrt(values.size / 40_000)))
     # Whole numbers are sorted by their digits, in less time than it takes to find two quantiles of them.
     ordered = np.sort(values[::step, ::step], axis=None, kind="stable")
-    low, high = np.interp((0.01 * (ordered.size - 1), 0.99 * (ordered.size - 1)), np.arange(ordered.size), ordered)
+    low, high = _at(ordered, 0.01), _at(ordered, 0.99)
     least, most = float(values.min()), float(values.max())
     # With little but background in the middle 98 %, its noise must not fill the range.
-    return float(low), max(float(high) - float(low), 0.05 * (most - least))
+    return low, max(high - low, 0.05 * (most - least))
+
+
+def _at(ordered: np.ndarray, share: float) -> float:
+    """Return the number below which a share of some sorted ones lies, between two of them in proportion."""
+    whole, rest = divmod(share * (ordered.size - 1), 1)
+    below, above = float(ordered[int(whole)]), float(ordered[min(int(whole) + 1, ordered.size - 1)])
+    return below + rest * (above - below)
 
 
 def _scaled(values: np.ndarray, low: float, spread: float) -> np.ndarray:
@@ -190,16 +199,24 @@ def marked(level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Marks are of a block and its eight neighbours: brightest, darkest, and along either axis the steepest rise, the
     steepest fall and the mean of both.
     """
-    j, i = (-(-n // BLOCK) for n in level.shape)
-    padded = np.pad(level, [(0, n * BLOCK - m + 1) for n, m in zip((j, i), level.shape, strict=True)], mode="edge")
+    (rows, columns), steep = level.shape, np.zeros([-(-n // BLOCK) for n in level.shape], bool)
+    padded = np.empty([n * BLOCK + 1 for n in steep.shape], np.int8)
+    padded[:rows, :columns] = level
+    padded[:rows, columns:], padded[rows:] = level[:, -1:], padded[rows - 1]
     here = padded[:-1, :-1]
+    rises = padded[:-1, 1:] - here, padded[1:, :-1] - here
+    edges = [_by_block(f, rise) for rise in rises for f in (np.maximum, np.minimum)]
+    enough = [edges[0] >= RISE, edges[1] <= -RISE, edges[2] >= RISE, edges[3] <= -RISE]
+    steep[...] = _grown(np.stack(enough)).all(0)
+    if not steep.any():
+        return steep, np.empty((0, 9 * N_MARKS), np.float32)
+    means = [_by_block(np.add, np.abs(rise)) / BLOCK for rise in rises]
     marks = [_by_block(np.maximum, here), _by_block(np.minimum, here)]
-    for rise in (padded[:-1, 1:] - here, padded[1:, :-1] - here):
-        marks += [_by_block(np.maximum, rise), -_by_block(np.minimum, rise), _by_block(np.add, np.abs(rise)) / BLOCK]
-    steep = np.min([_grown(marks[n], np.maximum) for n in (2, 3, 5, 6)], 0) >= RISE
-    rows, columns = np.nonzero(steep)
-    framed = np.pad(np.stack(marks, -1, dtype=np.float32) / 32, ((1, 1), (1, 1), (0, 0)))
-    return steep, np.concatenate([framed[rows + n // 3, columns + n % 3] for n in range(9)], 1)
+    marks += [edges[0], -edges[1], means[0], edges[2], -edges[3], means[1]]
+    framed = np.zeros((steep.shape[0] + 2, steep.shape[1] + 2, N_MARKS), np.float32)
+    framed[1:-1, 1:-1] = np.stack(marks, -1, dtype=np.float32) / 32
+    j, i = np.nonzero(steep)
+    return steep, np.concatenate([framed[j + n // 3, i + n % 3] for n in range(9)], 1)
 
 
 def _strokes(level: np.ndarray) -> np.ndarray:
@@ -209,24 +226,31 @@ def _strokes(level: np.ndarray) -> np.ndarray:
         table = _first_weights()
         hidden = np.maximum(marks @ table["kernel"] + table["bias"], 0)
         steep[steep] = hidden @ table["head"] + table["offset"] >= FIRST_LEVEL
-    return _grown(steep, np.logical_or)
+    return np.asarray(_grown(steep[None])[0])
 
 
 def _by_block(function: np.ufunc, level: np.ndarray) -> np.ndarray:
     """Return a function of the numbers of every block, computed down the rows first: that is the fast direction."""
     if function is np.add:
-        level = level.astype(np.int16)
-    rows = function.reduce(level.reshape(-1, BLOCK, level.shape[1]), 1)
+        # Two rows of absolute differences fit a byte without its sign.
+        pairs = level.view(np.uint8)[::2] + level.view(np.uint8)[1::2]
+        rows = function.reduce(pairs.reshape(-1, BLOCK // 2, level.shape[1]), 1, dtype=np.uint16)
+    else:
+        rows = function.reduce(level.reshape(-1, BLOCK, level.shape[1]), 1)
     while rows.shape[1] > level.shape[1] // BLOCK:
         rows = function(rows[:, ::2], rows[:, 1::2])
     return np.asarray(rows)
 
 
-def _grown(blocks: np.ndarray, function: np.ufunc) -> np.ndarray:
-    """Return the function of every block and its eight neighbours."""
-    framed = np.pad(blocks, 1, mode="edge")
-    rows = function(function(framed[:-2], framed[1:-1]), framed[2:])
-    return np.asarray(function(function(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:]))
+def _grown(blocks: np.ndarray) -> np.ndarray:
+    """Return of (n, J, I) bool whether each block or one of its eight neighbours is true."""
+    rows: np.ndarray = blocks.copy()
+    rows[:, 1:] |= blocks[:, :-1]
+    rows[:, :-1] |= blocks[:, 1:]
+    out = rows.copy()
+    out[..., 1:] |= rows[..., :-1]
+    out[..., :-1] |= rows[..., 1:]
+    return out
 
 
 def _places(blocks: np.ndarray, shape: tuple[int, ...]) -> list[tuple[slice, slice]]:

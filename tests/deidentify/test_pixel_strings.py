@@ -44,4 +44,37 @@ def test_too_few_bytes_hold_nothing(content):
 
 
 def test_with_many_strings_the_slow_search_decides():
-    assert rescan._may_hold(b"", [f"{n:04}xyz" for n in range(rescan.FEW + 1)])
+    assert rescan._may_hold(noise(), [f"{n:04}xyz" for n in range(rescan.FEW + 1)])
+
+
+def around(kind, n, rng):
+    """Return pixels of one kind: any bytes, CT in Hounsfield units, nothing but letters, nothing."""
+    made = {
+        "bytes": rng.integers(0, 256, n, np.uint8),
+        "ct": rng.integers(-1000, 100, n // 2 + 1).astype("<i2").view(np.uint8)[:n],
+        "letters": rng.integers(20, 130, n // 2 + 1).astype("<u2").view(np.uint8)[:n],
+        "nothing": np.zeros(n, np.uint8),
+    }
+    return made[kind].tobytes()
+
+
+@pytest.mark.parametrize("kind", ["bytes", "ct", "letters", "nothing"])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-16-le", "utf-16-be"])
+def test_words_of_two_bytes_tell_of_a_string_wherever_it_lies(kind, encoding):
+    rng = np.random.default_rng(3)
+    for number in range(150):
+        sought = ("smithson", "harri", "mrn-447")[number % 3]
+        base, hidden = around(kind, int(rng.integers(1, 300)), rng), sought.upper().encode(encoding)
+        place = int(rng.integers(0, len(base) + 1))
+        content = base[:place] + hidden + base[place : int(rng.integers(place, len(base) + 1))]
+        assert rescan._may_hold(content, [sought])
+        assert sought.encode() in rescan._text_in(content, 1) + rescan._text_in(content, 2)
+
+
+def test_numbers_of_ct_cannot_be_letters():
+    # -1000 is 0xFC18 and 40 is 0x0028: no two words in a row lie from 0x2000 to 0x7A7A, no four from 0x20 to 0x7A.
+    content = np.tile(np.array([-1000, 40, 40, 40, 300, 20], "<i2"), 500).tobytes()
+    words = np.frombuffer(content, "<u2")
+    assert not rescan._in_a_row(words, 0x2000, 0x7A7A, 2).size
+    assert not rescan._in_a_row(words, 0x20, 0x7A, rescan.WIDE_WORDS).size
+    assert not rescan._may_hold(content, NEEDLES)

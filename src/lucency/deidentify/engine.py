@@ -117,15 +117,17 @@ class Engine(Rules):
 
     def meta(self, dataset: Dataset, transfer_syntax: str) -> FileMetaDataset:
         """Return file meta information made anew: nothing of the sender's goes through."""
-        meta = FileMetaDataset()
-        meta.FileMetaInformationVersion = b"\0\1"
-        meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-        meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         done = {str(code.CodeValue) for code in dataset.get("DeidentificationMethodCodeSequence") or ()}
         # What was sheared is uncompressed now.
-        meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID if faces.CODE[0] in done else transfer_syntax
-        meta.ImplementationClassUID = IMPLEMENTATION_UID
-        meta.ImplementationVersionName = f"LUCENCY_{__version__}"[:16]
+        syntax = str(dataset.file_meta.TransferSyntaxUID) if faces.CODE[0] in done else transfer_syntax
+        meta = FileMetaDataset()
+        meta.set_original_encoding(False, True, "iso8859")
+        put(meta, 0x00020001, "OB", b"\0\1")
+        put(meta, 0x00020002, "UI", str(dataset.SOPClassUID).encode())
+        put(meta, 0x00020003, "UI", str(dataset.SOPInstanceUID).encode())
+        put(meta, 0x00020010, "UI", syntax.encode())
+        put(meta, 0x00020012, "UI", IMPLEMENTATION_UID.encode())
+        put(meta, 0x00020013, "SH", f"LUCENCY_{__version__}"[:16].encode())
         return meta
 
     def _say_so(self, dataset: Dataset, *, sheared: bool) -> None:

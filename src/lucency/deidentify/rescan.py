@@ -10,7 +10,8 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ LONGEST_TEXT = 8 << 20
 LONGEST_KEPT, MOST_KEPT = 4096, 50_000
 #: More strings than this are not sought one by one in pixels.
 FEW = 12
+#: Words of two bytes that any five letters of UTF-16 fill with a letter and a zero each, wherever they begin.
+WIDE_WORDS = 4
 #: Letters of the shortest string that :meth:`Identities.needles` gives, if it is ASCII.
 SHORTEST = 5
 #: The sentence that this program writes itself: Deidentification Method.
@@ -166,16 +169,22 @@ def _in_bytes(content: bytes, identities: Identities, known: Known, *, tail: int
     """Search bytes for the longer strings in several encodings, and for UIDs of the source before the pixels."""
     found = []
     front, pixels = content[: len(content) - tail].lower(), content[len(content) - tail :]
-    needles = sorted({n.lower() for n in identities.needles()})
+    needles = _sought(identities)
     runs = _text_in(pixels, 1) + _text_in(pixels, 2) if _may_hold(pixels, needles) else b""
-    for needle in needles:
-        forms = {needle.encode(e, "ignore") for e in ENCODINGS} - {b""}
+    for needle, forms in needles.items():
         hidden = needle.encode("ascii", "ignore") in runs if needle.isascii() else any(f in pixels for f in forms)
         if hidden or any(_stands_alone(f, front) for f in forms):
             found.append(("name or number", "pixel data" if hidden else "bytes of the file"))
     if known.uids and any(u.decode() in known.uids for u in UID.findall(front)):
         found.append(("old UID", "bytes of the file"))
     return found
+
+
+@lru_cache(maxsize=64)
+def _sought(identities: Identities) -> Mapping[str, frozenset[bytes]]:
+    """Return the longer strings in lower case, and their bytes in several encodings."""
+    needles = sorted({n.lower() for n in identities.needles()})
+    return {n: frozenset(n.encode(e, "ignore") for e in ENCODINGS) - {b""} for n in needles}
 
 
 def _stands_alone(sought: bytes, content: bytes) -> bool:
@@ -190,10 +199,50 @@ def _stands_alone(sought: bytes, content: bytes) -> bool:
 
 
 def _may_hold(content: bytes, needles: Iterable[str]) -> bool:
-    """Tell whether pixels hold the first four letters of a string, one byte or two to a letter; in doubt, yes."""
+    """Tell whether pixels hold the first four letters of a string, one byte or two to a letter; in doubt, yes.
+
+    Most pixels are numbers of two bytes that cannot be letters, which is told by an exact argument in a tenth of the
+    time of a search. Take the words of two bytes that lie at even places, and a string of five letters or more at any
+    place, each letter a byte from 0x20 to 0x7A:
+
+    * One byte to a letter: the five bytes hold two such words in a row, and both bytes of a word are letters. As a
+      number, in either byte order, it lies from 0x2020 to 0x7A7A.
+    * Two bytes to a letter (UTF-16): the first or the last four letters fill such words, each with its zero. As
+      numbers of little-endian order the first four lie from 0x20 to 0x7A, or the last four from 0x2000 to 0x7A00.
+
+    Where neither holds nothing needs to be searched. Where only small numbers stand in a row, as the soft tissue of CT
+    does at 32 to 122 HU, the four letters are compared at these places alone.
+    """
     beginnings = {n[:4].encode() for n in needles if n.isascii()}
-    if len(beginnings) > FEW:
-        return True
+    if not beginnings:
+        return False
+    words = np.frombuffer(content, "<u2", len(content) // 2)
+    if _in_a_row(words, 0x2000, 0x7A7A, 2).size:
+        return len(beginnings) > FEW or _holds(content, beginnings)
+    places = _in_a_row(words, 0x20, 0x7A, WIDE_WORDS)
+    if not places.size or len(beginnings) > FEW:
+        return bool(places.size)
+    return any(_begins(words, places, word) for word in beginnings)
+
+
+def _in_a_row(words: np.ndarray, least: int, most: int, n: int) -> np.ndarray:
+    """Return where so many neighbouring words begin that all lie between two numbers."""
+    fits = (words - np.uint16(least)) <= np.uint16(most - least)
+    row = fits
+    for shift in range(1, n):
+        row = row[:-1] & fits[shift:]
+    return np.flatnonzero(row)
+
+
+def _begins(words: np.ndarray, places: np.ndarray, sought: bytes) -> bool:
+    """Tell whether one of some runs of letters begins so, whatever its case."""
+    for number, letter in enumerate(sought):
+        places = places[words[places + number] | 32 == letter | 32]
+    return bool(places.size)
+
+
+def _holds(content: bytes, beginnings: Iterable[bytes]) -> bool:
+    """Tell whether bytes hold one of some words of four letters, one byte or two to a letter."""
     values = np.frombuffer(content, np.uint8)
     low, gap = values | 32, values == 0
     where = {letter: low == letter | 32 for letter in set(b"".join(w[:2] for w in beginnings))}
@@ -220,12 +269,13 @@ def _text_in(content: bytes, width: int) -> bytes:
         width: Bytes of a letter, 1 or 2 (UTF-16, either byte order).
     """
     out = []
-    for offset in range(width):
+    for order, offset in product("<>"[:width], range(width)):
         # Most pixels hold no such run, which is told at a tenth of the cost of finding where.
-        if _RUN not in content[offset::width].translate(_MARKS):
+        lowest = offset + (width - 1 if order == ">" else 0)
+        if _RUN not in content[lowest::width].translate(_MARKS):
             continue
         part = content[offset:]
-        values = np.frombuffer(part, f"u{width}", len(part) // width)
+        values = np.frombuffer(part, f"{order}u{width}", len(part) // width)
         low_bytes = values.astype(np.uint8)
         letters = _LETTERS[low_bytes] & (values < 128)
         run = letters

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import pydicom
 from pydicom.dataelem import RawDataElement
@@ -12,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 
-from lucency.deidentify import faces
+from lucency.deidentify import faces, parsing
 from lucency.deidentify.dates import DATE
 from lucency.deidentify.keys import STANDARD_ROOT, Identities
 from lucency.errors import LucencyError, ReadError
@@ -23,6 +24,8 @@ from lucency.read.headers import may_be_dicom
 from lucency.read.opening import inflated
 
 DEFLATED, EXPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.1"
+#: Bytes in which nearly every header ends.
+HEADER = 1 << 16
 #: (7FE0,0010) Pixel Data.
 PIXEL_DATA = 0x7FE00010
 #: Sequences of many items that hold geometry only (functional groups); the search for names skips them.
@@ -163,8 +166,10 @@ def load(file: Path, where: str, *, pixels: bool) -> Dataset | None:
         possible, sure = may_be_dicom(start, where)
         if not possible:
             return None
-        raw.seek(0)
         deflated = start[128:132] == b"DICM" and DEFLATED.encode() in start
+        if not deflated and (easy := _straightforward(raw, start, file, pixels=pixels)) is not None:
+            return easy
+        raw.seek(0)
         stream = inflated(raw, where) if deflated else raw
         try:
             with silent():
@@ -183,6 +188,20 @@ def load(file: Path, where: str, *, pixels: bool) -> Dataset | None:
         raise ReadError(found, remedy="fetch it again")
     if deflated:
         dataset.file_meta.TransferSyntaxUID = EXPLICIT
+    if pixels:
+        _must_be_whole(dataset, file)
+    dataset.buffer = None
+    dataset.filename = str(file)
+    return dataset
+
+
+def _straightforward(raw: BinaryIO, start: bytes, file: Path, *, pixels: bool) -> Dataset | None:
+    """Return the dataset of a file without peculiarities; None where it has to be read with more care."""
+    content = start + (raw.read() if pixels else raw.read(HEADER - len(start)))
+    with silent():
+        dataset = parsing.parsed(content, pixels=pixels, whole=pixels or len(content) < HEADER)
+        if dataset is None or not (dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")):
+            return None
     if pixels:
         _must_be_whole(dataset, file)
     dataset.buffer = None

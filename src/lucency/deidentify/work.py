@@ -1,7 +1,7 @@
 """One file of the source from its bytes to its place in the output, or to the list of those that are left out."""
 
 import hashlib
-import io
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 
 from lucency.deidentify import actions, faces, sources
-from lucency.deidentify.blanking import blanked
+from lucency.deidentify.blanking import blanked, hidden_numbers
+from lucency.deidentify.encoding import written
 from lucency.deidentify.engine import Engine, Person
 from lucency.deidentify.keys import Identities, Keys
 from lucency.deidentify.others import clean_other, mover
@@ -145,6 +144,7 @@ def _dicom(task: Task, place: Place) -> Done:
     dataset = sources.load(file, task.path, pixels=True)
     if dataset is None:
         raise ReadError("No longer DICOM: it was changed while the session ran")
+    as_read = dict(dataset._dict)
     with silent():
         face = faces.face_of(dataset)
     looked = "pixels" in place.options.clean
@@ -152,6 +152,8 @@ def _dicom(task: Task, place: Place) -> Done:
         _verdict(dataset, file, task.path) if looked else PixelVerdict("keep", reason="Pixels were not looked at.")
     )
     picture = _picture(file, task.path, dataset) if verdict.action != "keep" else None
+    # What was parsed to be looked at is written as it was read.
+    dataset._dict.update(as_read)
     verdict = _trimmed(dataset, verdict)
     with silent():
         _complete(dataset)
@@ -190,7 +192,7 @@ def _verdict(dataset: Dataset, file: Path, where: str) -> PixelVerdict:
     if not any(tag in dataset._dict for tag in PIXELS):
         held |= {tag: dataset._dict.pop(tag) for tag in (ROWS,) if tag in dataset._dict}
     try:
-        return examine(dataset, lambda: _stored(file, where))
+        return examine(dataset, lambda: _grey(dataset) if _is_plain_grey(dataset) else _stored(file, where))
     except (LucencyError, ValueError, AttributeError, TypeError, KeyError) as error:
         said = error.found if isinstance(error, LucencyError) else type(error).__name__
         return PixelVerdict("quarantine", reason=f"Its pixels cannot be looked at ({said}).")
@@ -206,6 +208,34 @@ def _trimmed(dataset: Dataset, verdict: PixelVerdict) -> PixelVerdict:
     with silent():
         why = trimmed(dataset)
     return PixelVerdict("quarantine", reason=why) if why and verdict.action == "keep" else verdict
+
+
+def _is_plain_grey(dataset: Dataset) -> bool:
+    """Tell whether the bytes of the pixels are the stored numbers: uncompressed, grey, nothing in spare bits."""
+    told = [
+        dataset.get(k) for k in ("SamplesPerPixel", "PixelRepresentation", "BitsAllocated", "BitsStored", "HighBit")
+    ]
+    raw, known = dataset._dict.get(BaseTag(PIXELS[0])), all(isinstance(t, int) for t in told)
+    if not known or raw is None or str(dataset.file_meta.get("TransferSyntaxUID", "")) not in {IMPLICIT, EXPLICIT}:
+        return False
+    samples, signed, allocated, stored, high = told
+    shape = [dataset.get("NumberOfFrames", 1), dataset.get("Rows"), dataset.get("Columns")]
+    if samples != 1 or signed not in {0, 1} or allocated not in {8, 16} or high != stored - 1:
+        return False
+    if dataset.get("PhotometricInterpretation") not in {"MONOCHROME1", "MONOCHROME2"}:
+        return False
+    filled = stored == allocated or (0 < stored < allocated and not signed and not hidden_numbers(dataset))
+    if not filled or not all(isinstance(n, int) and n > 0 for n in shape) or not isinstance(raw.value, bytes):
+        return False
+    n_bytes = math.prod(shape) * allocated // 8
+    return bool(len(raw.value) == n_bytes + n_bytes % 2)
+
+
+def _grey(dataset: Dataset) -> np.ndarray:
+    """Return (n, rows, columns, 1) stored numbers of plain grey pixels."""
+    shape = (int(dataset.get("NumberOfFrames", 1)), int(dataset.Rows), int(dataset.Columns), 1)
+    kind = f"<{'i' if dataset.PixelRepresentation else 'u'}{dataset.BitsAllocated // 8}"
+    return np.frombuffer(dataset._dict[BaseTag(PIXELS[0])].value, kind, math.prod(shape)).reshape(shape)
 
 
 def _stored(file: Path, where: str) -> np.ndarray:
@@ -265,24 +295,6 @@ def _syntax(dataset: Dataset) -> str:
         return syntax
     implicit, little = dataset.original_encoding
     return IMPLICIT if implicit else EXPLICIT if little is not False else "1.2.840.10008.1.2.2"
-
-
-def written(dataset: Dataset) -> bytes:
-    """Return the bytes of a DICOM file with a preamble of zeros."""
-    dataset.preamble = bytes(128)
-    if not dataset.file_meta.TransferSyntaxUID.is_implicit_VR:
-        _with_representations(dataset)
-    stream = io.BytesIO()
-    pydicom.dcmwrite(stream, dataset, enforce_file_format=True)
-    return stream.getvalue()
-
-
-def _with_representations(dataset: Dataset) -> None:
-    """Parse elements that came without a representation, where the syntax that the file names wants one."""
-    for tag in [t for t, e in dataset._dict.items() if isinstance(e, RawDataElement) and e.VR is None]:
-        element = dataset[tag]
-        for item in element.value if element.VR == "SQ" else ():
-            _with_representations(item)
 
 
 def _same(content: bytes, other: Path) -> bool:

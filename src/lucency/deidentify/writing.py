@@ -2,6 +2,7 @@
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from lucency.record import write_bytes
@@ -16,19 +17,16 @@ class Writer:
     """Writes files in further threads; when its ``with`` ends they are on the disk, each whole or not at all."""
 
     def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[tuple[int, Future[None]]] = deque()
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            while self._waiting:
-                self._waiting.popleft()[1].result()
-        finally:
-            if self._pool is not None:
-                self._pool.shutdown()
+        failures = [f for _, future in self._waiting if (f := future.exception()) is not None]
+        self._waiting.clear()
+        if failures:
+            raise failures[0]
 
     def put(self, path: Path, content: bytes) -> None:
         """Have a file written; its folder is made.
@@ -42,6 +40,10 @@ class Writer:
         """
         while self._waiting and sum(n for n, _ in self._waiting) + len(content) > MOST_BYTES:
             self._waiting.popleft()[1].result()
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(THREADS)
-        self._waiting.append((len(content), self._pool.submit(write_bytes, path, content)))
+        self._waiting.append((len(content), _pool().submit(write_bytes, path, content)))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Return the threads of this process: to start them anew for every few files takes as long as to write one."""
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="lucency-write")

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from scipy import ndimage
 
 from lucency.errors import LucencyError
 from lucency.read import masks
@@ -82,6 +81,8 @@ def _one_each(unit: Unit, parts: Sequence[tuple[str, Unit]]) -> list[Drawn]:
 
 
 def _by_value(part: Unit, names: dict[int, str], *, counted: bool) -> list[Drawn]:
+    from scipy import ndimage  # noqa: PLC0415 - slow to import, and most programs that read have no masks
+
     array = _array(part)
     if array is None:
         return [Drawn("", (np.nan,) * 4, part.path)]
