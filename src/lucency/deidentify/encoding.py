@@ -76,7 +76,7 @@ def _fits(dataset: Dataset, *, compressed: bool) -> bool:
 
 def _meta(meta: FileMetaDataset) -> list[bytes]:
     parts: list[bytes] = []
-    for tag in sorted(meta._dict):
+    for tag in sorted(meta._dict, key=int):
         if tag != META_LENGTH:
             _element(meta, tag, default_encoding, parts)
     return [_SHORT(2, 0, b"UL", 4), _LENGTH(sum(map(len, parts))), *parts]
@@ -90,7 +90,7 @@ def _dataset(dataset: Dataset, inherited: Any, parts: list[bytes]) -> None:
         parts.append(stream.getvalue())
         return
     codecs = dataset.get("SpecificCharacterSet", inherited) if CHARSET in dataset._dict else inherited
-    for tag in sorted(dataset._dict):
+    for tag in sorted(dataset._dict, key=int):
         # Group lengths are retired (PS3.5, 7.2).
         if tag & 0xFFFF or tag >> 16 <= 6:
             _element(dataset, tag, codecs, parts)

@@ -143,7 +143,7 @@ class Engine(Rules):
         if place.depth > DEEPEST:
             raise ReadError("Sequences nested more than 48 deep", remedy="leave the file out; it was made to do harm")
         plan = self._plans.setdefault((place.iod, place.parent), {})
-        for tag in sorted(dataset._dict):
+        for tag in sorted(dataset._dict, key=int):
             if dataset._dict[tag].VR not in VRS:
                 raise ReadError("An element is of a kind that does not exist", remedy="fetch it again; it is damaged")
             step = plan.get(tag)

@@ -293,14 +293,16 @@ def _text_in(content: bytes, width: int) -> bytes:
 
 
 def _in_dataset(dataset: Dataset, identities: Identities, known: Known, options: Options) -> Iterator[tuple[str, str]]:
-    for tag in sorted(dataset._dict):
+    written_as = _charset(dataset)
+    # Compared as plain numbers: pydicom's tags compare themselves step by step.
+    for tag in sorted(dataset._dict, key=int):
         raw = dataset._dict[tag]
         short = isinstance(raw, RawDataElement) and isinstance(raw.value, bytes) and len(raw.value) <= LONGEST_KEPT
         if tag >> 16 & 1 or not short:
             yield from _in_element(dataset, tag, identities, known, options)
             continue
         # The same bytes under the same tag mean the same in every file of the patient: they are judged once.
-        key = (id(identities), options, tag, raw.VR, raw.is_little_endian, raw.value, _charset(dataset))
+        key = (id(identities), options, int(tag), raw.VR, raw.is_little_endian, raw.value, written_as)
         found = known.judged.get(key)
         if found is None:
             if len(known.judged) >= MOST_KEPT:

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -298,7 +299,13 @@ def identities_of(dataset: Dataset) -> Identities:
 
 def _all(dataset: Dataset, keywords: tuple[str, ...]) -> frozenset[str]:
     """Return the values of attributes at any depth."""
-    return frozenset(v for item in _datasets(dataset) for k in keywords if k in item for v in _several(item, k))
+    tags = _tags(keywords)
+    return frozenset(v for item in _datasets(dataset) for t in tags if t in item._dict for v in _several(item, t))
+
+
+@cache
+def _tags(keywords: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(tag for k in keywords if (tag := pydicom.datadict.tag_for_keyword(k)) is not None)
 
 
 def _known(tag: int) -> tuple[int, ...]:
