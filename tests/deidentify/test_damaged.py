@@ -4,9 +4,11 @@ import zlib
 
 import numpy as np
 import planted
+import pydicom
 import pytest
 
 from lucency.deidentify import Options
+from lucency.deidentify import whole as whole_object
 
 HEADERS = Options(clean=Options().clean - {"pixels"})
 
@@ -32,6 +34,54 @@ def test_mutated_files_leak_nothing_and_stop_nothing(room, seed):
     for path in room.dst.rglob("*.dcm"):
         content = path.read_bytes().upper()
         assert not [s for s in (b"SMITHSON", b"HARRIET", b"4471902", b"99999.7") if s in content]
+
+
+def test_a_file_cut_off_within_its_meta_information_became_an_empty_object(room, image):
+    whole = room.put(image).read_bytes()
+    ends = 144 + int.from_bytes(whole[140:144], "little")
+    (room.src / "a.dcm").unlink()
+    cuts = [*range(133, ends, 7), ends - 1, ends]
+    for n in cuts:
+        (room.src / f"cut{n}").write_bytes(whole[:n])
+    report = room.clean(HEADERS)
+    assert report.actions == {"left out": len(cuts)}
+    assert report.exit_status == 3
+    assert not list(room.dst.rglob("*"))
+    assert set(report.reasons) >= {whole_object.EMPTY}
+
+
+@pytest.mark.parametrize("lacking", ["StudyInstanceUID", "SeriesInstanceUID"])
+def test_an_object_of_no_study_or_series_was_written_as_one_of_nobody(room, image, lacking):
+    room.put(image, "well.dcm")
+    del image[lacking]
+    image.SOPInstanceUID += ".1"
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+    room.put(image, "less.dcm")
+    report = room.clean(HEADERS)
+    assert report.actions == {"written": 1, "left out": 1}
+    said = {"StudyInstanceUID": "no Study Instance UID", "SeriesInstanceUID": "no Series Instance UID"}[lacking]
+    assert any(said in reason for reason in report.reasons)
+
+
+def test_a_palette_belongs_to_no_study_and_is_no_damage(room, image):
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+        del image[keyword]
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.39.1"
+    room.put(image)
+    assert room.clean(HEADERS).actions == {"written": 1}
+
+
+def test_uids_that_only_the_meta_information_has_are_taken_from_there(room, image):
+    known = image.SOPClassUID
+    room.put(image)
+    content = pydicom.dcmread(room.src / "a.dcm")
+    for keyword in ("SOPClassUID", "SOPInstanceUID"):
+        del content[keyword]
+    with pydicom.config.disable_value_validation():
+        pydicom.dcmwrite(room.src / "a.dcm", content, enforce_file_format=False)
+    report = room.clean(HEADERS)
+    assert report.actions == {"written": 1}, report.reasons
+    assert room.cleaned()[0].SOPClassUID == known
 
 
 def test_twenty_thousand_nested_sequences_are_left_out(room, image):

@@ -64,14 +64,19 @@ def test_ids_that_differ_in_zeros_case_or_blanks_counted_as_two_patients_in_sile
         ("Anonymous", "19610304", None),
         ("Schmidt^Anna", "19610304", None),  # married
         ("Schmidt^Anna", "19620304", doubts.TWO_PEOPLE),
-        ("Baker^Al", "19610304", None),  # the same day: a correction
         ("Baker^Al", "", doubts.TWO_NAMES),
+        ("Baker^Al", "19610304", doubts.TWO_NAMES),
         ("Mueller^Anna", "19620304", doubts.TWO_BIRTHS),
     ],
 )
 def test_names_of_one_person_in_several_spellings_are_no_doubt(name, birth, reason):
     found = of(("1234", "Mueller^Anna", "19610304"), ("1234", name, birth))
     assert found == ([(reason, ("P-1234",))] if reason else [])
+
+
+def test_two_people_with_one_placeholder_birth_date_were_no_doubt():
+    found = of(("1234", "Adams^Jo", "19000101"), ("1234", "Baker^Al", "19000101"))
+    assert found == [(doubts.TWO_NAMES, ("P-1234",))]
 
 
 def test_other_ids_and_files_without_one_are_no_doubt():

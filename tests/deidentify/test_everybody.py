@@ -122,11 +122,11 @@ def first(room):
     ("keyword", "value", "left"),
     [
         ("ManufacturerModelName", "V2 Wieczorek", "V2"),
-        ("SoftwareVersions", "4711234", ""),
+        ("SoftwareVersions", "4711234", "REMOVED"),
         ("ProtocolName", "CHEST Wieczorek 4711234", "CHEST"),
         ("StudyDescription", "CT THORAX WIECZOREK, JAN", "CT THORAX"),
         ("SeriesNumber", "4711234", "0"),
-        ("ScanOptions", "WIECZOREK", ""),
+        ("ScanOptions", "WIECZOREK", "REMOVED"),
     ],
 )
 def test_another_patient_of_the_run_stayed_in_kept_and_cleaned_attributes(room, image, keyword, value, left):

@@ -1,12 +1,14 @@
 """The second look finds what is put into the output behind the engine's back."""
 
+import csv
+
 import planted
 import pydicom
 import pytest
 
 from lucency.deidentify import Options
 from lucency.deidentify.keys import Identities
-from lucency.deidentify.rescan import Known, left_in, strangers
+from lucency.deidentify.rescan import Known, left_in
 
 
 @pytest.fixture
@@ -75,7 +77,36 @@ def test_a_file_nobody_wrote_is_found(room, image):
     report = room.clean()
     assert [f.kind for f in report.left] == ["file that was not written here"]
     assert report.exit_status == 1
-    assert strangers(room.dst, {"extra.txt"})
+
+
+def test_the_name_of_a_stray_file_stood_in_the_report(room, image):
+    room.put(image)
+    room.clean()
+    for name in ("Smithson Harriet.pdf", "Smithson/scan.Harriet"):
+        path = room.dst / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    report = room.clean()
+    assert sorted((f.output, f.where) for f in report.left) == [
+        ("a .pdf file", "folder level 1"),
+        ("a file of another kind", "folder level 2"),
+    ]
+    said = "\n".join(report.lines()) + (room.records / "report.json").read_text(encoding="utf-8")
+    assert "smithson" not in said.lower()
+    assert "harriet" not in said.lower()
+    assert "out-records/review.csv" in said
+    listed = room.records / "review.csv"
+    rows = list(csv.DictReader(listed.read_text(encoding="utf-8").splitlines()))
+    assert [(r["file"], r["action"]) for r in rows] == [
+        ("Smithson Harriet.pdf", "ask"),
+        ("Smithson/scan.Harriet", "ask"),
+    ]
+    # A decision stays as long as the file does, and a file that was taken out is no longer asked about.
+    listed.write_text(listed.read_text(encoding="utf-8").rstrip("\n") + "mine\n")
+    (room.dst / "Smithson Harriet.pdf").unlink()
+    room.clean()
+    (row,) = csv.DictReader(listed.read_text(encoding="utf-8").splitlines())
+    assert (row["file"], row["decision"]) == ("Smithson/scan.Harriet", "mine")
 
 
 def test_engine_that_forgets_a_rule_is_caught(room, image, monkeypatch):

@@ -67,7 +67,8 @@ def _two_people(files: Iterable[Source]) -> str:
     named = [(a, b) for a, b in pairs if a[0] and b[0] and not (a[0] <= b[0] or b[0] <= a[0])]
     if any(a[1] and b[1] and a[1] != b[1] for a, b in named):
         return TWO_PEOPLE
-    if any(not a[0] & b[0] and not (a[1] and a[1] == b[1]) for a, b in named):
+    # The same birth date does not make two names one person: 19000101 stands for "unknown" in many hospitals.
+    if any(not a[0] & b[0] for a, b in named):
         return TWO_NAMES
     return TWO_BIRTHS if any(a[1] and b[1] and a[1] != b[1] for a, b in pairs) else ""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from lucency.deidentify import engine, faces
+from lucency.deidentify import engine, faces, strays
 from lucency.deidentify.doubts import Doubt
 from lucency.deidentify.plain import COMMON
 from lucency.deidentify.rescan import Finding
@@ -143,6 +143,10 @@ class Report:
         else:
             out.append(f"SECOND LOOK: {len(self.left)} findings. Do not pass this folder on.")
             out += [f"  {f.kind} in {f.where}: {f.output}" for f in self.left[:SHOWN]]
+            if any(f.kind == strays.KIND for f in self.left):
+                out.append(
+                    f"The names of files that were not written here stand in {self.paths['records']}/review.csv."
+                )
             out.append(
                 f"All of them stand in {self.paths['records']}/report.json. Take these files out of the folder, or "
                 "clean their originals and start the command again."

@@ -15,6 +15,8 @@ from lucency.errors import OutputError
 
 #: What is to be done about patients that the program cannot tell apart.
 ASK = "ask"
+#: What is said of a file that somebody else put into the output.
+STRAY = "It lies in the output folder and was not written here: take it out before the folder is passed on."
 #: Folder of pictures; its name is the warning.
 PICTURES = "contains-patient-images"
 #: Longer side of a picture in the list, px: names on a screen can still be read.
@@ -38,7 +40,9 @@ class ReviewItem:
     picture: np.ndarray | None = None
 
 
-def write_review(items: Sequence[ReviewItem], folder: Path, doubts: Sequence[Doubt] = ()) -> Path:
+def write_review(
+    items: Sequence[ReviewItem], folder: Path, doubts: Sequence[Doubt] = (), strays: Sequence[str] = ()
+) -> Path:
     """Write ``review.csv`` and, where there are pictures, a page in a folder marked "contains patient images".
 
     What an earlier session of the same output put into the list stays, with the person's decisions.
@@ -47,6 +51,7 @@ def write_review(items: Sequence[ReviewItem], folder: Path, doubts: Sequence[Dou
         items: Objects that were blanked or held back.
         folder: Not within the cleaned output.
         doubts: Patients to look at; in the place of the file stand their pseudonyms.
+        strays: Files in the output folder that were not written here, relative to it. Only here do their names stand.
 
     Returns:
         The table. Its last column is empty, for the person's decision. There is none as long as nobody has to look.
@@ -57,6 +62,7 @@ def write_review(items: Sequence[ReviewItem], folder: Path, doubts: Sequence[Dou
     table = folder / "review.csv"
     rows = [row for item in items for row in _rows(item)]
     rows += [[" ".join(d.pseudonyms), ASK, d.reason, *[""] * 7] for d in doubts]
+    rows += [[path, ASK, STRAY, *[""] * 7] for path in strays]
     try:
         rows = _with_earlier(rows, table)
         if not rows:

@@ -41,6 +41,10 @@ SHORT = 4
 #: Characters that no text has (PS3.5, 6.1.3); the escapes of ISO 2022 are gone once it is decoded.
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
 PIXELS = 0x7FE00010
+#: Short texts that must have a value in many objects (code strings and labels of type 1): a name alone becomes a dummy.
+NEEDED = frozenset({"CS", "LO", "SH", "UC"})
+#: Letters for the digits of a token, so that it is nobody's number.
+LETTERS = str.maketrans("0123456789abcdef", "GHIJKLMNOPABCDEF")
 #: (0070,0002), which names the layer that an annotation belongs to.
 GRAPHIC_LAYER = 0x00700002
 
@@ -170,6 +174,12 @@ class Rules(ABC):
             place.counts["not a text"] += 1
             return
         clean = self.scrubber.text(text, vr, place.person.identities, alone=alone)
+        if clean != text and tag == GRAPHIC_LAYER:
+            # Annotations refer to their layer by this word: the same one everywhere, and never that of another.
+            token = self.keys.token(text.strip(), 6).translate(LETTERS)
+            clean = f"{clean.strip()[:9].strip() or 'LAYER'}_{token}"
+        elif clean != text and vr in NEEDED and not clean.strip(" \\,;^"):
+            clean = actions.dummy(vr, keyword_for_tag(tag)).decode()
         if clean != text:
             put_text(dataset, tag, vr, clean, place.codecs)
             place.counts["identity in text"] += 1

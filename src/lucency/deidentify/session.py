@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lucency import __version__, record
-from lucency.deidentify import audit, journal, places, pseudonyms, rescan, sources
+from lucency.deidentify import audit, journal, places, pseudonyms, rescan, sources, whole
 from lucency.deidentify.keys import Identities, Keys
 from lucency.deidentify.places import AUDIT, JOURNAL, LEFT_OUT, REPORT, Places
 from lucency.deidentify.report import Report
 from lucency.deidentify.review import ReviewItem, write_review
 from lucency.deidentify.sources import Source
+from lucency.deidentify.strays import Stray, strays
 from lucency.deidentify.survey import Survey, tasks
 from lucency.deidentify.table import EDITION, Options
 from lucency.deidentify.work import Done, Place
@@ -69,7 +70,7 @@ def _walked(where: Places, options: Options, events: Events, n_workers: int) -> 
     place = Place(root, where.dst, where.records, keys, options)
     with Workers(place, n_workers) as workers:
         events.emit("deidentify", "survey", n=len(paths))
-        survey = Survey.of(workers.surveyed(paths), keys, options)
+        survey = Survey.of(whole.checked(root, workers.surveyed(paths)), keys, options)
         everybody = survey.everybody
         known = rescan.Known(
             {p.pseudonym: p.identities for p in survey.people.values()},
@@ -81,7 +82,10 @@ def _walked(where: Places, options: Options, events: Events, n_workers: int) -> 
         _written_down(where, survey, done, keys)
         events.emit("deidentify", "rescan", n=len(done))
         findings = workers.rescanned({d.output: d.sha256 for d in done if d.output})
-    findings += rescan.strangers(where.dst, {d.output for d in done})
+    found = _strays(where, done)
+    findings += [s.finding for s in found]
+    if found:
+        write_review((), where.records, survey.doubts, [s.path for s in found])
     report = Report.of(done, findings, survey.doubts, options, key=keys.name, made=made, places=where)
     counted = Counter(d.action for d in done)
     audit.append(
@@ -132,8 +136,12 @@ def _cleaned(where: Places, survey: Survey, everybody: Identities, workers: Work
         raise OutputError(error.found, where=where.dst.name, remedy=AGAIN) from error
     except OSError as error:
         raise OutputError(f"Cannot write the journal ({error.strerror})", where=JOURNAL, remedy=AGAIN) from error
-    write_review(items, where.records, survey.doubts)
+    write_review(items, where.records, survey.doubts, [s.path for s in _strays(where, done)])
     return sorted(done, key=lambda d: d.path)
+
+
+def _strays(where: Places, done: Iterable[Done]) -> tuple[Stray, ...]:
+    return strays(where.dst, {d.output for d in done})
 
 
 def _name(one: Done) -> str:

@@ -37,6 +37,13 @@ HEADERS |= frozenset(range(0xFF70, 0xFF7A))
 SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
 BOXES = frozenset([b"jP  ", b"ftyp", b"jp2h", b"jp2c"])
 OF_HEADER = frozenset([b"ihdr", b"bpcc", b"colr", b"pclr", b"cmap", b"cdef"])
+#: What tells how long a picture is (PS3.3, C.7.6.3), as the standard writes it, and its keyword.
+NEEDED = {
+    "Rows": "Rows",
+    "Columns": "Columns",
+    "Samples per Pixel": "SamplesPerPixel",
+    "Bits Allocated": "BitsAllocated",
+}
 #: A Basic Offset Table counts to this number of bytes.
 LONGEST = 2**32
 
@@ -59,8 +66,21 @@ def trimmed(dataset: "Dataset") -> str:
     except LucencyError as error:
         return f"What stands beside the picture in its pixel data cannot be removed ({error.found})."
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error) as error:
-        return f"What stands beside the picture in its pixel data cannot be removed ({type(error).__name__})."
+        return f"What stands beside the picture in its pixel data cannot be removed ({_why(dataset, error)})."
     return ""
+
+
+def _why(dataset: "Dataset", error: Exception) -> str:
+    """Return what in the header or the stream does not tell where the picture ends."""
+    absent = [name for name, keyword in NEEDED.items() if dataset.get(keyword) is None or dataset.get(keyword) == ""]
+    if absent:
+        return f"the header lacks {', '.join(absent)}"
+    wrong = [name for name, keyword in NEEDED.items() if not isinstance(dataset.get(keyword), int)]
+    if wrong:
+        return f"the header has no single number as {', '.join(wrong)}"
+    if isinstance(error, IndexError | struct.error):
+        return "the stream ends too early"
+    return "header and stream do not fit together"
 
 
 def _native(dataset: "Dataset") -> None:

@@ -113,14 +113,18 @@ def told_of(data: bytes, *, whole: bool = True) -> str:
 
 def _file_meta(data: bytes, place: int) -> tuple[int, bytes]:
     """Return where the data set begins, and its transfer syntax; the file meta group is explicit, little-endian."""
-    syntax = b""
+    syntax, ends = b"", 0
     while data[place : place + 2] == b"\2\0":
         tag, start, length = _head(data, place, "little", True)
         if start + length > len(data):
             raise _CutError
+        if tag == 0x00020000:  # the group says how long it is (PS3.10, 7.1)
+            ends = start + length + int.from_bytes(data[start : start + length], "little")
         if tag == 0x00020010:
             syntax = data[start : start + length].strip(b"\0 ")
         place = start + length
+    if place == len(data) < ends:
+        raise _CutError
     return place, syntax
 
 
