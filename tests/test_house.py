@@ -53,7 +53,7 @@ BARS = [
     ["evaluate", "explain", "annotate"],
     ["report"],
     ["walk"],
-    ["controls"],
+    ["controls", "carry"],
     ["learn", "tabular"],
     ["fit"],
     ["synthesize", "search"],

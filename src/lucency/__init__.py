@@ -101,6 +101,7 @@ def _fit(  # noqa: PLR0913 - the options of the command line, in the same words
     minutes: float = 10.0,
     seed: int = 0,
     test: str | None = None,
+    start: "str | Path | None" = None,
     lang: str = "en",
     allow_leak: bool = False,
     values: Mapping[str, str] | None = None,
@@ -120,6 +121,7 @@ def _fit(  # noqa: PLR0913 - the options of the command line, in the same words
         minutes: Wall clock from profile to report, > 0.
         seed: Of everything random.
         test: Further data that become the locked part.
+        start: Run or model whose weights training starts from, where they fit.
         lang: ``"en"`` or ``"zh"``, of the report.
         allow_leak: Go on although parts share patients or images; the report says so.
         values: Keys of the plan to values, and ``nan``.
@@ -142,6 +144,7 @@ def _fit(  # noqa: PLR0913 - the options of the command line, in the same words
         minutes=minutes,
         seed=seed,
         test=test,
+        start=None if start is None else str(start),
         lang=lang,
         allow_leak=allow_leak,
         values=dict(values or {}),

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from lucency import __version__, controls, evaluate, machine, planner, record
+from lucency import __version__, carry, controls, evaluate, machine, planner, record
 from lucency import model as models
 from lucency.calibration import Calibration
 from lucency.case import Case, Source
@@ -44,7 +44,7 @@ class Learning:
     def plan_depends(self) -> object:
         """What the room depends on beyond the rooms before it."""
         s = self.walk.settings
-        return [s.minutes, s.seed, s.task, dict(s.values), __version__]
+        return [s.minutes, s.seed, s.task, dict(s.values), __version__, s.start]
 
     def plan(self) -> None:
         """Do the room's work."""
@@ -88,6 +88,7 @@ class Learning:
             dense=task.dense,
         )
         final = planner.overridden(final, self.walk.settings.planned)
+        final = carry.begun(final, self.walk.settings.start, self.walk.cohort, task)
         final = controls.timed(self._work(task, final, store), timing)
         self.walk.state["plan"]["prepare_s"] = round(prepare_s, 2)
         record.write(self.walk.folder / "machine.json", measured)
@@ -152,9 +153,9 @@ class Learning:
             return None
 
     def _work(self, task: Task, plan: Plan, store: Store) -> Work:
-        return Work(
-            self.walk.cohort, plan, task, store, self.walk.folder / "training", self.walk.clock, self.walk.events
-        )
+        start = carry.weights(plan, self.walk.settings.start)
+        folder = self.walk.folder / "training"
+        return Work(self.walk.cohort, plan, task, store, folder, self.walk.clock, self.walk.events, start)
 
     def planned(self) -> Plan:
         """Return the plan, as planned or as a person edited it."""

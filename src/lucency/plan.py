@@ -246,6 +246,7 @@ class Plan:
         least_members: Members that are wanted even where each then makes fewer passes.
         most_passes: Passes that are not exceeded whatever the budget allows; 0 is what recognition bears.
         controls: Simpler network that the network is compared with to its optimiser steps; 0 until they were timed.
+        start: Digest of the model whose weights training starts from; "" starts from random ones.
         forecast: See :class:`Forecast`.
 
     Raises:
@@ -283,6 +284,7 @@ class Plan:
     least_members: int = 1
     most_passes: int = 0
     controls: Mapping[str, int] = field(default_factory=dict)
+    start: str = ""
     forecast: Forecast = Forecast()
 
     def __post_init__(self) -> None:

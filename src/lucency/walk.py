@@ -51,6 +51,7 @@ class Settings:
         lang: ``"en"`` or ``"zh"``, of the report.
         allow_leak: Go on although parts share patients or images; the report says so.
         values: ``--set``: keys of the plan to values, and those of the doors (:data:`OF_THE_DOORS`).
+        start: Run or model folder whose weights training starts from.
     """
 
     task: str | None = None
@@ -63,6 +64,7 @@ class Settings:
     lang: str = "en"
     allow_leak: bool = False
     values: Mapping[str, str] = field(default_factory=dict)
+    start: str | None = None
 
     def __post_init__(self) -> None:
         # 10 and 10.0 are one setting: it goes into the plan's digest.
@@ -298,7 +300,7 @@ class Walk:
     def read_depends(self) -> object:
         """What the room depends on beyond the rooms before it."""
         how = {k: v for k, v in self.settings.values.items() if k in OF_READING}
-        said = replace(self.settings, minutes=1.0, seed=0, lang="en", values=how, task=None)
+        said = replace(self.settings, minutes=1.0, seed=0, lang="en", values=how, task=None, start=None)
         return [record.to_json(said), self._boxes, _listing(self.data), _listing(Path(said.test)) if said.test else ""]
 
     @property

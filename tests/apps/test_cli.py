@@ -228,11 +228,22 @@ def test_short_memory_is_no_bug(lucency, walk):
 
 def test_options_reach_the_walk(lucency, walk, tmp_path):
     options = "--task segment --target mask --patient ID --layout pairs --minutes 2.5 --seed 7 --test t --allow-leak"
+    options += " --from old"
     assert lucency("plan", "data", "--out", "run", *options.split(), "--set", "batch=8", "--set", "nan = 0") == 0
     ((data, out, settings, upto),) = walk.calls
     assert (str(data), str(out), upto) == ("data", "run", "plan")
     assert settings == Settings(
-        "segment", "mask", "ID", "pairs", 2.5, 7, "t", "en", allow_leak=True, values={"batch": "8", "nan": "0"}
+        "segment",
+        "mask",
+        "ID",
+        "pairs",
+        2.5,
+        7,
+        "t",
+        "en",
+        allow_leak=True,
+        values={"batch": "8", "nan": "0"},
+        start="old",
     )
 
 

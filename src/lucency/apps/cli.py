@@ -138,6 +138,12 @@ def _offer_walk(command: str, upto: str, sentence: str, examples: tuple[str, ...
         test: Annotated[
             str | None, typer.Option(metavar="PATH", help="Further data that become the locked part.")
         ] = None,
+        start: Annotated[
+            str | None,
+            typer.Option(
+                "--from", metavar="RUN", help="Run or model whose weights training starts from, where they fit."
+            ),
+        ] = None,
         lang: Lang = None,
         allow_leak: Annotated[
             bool,
@@ -159,6 +165,7 @@ def _offer_walk(command: str, upto: str, sentence: str, examples: tuple[str, ...
             "minutes": minutes,
             "seed": seed,
             "test": test,
+            "start": start,
             "lang": lang,
             "allow_leak": allow_leak or None,
             "values": settings_of(values) if values else None,

@@ -120,8 +120,9 @@ def _baselines(facts: Facts, lang: str) -> list[str]:
 
 def _model(facts: Facts, lang: str) -> list[str]:
     plan = facts.plan
+    start = ["- " + paired(t("card.start", lang), f"`{plan.start}`", lang)] if plan.start else []
     shown = ("network", "network_options", "dims", "modalities", "grid", "patch", "normalisation", "folds", "precision")
     return [
         "- " + paired(name("decision", k, lang), _cell(plan_value(getattr(plan, k), lang, k)), lang)
         for k in (*shown, "seed")
-    ]
+    ] + start

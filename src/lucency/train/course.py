@@ -1,7 +1,7 @@
-"""How weights move: the optimisers and the shapes of the rate that a plan may name."""
+"""Where weights start and how they move: the optimisers and the shapes of the rate that a plan may name."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -37,6 +37,17 @@ def optimiser_of(part: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
         return torch.optim.SGD(groups, lr=schedule.rate, momentum=MOMENTUM, nesterov=True)
     kind = torch.optim.Adam if schedule.optimiser == "adam" else torch.optim.AdamW
     return kind(groups, lr=schedule.rate, betas=(0.9, 0.999))
+
+
+def fitting(weights: Mapping[str, torch.Tensor], net: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the weights that a network has under the same name and of the same shape.
+
+    Args:
+        weights: Of another model, on the processor.
+        net: The network that is to start from them.
+    """
+    own = net.state_dict()
+    return {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape and v.is_floating_point()}
 
 
 def share_of_rate(shape: str, progress: float, losses: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from lucency.plan import Plan
 from lucency.predict import device_of, memory_format
 from lucency.prepare import Store
 from lucency.tasks import Batch, Task
-from lucency.train.course import optimiser_of, share_of_rate
+from lucency.train.course import fitting, optimiser_of, share_of_rate
 from lucency.train.sampler import Sampler
 
 # Fabric announces its precision at every start; the plan has said it already.
@@ -83,6 +83,7 @@ class Work:
         folder: ``RUN/training``; holds the checkpoints.
         clock: Working time of the run.
         events: One event per point of the loss curve.
+        start: Weights of another model that ``"net"`` starts from, where they fit.
     """
 
     cohort: Cohort
@@ -92,6 +93,7 @@ class Work:
     folder: Path
     clock: Clock
     events: Events
+    start: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 def train_member(work: Work, fold: int, deadline: float) -> Trained:
@@ -127,6 +129,7 @@ class Loop:
         with torch.random.fork_rng():
             torch.manual_seed(plan.seed * 1000 + fold)
             parts = task.build(plan)
+        parts["net"].load_state_dict(fitting(work.start, parts["net"]), strict=False)
         self.parts = {n: p.to(memory_format=memory_format(plan)) for n, p in parts.items()}  # type: ignore[call-overload]
         self.average = {n: copy.deepcopy(p).eval().requires_grad_(requires_grad=False) for n, p in parts.items()}
         self.training: dict[str, Any] = {}
