@@ -17,6 +17,8 @@ from lucency.record import write_bytes
 CHUNK, AHEAD = 8, 2
 #: Fewer files are done here: a further process takes about a second to start.
 ALONE = 150
+#: Fewer headers are surveyed here: they are read in less time than a further process takes to start.
+SURVEYED = 800
 #: Objects made before Python looks for circles among them. The elements of a header are tens of thousands and are in
 #: none; looked for after every 700, as is usual, they take a twelfth of the time of cleaning.
 COLLECTED = 100_000
@@ -56,8 +58,15 @@ class Workers:
             other.tell(self.place, known)
 
     def surveyed(self, paths: list[str]) -> Iterator[Source]:
-        """Yield what each file is."""
-        yield from self._map(_survey_some, paths)
+        """Yield what each file is; where they are few, further processes start meanwhile and are not waited for."""
+        if len(paths) >= SURVEYED:
+            yield from self._map(_survey_some, paths)
+            return
+        if self.n > 1 and len(paths) >= ALONE:
+            self._start()
+        _adopt(self.place, self.known)
+        for path in paths:
+            yield from _survey_some([path])
 
     def done(self, tasks: list[Task]) -> Iterator[Done]:
         """Yield what became of each file, looked at again where it was written; shared UIDs come after all others."""
@@ -98,10 +107,13 @@ class Workers:
             for one in items:
                 yield from function([one])
             return
-        while len(self._others) < self.n - 1:
-            self._others.append(_Other(self.place, self.known))
+        self._start()
         with _one_thread():
             yield from self._shared(function, items)
+
+    def _start(self) -> None:
+        while len(self._others) < self.n - 1:
+            self._others.append(_Other(self.place, self.known))
 
     def _shared(self, function: Callable[[list[Any]], list[Any]], items: list[Any]) -> Iterator[Any]:
         """Hand files out, do some here, and pass answers on in the order of the files."""
