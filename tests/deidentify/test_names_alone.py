@@ -1,11 +1,14 @@
 """A short text that is nothing but a name leaves a value behind where one must be."""
 
 import planted
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from lucency.deidentify import streams
+from lucency.deidentify import Options, streams
+from lucency.deidentify.keys import Identities
+from lucency.deidentify.rescan import Known, left_in
 
 
 def layers(*names):
@@ -48,3 +51,37 @@ def test_an_error_of_the_language_stood_in_the_sentence_about_what_is_beside_the
     said = streams.trimmed(image)
     assert {"Rows": "lacks Rows", "BitsAllocated": "lacks Bits Allocated"}[keyword] in said
     assert "Error" not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "maker", "left"),
+    [
+        ("Siemens^Anna", "SIEMENS", "SIEMENS"),
+        ("Philips^Jan", "Philips Medical Systems", "Philips Medical Systems"),
+        ("Siemens^Anna", "Siemens Anna", "REMOVED"),
+        ("Smithson^Harriet", "Smithson", "REMOVED"),
+    ],
+)
+def test_the_maker_went_because_the_patient_is_called_like_it(room, image, name, maker, left):
+    image.PatientName, image.Manufacturer = name, maker
+    image.ProtocolName, image.ManufacturerModelName = f"CHEST {name.split('^')[0]}", maker
+    after = room.one(image)
+    assert after.Manufacturer == left
+    assert after.ProtocolName == "CHEST"
+    assert after.get("ManufacturerModelName", "") != maker
+
+
+def test_a_makers_name_beside_the_attribute_of_makers_is_found(room, image):
+    image.PatientName, image.Manufacturer = "Siemens^Anna", "SIEMENS"
+    room.put(image)
+    room.clean()
+    (path,) = room.dst.rglob("*.dcm")
+    after = pydicom.dcmread(path)
+    after.ProtocolName = "SIEMENS"
+    pydicom.dcmwrite(path, after)
+    known = Known({after.PatientID: Identities(names=frozenset({"Siemens^Anna"}))}, frozenset())
+    left = left_in(room.dst, path.relative_to(room.dst).as_posix(), known, Options())
+    assert {(f.kind, f.where) for f in left} == {
+        ("name or number", "ProtocolName"),
+        ("name or number", "bytes of the file"),
+    }

@@ -20,9 +20,11 @@ import pydicom
 from pydicom.datadict import dictionary_has_tag, keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 from lucency.deidentify import table
 from lucency.deidentify.keys import STANDARD_ROOT, Identities
+from lucency.deidentify.makers import MANUFACTURER, is_maker
 from lucency.deidentify.private import is_safe
 from lucency.deidentify.table import Options
 from lucency.read.head import silent
@@ -143,12 +145,6 @@ def left_in(dst: Path, output: str, known: Known, options: Options, sha256: str 
     return [Finding(output, *f) for f in dict.fromkeys(found)]
 
 
-def strangers(dst: Path, written: set[str]) -> list[Finding]:
-    """Return the files in the output folder that no session wrote."""
-    there = (p.relative_to(dst).as_posix() for p in sorted(dst.rglob("*")) if p.is_file())
-    return [Finding(t, "file that was not written here", "output folder") for t in there if t not in written]
-
-
 def _in_dicom(content: bytes, identities: Identities, known: Known, options: Options) -> list[tuple[str, str]]:
     found = [("preamble", "first 128 bytes")] if any(content[:128]) else []
     with silent():
@@ -159,10 +155,26 @@ def _in_dicom(content: bytes, identities: Identities, known: Known, options: Opt
                 found += _of_uid(str(element.value), element.keyword, known, options)
         if dataset.get("PatientIdentityRemoved") != "YES":
             found.append(("not marked as de-identified", "PatientIdentityRemoved"))
+        content = _without_maker(dataset, content)
         found += _in_dataset(dataset, identities, known, options)
         pixels = dataset.get_item("PixelData") if "PixelData" in dataset else None
     n_pixels = len(pixels.value or b"") if pixels is not None else 0
     return found + _in_bytes(content, identities, known, tail=n_pixels)
+
+
+def _without_maker(dataset: Dataset, content: bytes) -> bytes:
+    """Return the bytes of a file without the name of a common maker as its Manufacturer, which goes from the dataset.
+
+    A patient may be called like one.
+    """
+    element = dataset._dict.get(BaseTag(MANUFACTURER))
+    if not isinstance(element, RawDataElement) or not element.value:
+        return content
+    start, stop = element.value_tell, element.value_tell + len(element.value)
+    if content[start:stop] != element.value or not is_maker(element.value.decode("ascii", "replace")):
+        return content
+    del dataset._dict[element.tag]
+    return content[:start] + bytes(stop - start) + content[stop:]
 
 
 def _in_bytes(content: bytes, identities: Identities, known: Known, *, tail: int = 0) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 
-from lucency.deidentify import actions, dates, private, table
+from lucency.deidentify import actions, dates, makers, private, table
 from lucency.deidentify.actions import put, put_text
 from lucency.deidentify.elements import (
     is_public,
@@ -172,6 +172,8 @@ class Rules(ABC):
         if CONTROL.search(text):  # the value of a damaged file runs on into the elements behind it
             put(dataset, tag, vr, b"")
             place.counts["not a text"] += 1
+            return
+        if tag == makers.MANUFACTURER and not place.depth and makers.is_maker(text):
             return
         clean = self.scrubber.text(text, vr, place.person.identities, alone=alone)
         if clean != text and tag == GRAPHIC_LAYER:
