@@ -12,9 +12,35 @@ SLOPE = 0.01
 
 def convolution(dims: int, inputs: int, outputs: int, kernel: tuple[int, ...], stride: tuple[int, ...]) -> nn.Module:
     """Return a convolution without bias that keeps the size but for its stride."""
-    kind = nn.Conv3d if dims == 3 else nn.Conv2d
+    kind = TrimmedConv3d if dims == 3 else nn.Conv2d
     padding = tuple(k // 2 for k in kernel)
     return kind(inputs, outputs, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
+
+
+class TrimmedConv3d(nn.Conv3d):
+    """A 3-D convolution that leaves out the parts of its kernel that would only see padding.
+
+    A volume of one slice meets one third of a kernel, and so the result is the same in less time. Above all it is a
+    result: on processors with bf16 tiles torch 2.13 reads memory that nobody wrote where it pads so thin a volume, and
+    NaN comes out now and then, as that memory happened to be. Two columns that become one err the same way, trimmed or
+    not; they are few and are computed in single precision.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the convolution of (B, C, K, J, I)."""
+        taps, padding = [slice(None)] * 2, [int(p) for p in self.padding]
+        for axis, n in enumerate(x.shape[2:]):
+            kernel, pad = self.kernel_size[axis], padding[axis]
+            one = pad > 0 and n + 2 * pad - kernel < self.stride[axis]
+            taps.append(slice(pad, pad + n) if one else slice(None))
+            if one:
+                padding[axis] = 0
+                x = x.narrow(axis + 2, 0, min(n, kernel - pad))
+        weight = self.weight[tuple(taps)]
+        if weight.shape[-1] in (1, self.kernel_size[-1]):
+            return functional.conv3d(x, weight, self.bias, self.stride, tuple(padding))
+        with torch.autocast(x.device.type, enabled=False):
+            return functional.conv3d(x.float(), weight, self.bias, self.stride, tuple(padding))
 
 
 def instance_norm(channels: int) -> nn.Module:
