@@ -66,6 +66,8 @@ class Regress:
     dense = False
     headline = "mae"
     baselines = "numbers"
+    #: No full run on its reference data has been recorded that reaches what it must.
+    experimental = True
 
     def suits(self, cohort: Cohort) -> float:
         """Numbers; class names that are numbers only where nothing else is asked for."""
