@@ -53,6 +53,14 @@ def test_training_throughput_compares_the_same_work(tmp_path):
 
 
 @pytest.mark.journey
+def test_plain_and_residual_networks_start_from_the_same_convolutions(benchmark):
+    found = benchmark("deep_residual")
+    plain, residual = (found.three_by_three(found.network(20, residual=r, seed=0)) for r in (False, True))
+    assert len(plain) == len(residual) == 19
+    assert all((a.weight == b.weight).all() for a, b in zip(plain, residual, strict=True))
+
+
+@pytest.mark.journey
 def test_prediction_throughput_scores_every_way_on_the_same_masks(tmp_path):
     found = quick("throughput_predict", tmp_path / "predict.json")
     for each in found["sets"].values():
