@@ -21,6 +21,7 @@ from lettering import DATA, Background, Face, Line, backgrounds, drawn, faces, w
 from PIL import Image, ImageDraw
 from recorded import begin, parser, write
 
+from lucency import burned_in
 from lucency.burned_in import Box, find_text
 from lucency.deidentify.blanking import covered
 
@@ -140,6 +141,27 @@ def clean(part: str, per_source: int, show: Path | None) -> dict[str, Any]:
     }
 
 
+def spared(part: str, per_source: int) -> dict[str, Any]:
+    """Return of clean images how many the first look passes whole, and which share of blocks it leaves to look at."""
+    counts: dict[str, list[float]] = {}
+    for b in backgrounds(part, per_source=per_source):
+        if b.image.ndim != 2:
+            continue
+        values = burned_in._finite(b.image)
+        low, spread = burned_in._range(values)
+        if min(values.shape) < burned_in.LEAST_SIDE or spread <= 0:
+            continue
+        looked = burned_in.first_look(values, low, spread)
+        count = counts.setdefault(b.source, [0, 0, 0.0])
+        count[0] += 1
+        count[1] += not any(level.any() for level in looked)
+        count[2] += float(looked[0].mean())
+    return {
+        s: {"images": int(n), "passed_whole": int(whole), "blocks_left": round(left / n, 3)}
+        for s, (n, whole, left) in sorted(counts.items())
+    }
+
+
 def _show(b: Background, boxes: Sequence[Box], target: Path) -> None:
     image = b.image.astype(np.float32)
     low, high = np.percentile(image, (0.5, 99.5))
@@ -230,6 +252,7 @@ def main() -> int:
         "turned_by_90": by(rows, "turned"),
         "16_bit": by(rows, "deep"),
         "clean": clean(options.part, per_source, options.show),
+        "first_look": spared(options.part, per_source),
         "pseudo_phi": pseudo() if (DATA / "dicom" / "presidio_pseudo_phi").exists() else {},
         "seconds": speed(3 if options.quick else 15),
     }
