@@ -501,7 +501,7 @@ def test_damaged_files_never_crash_and_never_leave_half_a_file(tmp_path, seed):
         assert (outcome.target is not None) == (outcome.action == "written")
         assert "tmp" not in outcome.reason
     if (tmp_path / "out").exists():
-        assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".part-")]
+        assert not [p for p in (tmp_path / "out").iterdir() if p.name.startswith(".writing-")]
 
 
 def test_bomb_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import planted
@@ -334,3 +336,23 @@ def test_bytes_changed_before_the_second_look_are_a_finding(room):
         (found,) = workers.rescanned(written)
     assert found.kind == "bytes other than those that were written"
     assert room.dst / found.output == file
+
+
+def test_a_table_half_written_when_the_run_was_killed_became_a_stray_file(room, image, monkeypatch):
+    room.put(image)
+    (room.src / "b.csv").write_text("age,score\n40,1\n", encoding="utf-8")
+    replace = os.replace
+
+    def killed(old, new):
+        if str(new).endswith(".csv") and room.dst in Path(new).parents:
+            raise KeyboardInterrupt
+        replace(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            room.clean()
+    assert [p for p in room.dst.rglob(".*") if p.is_file()]
+    report = room.clean()
+    assert report.left == ()
+    assert report.actions == {"written": 2}

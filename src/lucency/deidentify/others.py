@@ -5,10 +5,8 @@ copied through.
 """
 
 import gzip
-import os
 import posixpath
 import re
-import tempfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +18,8 @@ from lucency.deidentify import arrays, boxes, headered, manifest, nifti, picture
 from lucency.deidentify.cleaning import Cleaned, cannot
 from lucency.deidentify.keys import Identities, Keys
 from lucency.deidentify.vocabulary import described
-from lucency.errors import DataError, OutputError
+from lucency.errors import DataError
+from lucency.record import write_bytes
 
 #: Larger files are left out: they are held in memory, packed and unpacked.
 MAX_BYTES = 8 << 30
@@ -107,13 +106,13 @@ def clean_other(
         cleaned = cleaner(file.read_bytes())
     except DataError as error:
         return OtherOutcome("left out", kind, reason=f"{error.found}; it was not copied.")
-    except Exception as error:  # a damaged file may raise anything, and costs itself only
-        return OtherOutcome("left out", kind, reason=f"It cannot be read ({type(error).__name__}); it was not copied.")
+    except Exception:  # a damaged file may raise anything, and costs itself only
+        return OtherOutcome("left out", kind, reason="It is damaged and cannot be read; it was not copied.")
     if cleaned.text:
         reason = f"{len(cleaned.text)} region(s) of its pixels look like text; it was not copied."
         return OtherOutcome("quarantine", kind, reason=reason, removed=cleaned.removed, boxes=cleaned.text)
     target = target_folder / new_name(file.name, keys, folder=file.parent.name)
-    _written(target, cleaned.content)
+    write_bytes(target, cleaned.content)
     return OtherOutcome("written", kind, target, "", cleaned.removed, cleaned.remarks)
 
 
@@ -313,24 +312,3 @@ def _packed(inner: Cleaner) -> Cleaner:
         return Cleaned(gzip.compress(done.content, 1, mtime=0), (*done.removed, "gzip header"), done.remarks, done.text)
 
     return cleaner
-
-
-def _written(target: Path, content: bytes) -> None:
-    """Write all or nothing: a file under its name is whole."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".part-", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o644)
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write a cleaned file ({error.strerror})", remedy="free some space, or choose a writable folder"
-        ) from error
