@@ -145,6 +145,15 @@ class Case:
         """The images of the first time point, one per modality, in the order of the modality names."""
         return tuple(self.images[m][0] for m in sorted(self.images))
 
+    @property
+    def classes(self) -> frozenset[str]:
+        """The class, the labels that are there, or what its boxes are called; empty for other targets."""
+        if isinstance(self.target, Findings):
+            return frozenset(name for name, there in self.target.known.items() if there)
+        if isinstance(self.target, tuple):
+            return frozenset(box.label for box in self.target)
+        return frozenset({self.target} if isinstance(self.target, str) else ())
+
 
 @dataclass(frozen=True)
 class Skipped:

@@ -11,8 +11,9 @@ import torch
 from lucency import model as models
 from lucency import record
 from lucency.apps import summary
+from lucency.boxes import Box
 from lucency.calibration import Calibration
-from lucency.case import UNKNOWN_PATIENTS, Case, Cohort, Prediction, Skipped, Source, with_folds
+from lucency.case import UNKNOWN_PATIENTS, Case, Cohort, Findings, Prediction, Skipped, Source, with_folds
 from lucency.evaluate import Comparison, Evaluation, Part
 from lucency.image import Image
 from lucency.inspect import Inspection
@@ -41,6 +42,9 @@ PLAN = Plan(
     classes=("sick", "well"),
     forecast=Forecast(512.0, {"train": 90.0, "report": 30.0}),
 )
+
+
+SICK = Box("sick", (0.0, 1.0, 1.0), (1.0, 4.0, 5.0))
 
 
 def case(number, target):
@@ -103,6 +107,23 @@ def test_reading_previews_what_was_recognised(run):
         "- 1 × empty file (such as b/7.png)",
         f"Written: {Path('my run', 'cohort.json')}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        # Of three cases two are sick, none is well, and of the last that is not known.
+        ([Findings({"sick": True, "well": False}), Findings({"sick": True}), Findings({"well": False})], (2, 0)),
+        # A case counts once, however many of its boxes are called the same.
+        ([(SICK, SICK), (SICK, replace(SICK, label="well")), ()], (2, 1)),
+    ],
+    ids=["several labels", "boxes"],
+)
+def test_labels_and_boxes_are_counted_by_the_cases_that_have_them(run, cohort, told, counted):
+    cases = tuple(replace(c, target=target) for c, target in zip(cohort.cases, told, strict=False))
+    record.write(run / "cohort.json", with_folds(replace(cohort, cases=cases, locked=frozenset(), folds={})))
+    said = summary.lines(run, "read", "en")
+    assert f"Classes: sick ({counted[0]}), well ({counted[1]})" in said
 
 
 def test_unknown_patients_are_said_to_be_unknown(run, cohort):

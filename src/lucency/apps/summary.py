@@ -109,7 +109,7 @@ def _read(cohort: Cohort, lang: str) -> list[str]:
         said.append(t("cli.target", lang, target=cohort.target_name))
     labelled = [c for c in cohort.cases if c.target is not None]
     if cohort.classes:
-        counts = {k: sum(c.target == k for c in labelled) for k in cohort.classes}
+        counts = {k: sum(k in c.classes for c in labelled) for k in cohort.classes}
         said.append(t("cli.classes", lang, list=_list([bracketed(k, str(n), lang) for k, n in counts.items()], lang)))
     elif cohort.labels:
         named = [f"{v} = {n}" for v, n in sorted(cohort.labels.items())]

@@ -111,7 +111,8 @@ def _profile_one(case: Case, load: Loader, nan: float | None, ignore: int | None
         n_cases=1,
         channels={channels: 1},
         missing={fact: int(fact not in case.facts) for fact in sorted(FACTS)},
-        class_counts=_classes_of(case.target),
+        # Those of boxes come with what else boxes add.
+        class_counts={} if isinstance(case.target, tuple) else dict.fromkeys(sorted(case.classes), 1),
         class_known=_known_of(case.target),
         values=Summary() if value is None else summary(np.array([value])),
         outcomes={str(case.target.event): summary(np.array([case.target.time]))}
@@ -119,13 +120,6 @@ def _profile_one(case: Case, load: Loader, nan: float | None, ignore: int | None
         else {},
     )
     return seen.merge(of_boxes(case.target, image)) if isinstance(case.target, tuple) else seen
-
-
-def _classes_of(target: Target) -> dict[str, int]:
-    """Return the class, or the labels that are there, once each."""
-    if isinstance(target, Findings):
-        return {name: 1 for name, there in target.known.items() if there}
-    return {target: 1} if isinstance(target, str) else {}
 
 
 def _known_of(target: Target) -> dict[str, int]:
