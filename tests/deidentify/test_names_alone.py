@@ -85,3 +85,13 @@ def test_a_makers_name_beside_the_attribute_of_makers_is_found(room, image):
         ("name or number", "ProtocolName"),
         ("name or number", "bytes of the file"),
     }
+
+
+@pytest.mark.parametrize("lacking", ["Rows", "SamplesPerPixel", "PhotometricInterpretation"])
+def test_an_error_of_the_language_stood_in_the_reason_for_holding_back(room, image, lacking):
+    del image[lacking]
+    room.put(image)
+    report = room.clean()
+    assert not report.actions.get("written")
+    assert report.reasons
+    assert not any("Error" in reason for reason in report.reasons)

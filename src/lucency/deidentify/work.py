@@ -194,7 +194,7 @@ def _verdict(dataset: Dataset, file: Path, where: str) -> PixelVerdict:
     try:
         return examine(dataset, lambda: _grey(dataset) if _is_plain_grey(dataset) else _stored(file, where))
     except (LucencyError, ValueError, AttributeError, TypeError, KeyError) as error:
-        said = error.found if isinstance(error, LucencyError) else type(error).__name__
+        said = error.found if isinstance(error, LucencyError) else "its header does not say how they lie"
         return PixelVerdict("quarantine", reason=f"Its pixels cannot be looked at ({said}).")
     finally:
         dataset._dict.update({BaseTag(tag): element for tag, element in held.items()})
