@@ -22,6 +22,7 @@ from lucency.inspect import verdict
 from lucency.inspect.quality import REJECT, WARN, learn, scores
 from lucency.inspect.quality_layout import layout
 from lucency.inspect.quality_measures import measure
+from lucency.inspect.quality_unlike import unlike
 from lucency.inspect.thumbnail import glance
 from lucency.read import load, read_inputs
 from lucency.statistics import wilson
@@ -167,10 +168,15 @@ def judged(images: Sequence[Image], modality: str, rng: np.random.Generator) -> 
 
 def judge(given: Sequence[Seen]) -> list[dict[str, float]]:
     """Return the scores of every image against limits learned from all of them."""
-    laid = layout([picture for _, picture in given])
-    measures = [{**m, **extra} for (m, _), extra in zip(given, laid, strict=True)]
+    measures = beside_set(given)
     limits = learn(measures)
     return [scores(m, limits) for m in measures]
+
+
+def beside_set(given: Sequence[Seen]) -> list[dict[str, float]]:
+    """Return the measures of every image with those that its set is needed for."""
+    pictures, own = [picture for _, picture in given], [m for m, _ in given]
+    return [a | b | c for a, b, c in zip(own, layout(pictures), unlike(pictures, own), strict=True)]
 
 
 def auc(clean: np.ndarray, bad: np.ndarray) -> float:
@@ -227,8 +233,7 @@ def label_dependence() -> dict[str, Any]:
     images = np.concatenate([container["train_images"], container["val_images"]])
     labels = np.concatenate([container["train_labels"], container["val_labels"]]).ravel()
     given = [seen(Image(a[None, None], diagonal_affine((1, 1, 1))), "X-ray") for a in images]
-    laid = layout([picture for _, picture in given])
-    measures = [{**m, **extra} for (m, _), extra in zip(given, laid, strict=True)]
+    measures = beside_set(given)
     limits = learn(measures)
     found: dict[str, Any] = {"judged": sorted({k for m in measures[:100] for k in scores(m, limits)})}
     said = np.array([verdict(m, limits).quality for m in measures])

@@ -11,6 +11,7 @@ from lucency.errors import DataError, LeakageError, ReadError, UsageError
 from lucency.events import Events
 from lucency.image import diagonal_affine
 from lucency.inspect import Inspection, inspect, settle
+from lucency.inspect.scan import Problem
 
 
 def look(shelf, nan=None, **settings):
@@ -94,7 +95,8 @@ def test_few_unreadable_images_are_skipped_and_listed(two_classes):
     cohort = shelf.cohort()
     found = inspect(cohort, load=shelf.load)
     assert set(found.left_out) == {"case004", "case011"}
-    assert found.skipped[0] == Skipped("images/case004.png", "cannot be read: Truncated after 12 bytes")
+    said = "cannot be read: Truncated after 12 bytes. What to do: copy the file again."
+    assert found.skipped[0] == Skipped("images/case004.png", said)
     settled = settle(cohort, found)
     assert settled.skipped == found.skipped
     assert not {"case004", "case011"} & (set(settled.folds) | settled.locked)
@@ -436,3 +438,11 @@ def test_settle_twice_is_settle_once(two_classes):
     found = inspect(cohort, load=shelf.load)
     once = settle(cohort, found)
     assert settle(once, found) == once
+
+
+def test_unreadable_pixels_were_said_twice_and_without_what_to_do():
+    found = "The pixels cannot be read: 8 of 9 bytes are there"
+    problem = Problem("a", "a.dcm", "unreadable", found, "", "fetch it again")
+    assert problem.reason == f"{found}. What to do: fetch it again."
+    )
+    assert problem.reason == "The pixels cannot be read: 8 of 9 bytes are there. What to do: fetch it again."

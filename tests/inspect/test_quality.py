@@ -12,11 +12,12 @@ from lucency import record
 from lucency.case import Case, Source
 from lucency.errors import UsageError
 from lucency.image import Image, diagonal_affine
-from lucency.inspect import Limits, inspect, settle, verdict
+from lucency.inspect import SEARCHED, Limits, inspect, settle, verdict
 from lucency.inspect.quality import LEARN_FROM, REJECT, WARN, learn, scores
 from lucency.inspect.quality_layout import layout
 from lucency.inspect.quality_measures import measure
 from lucency.inspect.quality_set import missing
+from lucency.inspect.quality_unlike import unlike
 from lucency.inspect.thumbnail import glance
 
 UNIT = diagonal_affine((1, 1, 1))
@@ -47,8 +48,8 @@ FAULTS = {
 
 def judged(arrays, policy="reject"):
     images = [image(a) for a in arrays]
-    laid = layout([glance(i.array).picture for i in images])
-    measures = [{**measure(i), **extra} for i, extra in zip(images, laid, strict=True)]
+    pictures, plain = [glance(i.array).picture for i in images], [measure(i) for i in images]
+    measures = [a | b | c for a, b, c in zip(plain, layout(pictures), unlike(pictures, plain), strict=True)]
     limits = learn(measures)
     return [verdict(m, limits, policy=policy) for m in measures], [scores(m, limits) for m in measures]
 
@@ -67,6 +68,47 @@ def test_each_fault_is_found_in_a_set_that_holds_a_tenth_of_it(fault, seed):
     assert all(verdicts[n].quality != "accept" for n in bad)
     assert all(any(r.startswith(fault) for r in verdicts[n].reasons) for n in bad)
     assert sum(v.quality == "reject" for n, v in enumerate(verdicts) if n not in bad) == 0
+
+
+def organ(rng, size=(96, 80)):
+    """A round body of its own size with lumps in it: no two are alike, as in patients."""
+    j, i = np.mgrid[: size[0], : size[1]].astype(float)
+    j, i = (
+        (j - size[0] / 2) / (size[0] * rng.uniform(0.33, 0.43)),
+        (i - size[1] / 2) / (size[1] * rng.uniform(0.33, 0.43)),
+    )
+    lumps = ndimage.gaussian_filter(rng.normal(0, 1, size), 6)
+    grey = (
+        25 + (j**2 + i**2 < 1) * (110 + 30 * lumps / lumps.std()) + ndimage.gaussian_filter(rng.normal(0, 18, size), 1)
+    )
+    return grey + rng.normal(0, 2, size)
+
+
+def other_body_part(rng, size=(96, 80)):
+    """Five bright fingers on black, as a radiograph of a hand has."""
+    i = np.arange(size[1])[None] + rng.normal(0, 1)
+    fingers = (np.sin(i / size[1] * 10 * np.pi) > 0) * np.linspace(60, 220, size[0])[:, None]
+    return ndimage.gaussian_filter(fingers, 1.0) + rng.normal(0, 2, size)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_another_body_part_passed_without_a_word(seed):
+    rng = np.random.default_rng(seed)
+    arrays = [organ(rng) for _ in range(70)] + [other_body_part(rng) for _ in range(2)]
+    verdicts, _ = judged(arrays)
+    assert all(v.quality != "accept" and v.reasons[0].startswith("unlike the set") for v in verdicts[70:])
+    # At most one of 70 sound ones, and that is kept: an unusual picture may be an unusual patient.
+    said = [v for v in verdicts[:70] if any(r.startswith("unlike the set") for r in v.reasons)]
+    assert len(said) <= 1
+    assert all(v.quality == "warn" for v in said)
+
+
+@pytest.mark.parametrize("fault", ["blurred", "noisy"])
+def test_blur_and_noise_are_not_called_another_body_part_first(fault):
+    rng = np.random.default_rng(4)
+    arrays = [FAULTS[fault](organ(rng), rng) if n < 4 else organ(rng) for n in range(60)]
+    verdicts, _ = judged(arrays)
+    assert all(v.reasons[0].startswith(fault) for v in verdicts[:4])
 
 
 def test_noise_is_measured_as_its_standard_deviation_over_the_grey_range():
@@ -300,3 +342,29 @@ def test_quality_does_not_stand_for_pneumonia():
     labels = container["train_labels"][chosen].ravel()
     # Under chance the numbers of rejected images go as the classes; three or fewer say nothing either way.
     assert abs(rejected[labels == 1].mean() - rejected[labels == 0].mean()) < 0.01
+
+
+@real
+@pytest.mark.skipif(not (DATA / "hc18").is_dir(), reason="no real data (LUCENCY_TEST_DATA)")
+def test_abdomen_among_fetal_heads_was_accepted():
+    from PIL import Image as Picture
+
+    files = sorted((DATA / "hc18" / "images").iterdir())[:70]
+    heads = [np.asarray(Picture.open(f).convert("L")).astype(float) for f in files]
+    mednist = np.load(DATA / "mednist" / "mednist_64.npz")
+    names = list(mednist["class_names"])
+    abdomen = mednist["images"][mednist["labels"] == names.index("AbdomenCT")][:9:3]
+    size = heads[0].shape
+    enlarged = [ndimage.zoom(a.astype(float), (size[0] / 64, size[1] / 64), order=1) for a in abdomen]
+    verdicts, _ = judged([*heads, *enlarged])
+    assert all(v.reasons[:1] and v.reasons[0].startswith("unlike the set") for v in verdicts[-3:])
+    sound = verdicts[:-3]
+    assert sum(any(r.startswith("unlike") for r in v.reasons) for v in sound) <= 0.02 * len(sound)
+
+
+def test_it_was_not_said_how_many_images_no_text_was_searched_in(shelf):
+    rng = np.random.default_rng(2)
+    for n in range(SEARCHED + 7):
+        shelf.add(f"case{n:03}", rng.integers(0, 255, (1, 1, 96, 96)).astype(np.uint8), target="ab"[n % 2])
+    said = inspect(shelf.cohort(), load=shelf.load).warnings
+    assert any(w.startswith("7 images were not searched for burned-in text: of a large set") for w in said)

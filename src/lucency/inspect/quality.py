@@ -24,6 +24,10 @@ LEARN_FROM = 20
 WARN, REJECT = 4.0, 8.0
 #: What may be an unusual patient or protocol, and alone leaves no image out, reaches at most this.
 WARN_ONLY = REJECT - 0.1
+#: The fault of an image of another body part or modality.
+UNLIKE = "unlike the set"
+#: Share of the set's usual agreement in layout that an image with dark and bright exchanged keeps, turned round.
+MIRRORED = 0.7
 #: Quantiles that give the spread on either side of the median, and where normal data lie at them.
 QUANTILES, QUANTILE_STD = (0.15, 0.5, 0.85), 1.0364
 #: Middle and spread are taken anew this often from what lies within this many spreads of the middle: otherwise a tenth
@@ -46,6 +50,7 @@ LEAST = {
     "fit": 0.02,
     "part": 0.02,
     "residual": 0.03,
+    "strange": 1.0,
     "ghost": 0.01,
 }
 #: Measures in the image's own unit; their least spread is this share of the set's usual grey range.
@@ -100,7 +105,7 @@ class Verdict:
 
     Args:
         quality: ``"accept"``, ``"warn"`` or ``"reject"``.
-        reasons: Faults in words, the strongest first; empty where accepted.
+        reasons: Faults in words, ``"unlike the set"`` and then the strongest first; empty where accepted.
     """
 
     quality: Quality = "accept"
@@ -121,7 +126,7 @@ def learn(found: Sequence[Mapping[str, float]]) -> Limits:
     least = dict(LEAST)
     if _has_unit(columns):
         least |= dict.fromkeys(LEVELS, LEVEL_LEAST * float(np.median(columns["span"])))
-    limits = {name: _limit(values, least[name]) for name, values in columns.items() if least.get(name, 0.0) > 0}
+    limits = {name: spread_of(values, least[name]) for name, values in columns.items() if least.get(name, 0.0) > 0}
     return Limits(len(found), limits)
 
 
@@ -133,8 +138,13 @@ def _has_unit(columns: Mapping[str, np.ndarray]) -> bool:
     return bool(high < NO_UNIT * low)
 
 
-def _limit(values: np.ndarray, least: float) -> Limit:
-    """Return median and spreads of the values without those far out."""
+def spread_of(values: np.ndarray, least: float) -> Limit:
+    """Return median and spreads of the values without those far out.
+
+    Args:
+        values: (n,) float, n >= 1.
+        least: Least spread, > 0.
+    """
     inside = values
     for _ in range(CLIPS + 1):
         low, middle, high = (float(v) for v in np.quantile(inside, QUANTILES))
@@ -169,7 +179,7 @@ def scores(measures: Mapping[str, float], limits: Limits) -> dict[str, float]:
     cropped = [min(s, WARN_ONLY) for s in sizes if s is not None] + [s for s in [most("part")] if s is not None]
     inverted = [s for s in (most("-fit"), _turned(measures, limits)) if s is not None]
     # An unusual picture may be an unusual patient: never a reason to leave it out.
-    unlike = most("residual")
+    unlike = most("residual", "strange")
     found = {
         "blurred": blurred,
         "noisy": most("noise"),
@@ -178,7 +188,7 @@ def scores(measures: Mapping[str, float], limits: Limits) -> dict[str, float]:
         "low contrast": most("-span"),
         "cropped": max(cropped) if cropped else None,
         "inverted": max(inverted) if inverted else None,
-        "unlike the set": None if unlike is None else min(unlike, WARN_ONLY),
+        UNLIKE: None if unlike is None else min(unlike, WARN_ONLY),
         "ghosting": most("ghost"),
     }
     return {fault: round(score, 3) for fault, score in found.items() if score is not None}
@@ -202,6 +212,11 @@ def _turned(measures: Mapping[str, float], limits: Limits) -> float | None:
     return sum(abs(at.deviation(v)) - abs(at.deviation(turned)) for at, v, turned in known) / len(known)
 
 
+def _mirrored(measures: Mapping[str, float], limits: Limits) -> bool:
+    """Tell whether the image, with dark and bright exchanged, would be laid out nearly as its set is."""
+    return "fit" in limits.measures and -measures.get("fit", 0.0) > MIRRORED * limits.measures["fit"].middle > 0
+
+
 def verdict(measures: Mapping[str, float], limits: Limits, *, policy: str = "reject") -> Verdict:
     """Return what is thought of one image.
 
@@ -219,8 +234,11 @@ def verdict(measures: Mapping[str, float], limits: Limits, *, policy: str = "rej
         return Verdict()
     found = scores(measures, limits)
     rated = sorted(((s, fault) for fault, s in found.items() if s >= WARN), reverse=True)
+    # Of another body part much else is unusual too: what it is comes first, save where a fault explains the picture.
+    explained = _mirrored(measures, limits) or found.get("noisy", 0.0) >= REJECT
+    rated.sort(key=lambda one: one[1] == UNLIKE and not explained, reverse=True)
     reasons = [f"{fault} ({min(s, 99.0):.1f} deviations)" for s, fault in rated]
-    rejected = bool(rated) and rated[0][0] >= REJECT
+    rejected = any(score >= REJECT for score, _ in rated)
     if measures.get("shown", 1.0) < SHOWN_LEAST:
         reasons.insert(0, "empty")
         rejected = True

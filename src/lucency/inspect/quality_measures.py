@@ -24,6 +24,8 @@ CELLS_LEAST = 64
 TINY = 4e-5
 #: Added to shares of pixels inside logarithms: one pixel of a hundred squared.
 SHARE = 1e-4
+#: The same for the share at the lowest value, which is large where a background was cut off.
+DARKEST = 1e-3
 #: Standard deviation of normal data over their median absolute value.
 MAD_TO_STD = 1 / 0.6745
 #: Width of the border strips, as a share of the shorter side.
@@ -39,11 +41,12 @@ AIR, AIR_LEAST = 0.15, 0.2
 def measure(image: Image, *, modality: str = "", placed: bool = True) -> dict[str, float]:
     """Return the measures of one image; what cannot be judged on it is absent.
 
-    ``lowest``, ``p5`` … ``p99``, ``highest`` and ``span`` are in the image's own unit. ``middle`` is where the median
+    ``lowest``, ``p1`` … ``p99``, ``highest`` and ``span`` are in the image's own unit. ``middle`` is where the median
     lies between the 1st and the 99th percentile, ``centre`` how much brighter the middle of the image is than its
     border, both as shares of the grey range. ``clipped`` is the decimal logarithm of the share of pixels at the
-    highest value, ``noise`` that of the noise's standard deviation over the grey range. ``detail`` and ``coarse`` are
-    the logarithms of the ratio of fine to medium and of medium to coarse structure. ``metal`` is the share of voxels
+    highest value, ``darkest`` that at the lowest, ``noise`` that of the noise's standard deviation over the grey range.
+    ``detail`` and ``coarse`` are the logarithms of the ratio of fine to medium and of medium to coarse structure.
+    ``metal`` is the share of voxels
     above 3000 HU, ``ghost`` the difference between the air beside the body along rows and along columns. ``rows``,
     ``columns`` and ``slices`` are logarithms of the field of view, ``aspect`` that of rows over columns; ``shown`` is
     the share of pixels that differ from the commonest value.
@@ -58,7 +61,8 @@ def measure(image: Image, *, modality: str = "", placed: bool = True) -> dict[st
     """
     planes = _planes(image)
     sample = planes[:, ::2, ::2] if planes[0].size > SAMPLE else planes
-    p1, p5, p50, p95, p99 = (float(v) for v in np.percentile(sample, (LOW, 5, 50, 95, HIGH)))
+    asked = (LOW, 5, 10, 25, 50, 75, 90, 95, HIGH)
+    p1, p5, p10, p25, p50, p75, p90, p95, p99 = (float(v) for v in np.percentile(sample, asked))
     lowest, highest = float(planes.min()), float(planes.max())
     commonest = p50 if p1 == p99 else lowest
     found = {"shown": float((sample != commonest).mean())} | _extent(image, placed=placed)
@@ -67,7 +71,9 @@ def measure(image: Image, *, modality: str = "", placed: bool = True) -> dict[st
     if p99 == p1:
         p1, p99 = lowest, highest
     span = p99 - p1
-    found |= {"lowest": lowest, "p5": p5, "p50": p50, "p95": p95, "p99": p99, "highest": highest, "span": span}
+    found |= {"lowest": lowest, "p1": p1, "p5": p5, "p10": p10, "p25": p25, "p50": p50, "p75": p75, "p90": p90}
+    found |= {"p95": p95, "p99": p99, "highest": highest, "span": span}
+    found["darkest"] = float(np.log10(np.mean(planes == lowest) + DARKEST))
     found["middle"] = (p50 - p1) / span
     found["clipped"] = float(np.log10(np.mean(sample >= highest) + SHARE))
     relative = (planes - p1) / span

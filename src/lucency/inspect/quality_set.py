@@ -11,6 +11,8 @@ from lucency.inspect.checks import listed
 from lucency.inspect.inspection import ImageFacts
 from lucency.inspect.quality import LEARN_FROM, Limits, Quality, Verdict, learn, scores, verdict
 from lucency.inspect.quality_layout import layout
+from lucency.inspect.quality_measures import TEXT_SIDE
+from lucency.inspect.quality_unlike import unlike
 
 #: With more of a modality's images rejected than this, they are the set and not its exceptions: none is left out.
 REJECTED_MOST = 0.2
@@ -57,7 +59,7 @@ def judge_set(
     absent, warnings = missing(cases)
     if policy == "off":
         return Judged(tuple(images), missing=absent, warnings=tuple(warnings))
-    laid = _layouts(pictures)
+    laid = _layouts(pictures, {(i.case, i.modality, i.time): i.measures for i in images})
     measured = [replace(i, measures={**i.measures, **laid.get((i.case, i.modality, i.time), {})}) for i in images]
     by_modality: dict[str, list[ImageFacts]] = defaultdict(list)
     for image in measured:
@@ -78,15 +80,21 @@ def judge_set(
     return Judged(judged, limits, left_out, absent, tuple(warnings))
 
 
-def _layouts(pictures: Mapping[Key, np.ndarray]) -> dict[Key, dict[str, float]]:
-    """Return the layout measures of every group that is large enough to have a usual layout."""
+def _layouts(
+    pictures: Mapping[Key, np.ndarray], measures: Mapping[Key, Mapping[str, float]]
+) -> dict[Key, dict[str, float]]:
+    """Return the measures of layout and kind for every group that is large enough to have a usual one."""
     groups: dict[tuple[str, int], list[Key]] = defaultdict(list)
     for key, picture in pictures.items():
         groups[key[1], len(picture)].append(key)
     found: dict[Key, dict[str, float]] = {}
     for keys in groups.values():
         if len(keys) >= LEARN_FROM:
-            found |= dict(zip(keys, layout([pictures[k] for k in keys]), strict=True))
+            shown = [pictures[k] for k in keys]
+            laid = layout(shown)
+            # Images with no layout in common have no kind in common either from which one could differ.
+            strange = unlike(shown, [measures.get(k, {}) for k in keys]) if any(laid) else laid
+            found |= {k: a | b for k, a, b in zip(keys, laid, strange, strict=True)}
     return found
 
 
@@ -153,12 +161,29 @@ def _text(images: Sequence[ImageFacts], verdicts: dict[Key, Verdict]) -> list[st
     searched = [i for i in images if "text" in i.measures]
     marked = [i for i in searched if i.measures["text"] > 0]
     if not marked:
-        return []
+        return _unsearched(images) if searched else []
     if len(marked) <= TEXT_HABIT * len(searched) or len(searched) < LEARN_FROM:
         for image in marked:
             _add(verdicts, (image.case, image.modality, image.time), "burned-in text")
     names = listed(sorted({i.case for i in marked}))
-    return [f"Text is burned into {len(marked)} of {len(searched)} images that were searched for it: {names}."]
+    said = f"Text is burned into {len(marked)} of {len(searched)} images that were searched for it: {names}."
+    return [said, *_unsearched(images)]
+
+
+def _unsearched(images: Sequence[ImageFacts]) -> list[str]:
+    """Say how many images were not searched for burned-in text, and why."""
+    rest = [i for i in images if "text" not in i.measures]
+    unfit = sum(1 not in i.size or sorted(i.size)[1] < TEXT_SIDE for i in rest)
+    beyond = len(rest) - unfit
+    said = []
+    if beyond:
+        said.append(
+            f"{beyond} images were not searched for burned-in text: of a large set a part is searched, evenly spread. "
+            "lucency deidentify searches all."
+        )
+    if unfit:
+        said.append(f"{unfit} images were not searched for burned-in text: volumes, or too small for letters.")
+    return said
 
 
 def _too_many(by_modality: Mapping[str, Sequence[ImageFacts]], verdicts: dict[Key, Verdict]) -> list[str]:

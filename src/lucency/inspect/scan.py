@@ -43,8 +43,10 @@ class Problem:
 
     @property
     def reason(self) -> str:
-        """One sentence for ``skipped.csv``."""
-        return f"{KINDS[self.kind]}: {self.found}"
+        """What is wrong and what to do, for ``skipped.csv``; "cannot be read" is said once."""
+        kind = KINDS[self.kind]
+        found = self.found if kind in self.found else f"{kind}: {self.found}"
+        return f"{found.rstrip('.')}. What to do: {self.remedy.rstrip('.')}." if self.remedy else found
 
 
 #: Kind of problem to its name in messages.

@@ -338,7 +338,7 @@ def _masks(units: Sequence[Unit], found: _Found, chosen: Mapping[str, str]) -> D
     if rare:
         notes.append(f"Not every one of {len(taken)} images has all structures: {_listed(rare)}.")
     if len(names) > 1:
-        notes.append("Where one structure lies inside another, the inner one keeps the voxels.")
+        notes.append("Where one structure should lie inside another, the inner one would keep the voxels.")
     return Draft(
         tuple(items),
         target_name=", ".join(names.values()) if len(names) == 1 else "structures",
