@@ -444,5 +444,3 @@ def test_unreadable_pixels_were_said_twice_and_without_what_to_do():
     found = "The pixels cannot be read: 8 of 9 bytes are there"
     problem = Problem("a", "a.dcm", "unreadable", found, "", "fetch it again")
     assert problem.reason == f"{found}. What to do: fetch it again."
-    )
-    assert problem.reason == "The pixels cannot be read: 8 of 9 bytes are there. What to do: fetch it again."
