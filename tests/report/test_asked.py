@@ -82,3 +82,11 @@ def test_every_message_that_a_task_needs_is_there():
         for figure in task.figures:
             assert all(known(f"figure.{figure.family}{end}") for end in ("", "_x", "_y")), (task.name, figure.family)
             assert known(f"table.{figure.family}_caption") or not figure.counted
+
+
+def test_settings_of_the_plan_were_english_in_the_chinese_report():
+    from lucency.report.tables import plan_value
+
+    settings = {"mode": "spacing", "rate": 0.5, "left_atrium": 2}
+    assert plan_value(settings, "zh") == "方式 spacing, 学习率 0.5, left_atrium 2"
+    assert plan_value({"weight_decay": 0.5}, "en") == "weight_decay 0.5"

@@ -24,7 +24,7 @@ from lucency.report.numbers import (
     part_name,
     percent,
 )
-from lucency.text import name, sentence, t
+from lucency.text import known, name, sentence, t
 
 #: Skipped files listed one by one; the counts by reason cover all of them.
 MOST_SKIPPED = 20
@@ -243,9 +243,9 @@ def plan(plan: Plan, lang: str) -> Table:
             continue
         reason = sentence(plan.reasons.get(part.name, ""), lang) or DASH
         rows.append((name("decision", part.name, lang), plan_value(value, lang, part.name), reason))
-    known = {f.name for f in dataclasses.fields(plan)}
+    fields = {f.name for f in dataclasses.fields(plan)}
     # Reasons for finer points ("schedule.rate", a task's own option) stand after the decisions they belong to.
-    rows += [(name("decision", k, lang), DASH, sentence(v, lang)) for k, v in plan.reasons.items() if k not in known]
+    rows += [(name("decision", k, lang), DASH, sentence(v, lang)) for k, v in plan.reasons.items() if k not in fields]
     heads = tuple(t(f"table.{k}", lang) for k in ("decision", "value", "reason"))
     return Table(t("table.plan_caption", lang), heads, tuple(rows), plain=True)
 
@@ -256,7 +256,8 @@ def plan_value(value: object, lang: str = "en", key: str = "") -> str:
         inside = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return plan_value({k: v for k, v in inside.items() if v != ()}, lang)
     if isinstance(value, Mapping):
-        return ", ".join(f"{k} {plan_value(v, lang, str(k))}" for k, v in value.items()) or DASH
+        named = {k: name("setting", str(k), lang) if known(f"setting.{k}") else k for k in value}
+        return ", ".join(f"{named[k]} {plan_value(v, lang, str(k))}" for k, v in value.items()) or DASH
     if isinstance(value, tuple | list):
         return (" × " if key in SIZES else ", ").join(plan_value(v, lang) for v in value) or DASH
     if isinstance(value, bool):
