@@ -10,6 +10,8 @@ from typing import Protocol
 
 import torch
 
+from lucency.boxes import overlaps
+
 #: Class of a row that only fills up.
 NOTHING = -1
 
@@ -46,15 +48,12 @@ def suppressed(rows: torch.Tensor, same: float = SAME) -> torch.Tensor:
         rows: (n, 2 + 2 d).
         same: Intersection over union above which two are one.
     """
-    from monai.data import box_utils  # noqa: PLC0415 - slow to import
-
     rows = rows[rows[:, 0] > LEAST]
     rows = rows[rows[:, 0].argsort(descending=True, stable=True)][: 2 * MOST]
     if not len(rows):
         return rows
-    close = box_utils.box_iou(rows[:, 2:], rows[:, 2:]) > same
-    close &= rows[:, None, 1] == rows[None, :, 1]
-    taken = close.cpu().numpy()
+    places, classes = rows[:, 2:].double().cpu().numpy(), rows[:, 1].cpu().numpy()
+    taken = (overlaps(places, places) > same) & (classes[:, None] == classes[None])
     alive = torch.ones(len(rows), dtype=torch.bool)
     for n in range(len(rows)):
         if alive[n]:

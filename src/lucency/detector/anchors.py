@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
+from lucency.boxes import overlaps
 from lucency.detector import MOST, filled, grid_points, suppressed
 from lucency.detector.losses import focal_terms, giou_loss
 
@@ -158,10 +159,9 @@ def assigned(anchors: torch.Tensor, per_map: Sequence[int], boxes: torch.Tensor)
     Source:
         Zhang 2020, algorithm 1 (doi 10.1109/CVPR42600.2020.00978).
     """
-    from monai.data import box_utils  # noqa: PLC0415 - slow to import
-
     d = boxes.shape[1] // 2
-    overlap = box_utils.box_iou(boxes, anchors)
+    pairs = overlaps(boxes.double().cpu().numpy(), anchors.double().cpu().numpy())
+    overlap = torch.from_numpy(pairs).to(boxes)
     centres = (anchors[:, :d] + anchors[:, d:]) / 2
     middle = (boxes[:, :d] + boxes[:, d:]) / 2
     away = torch.cdist(middle, centres)
