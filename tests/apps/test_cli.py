@@ -9,6 +9,7 @@ import traceback
 
 import psutil
 import pytest
+import typer
 
 from lucency import __version__
 from lucency.apps import cli
@@ -346,6 +347,12 @@ def test_module_is_the_command(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.startswith("lucency: ")
+
+
+def test_a_pair_that_is_none_is_told_under_the_name_of_its_own_option():
+    with pytest.raises(typer.BadParameter) as told:
+        settings_of(["modality"], "--where")
+    assert told.value.param_hint == "'--where'"
 
 
 def test_values_may_hold_an_equals_sign():

@@ -12,6 +12,7 @@ from lucency.detector.anchors import AnchorHead, assigned, shared_out
 from lucency.detector.centre import CentreHead
 from lucency.detector.losses import giou_loss
 from lucency.networks import body
+from lucency.networks.layers import TrimmedConv3d
 
 SIZE = {2: (32, 48), 3: (16, 24, 24)}
 
@@ -48,6 +49,14 @@ def network(kind: str, dims: int) -> tuple[torch.nn.Module, CentreHead | AnchorH
     if kind == "centre":
         return trunk, CentreHead(16, trunk.strides[0], 2, (6.0,) * dims)
     return trunk, AnchorHead(16, trunk.strides, 2, [(10.0,) * dims, (14.0,) * dims])
+
+
+@pytest.mark.parametrize("kind", ["centre", "anchors"])
+def test_no_head_pads_thin_volumes_with_memory_that_nobody_wrote(kind: str) -> None:
+    _, head = network(kind, 3)
+    padded = [m for m in head.modules() if isinstance(m, torch.nn.Conv3d) and any(int(p) for p in m.padding)]
+    assert padded
+    assert all(isinstance(m, TrimmedConv3d) for m in padded)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

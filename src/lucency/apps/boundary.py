@@ -197,8 +197,21 @@ def _place(filename: str) -> str:
     return path.name
 
 
-def settings_of(pairs: list[str]) -> dict[str, str]:
-    """Return the ``key=value`` pairs of ``--set``.
+def must_exist(*paths: Path) -> None:
+    """Refuse a mistyped path before anything heavy is loaded or written."""
+    from lucency.errors import UsageError  # noqa: PLC0415
+
+    for path in paths:
+        if not path.expanduser().exists():
+            raise UsageError("No such file or folder", where=path.name, remedy="check the path")
+
+
+def settings_of(pairs: list[str], option: str = "--set") -> dict[str, str]:
+    """Return the ``key=value`` pairs of an option that may stand several times.
+
+    Args:
+        pairs: As typed.
+        option: Its name, for the error.
 
     Raises:
         typer.BadParameter: A pair without ``=`` or key, or a key that is set twice.
@@ -211,9 +224,9 @@ def settings_of(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise typer.BadParameter(f"{pair!r} is not key=value", param_hint="'--set'")
+            raise typer.BadParameter(f"{pair!r} is not key=value", param_hint=f"'{option}'")
         if key.strip() in found:
-            raise typer.BadParameter(f"{key.strip()!r} is set twice", param_hint="'--set'")
+            raise typer.BadParameter(f"{key.strip()!r} is set twice", param_hint=f"'{option}'")
         found[key.strip()] = value.strip()
     return found
 

@@ -8,7 +8,7 @@ import typer
 
 from lucency import __version__
 from lucency.apps import deidentify, enhance, explain, fetch, search, send
-from lucency.apps.boundary import Manner, boundary, settings_of, steady_streams
+from lucency.apps.boundary import Manner, boundary, must_exist, settings_of, steady_streams
 
 #: Rooms that are commands of their own: name, last room to enter, one sentence, examples.
 ROOMS = (
@@ -181,7 +181,7 @@ for _room in ROOMS:
 
 def _walk(data: Path, out: Path | None, given: dict[str, Any], upto: str, manner: Manner, *, force: bool) -> None:
     """Walk up to a room and show what came of it."""
-    _must_exist(data)
+    must_exist(data)
     from dataclasses import replace  # noqa: PLC0415
 
     from lucency.apps import summary  # noqa: PLC0415
@@ -198,15 +198,6 @@ def _walk(data: Path, out: Path | None, given: dict[str, Any], upto: str, manner
         run = fit(data, out, settings=settings, upto=upto, listeners=[shown])
     manner.say(*summary.lines(run.folder, upto, settings.lang))
     manner.result(summary.facts(run.folder, upto))
-
-
-def _must_exist(*paths: Path) -> None:
-    """Refuse a mistyped path before anything heavy is loaded or written."""
-    from lucency.errors import UsageError  # noqa: PLC0415
-
-    for path in paths:
-        if not path.expanduser().exists():
-            raise UsageError("No such file or folder", where=path.name, remedy="check the path")
 
 
 def run_folder(data: Path, out: Path | None) -> Path:
@@ -259,7 +250,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
     nan = _nan(given)
     manner = Manner(lang or "en", as_json, quiet, debug)
     with boundary(manner, out):
-        _must_exist(run, src)
+        must_exist(run, src)
         from lucency.errors import UsageError  # noqa: PLC0415
         from lucency.write.outputs import FORMATS  # noqa: PLC0415
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lucency.apps.boundary import Manner, boundary, nan_of, settings_of
+from lucency.apps.boundary import Debug, Json, Lang, Manner, Quiet, boundary, must_exist, nan_of, settings_of
 
 #: Images that the page shows; the table and the maps hold all.
 SHOWN = 50
@@ -32,10 +32,10 @@ def explain(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
     values: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="nan=VALUE fills NaN and infinite voxels.")
     ] = None,
-    lang: Annotated[str | None, typer.Option(help="Language of messages and page: en or zh.", metavar="en|zh")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing words.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show whole tracebacks; they may quote the data.")] = False,
+    lang: Lang = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Show where a model looked: one map per image and method on the image's own grid, each with its tests.
 
@@ -53,7 +53,7 @@ def _explain(places: tuple[Path, Path, Path], methods: list[str] | None, given: 
     from lucency.apps.summary import short  # noqa: PLC0415
     from lucency.apps.terminal import display  # noqa: PLC0415
     from lucency.case import Case, Skipped  # noqa: PLC0415
-    from lucency.errors import DataError, UsageError  # noqa: PLC0415
+    from lucency.errors import DataError  # noqa: PLC0415
     from lucency.events import Events  # noqa: PLC0415
     from lucency.explain import METHODS  # noqa: PLC0415
     from lucency.explain import explain as run_explain  # noqa: PLC0415
@@ -66,9 +66,7 @@ def _explain(places: tuple[Path, Path, Path], methods: list[str] | None, given: 
     from lucency.write.table import write_table  # noqa: PLC0415
 
     run, src, out = places
-    for path in (run, src):
-        if not path.expanduser().exists():
-            raise UsageError("No such file or folder", where=path.name, remedy="check the path")
+    must_exist(run, src)
     model, cases = models.load(run.expanduser()), read_inputs(src.expanduser().absolute())
     lost: list[Skipped] = list(cases.skipped)
     rows: list[tuple[Cell, ...]] = []

@@ -56,7 +56,7 @@ def offer(app: typer.Typer) -> None:
             from lucency.apps.dicomweb import Server  # noqa: PLC0415 - not needed for --help
 
             server = Server(source, access_of(login, ca, ask=ask, insecure=insecure))
-            wanted = queries(study or [], patient or [], settings_of(query or []))
+            wanted = queries(study or [], patient or [], settings_of(query or [], "--query"))
             answers = [found(server, one, most) for one in wanted]
             studies = list(dict.fromkeys(s for own, _ in answers for s in own))
             discarded = sum(n for _, n in answers)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lucency.apps.boundary import Manner, boundary, nan_of, settings_of
+from lucency.apps.boundary import Debug, Json, Lang, Manner, Quiet, boundary, must_exist, nan_of, settings_of
 
 
 def offer(app: typer.Typer) -> None:
@@ -37,10 +37,10 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter for each option of the int
     values: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="nan=VALUE fills NaN and infinite voxels.")
     ] = None,
-    lang: Annotated[str | None, typer.Option(help="Language of messages and page: en or zh.", metavar="en|zh")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing words.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show whole tracebacks; they may quote the data.")] = False,
+    lang: Lang = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Find the cases of a run that are most similar to each image, never of the same patient, and show why.
 
@@ -48,7 +48,7 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter for each option of the int
     was found, index.html shows it with pictures of patients.
     """
     manner = Manner(lang or "en", as_json, quiet, debug)
-    given, asked = settings_of(values or []), settings_of(where or [])
+    given, asked = settings_of(values or []), settings_of(where or [], "--where")
     folder = out if out is not None else run / "search"
     with boundary(manner, folder):
         _search((run, src, folder), (top, asked, given), manner)
@@ -57,7 +57,6 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter for each option of the int
 def _search(places: tuple[Path, Path, Path], asked: tuple[int, dict[str, str], dict[str, str]], manner: Manner) -> None:
     from lucency.apps.summary import n_left_out, short  # noqa: PLC0415
     from lucency.apps.terminal import display  # noqa: PLC0415
-    from lucency.errors import UsageError  # noqa: PLC0415
     from lucency.events import Events  # noqa: PLC0415
     from lucency.search import Ask  # noqa: PLC0415
     from lucency.search import search as run_search  # noqa: PLC0415
@@ -65,9 +64,7 @@ def _search(places: tuple[Path, Path, Path], asked: tuple[int, dict[str, str], d
 
     run, src, folder = places
     top, where, given = asked
-    for path in (run, src):
-        if not path.expanduser().exists():
-            raise UsageError("No such file or folder", where=path.name, remedy="check the path")
+    must_exist(run, src)
     ask = Ask(top, where, nan_of(given), manner.lang)
     with display(manner.lang, quiet=manner.quiet) as shown:
         Events(None, shown).emit("search", "begin")

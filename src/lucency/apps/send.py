@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lucency.apps.boundary import Debug, Json, Lang, Manner, Quiet, boundary
+from lucency.apps.boundary import Debug, Json, Lang, Manner, Quiet, boundary, must_exist
 from lucency.errors import OutputError, UsageError
 from lucency.text import counted, t
 
@@ -64,9 +64,7 @@ def offer(app: typer.Typer) -> None:
         """Send DICOM files to an archive; an object counts as stored only when the archive itself says so."""
         manner = Manner(lang or "en", as_json, quiet, debug)
         with boundary(manner):
-            for path in paths:
-                if not path.exists():
-                    raise UsageError("No such file or folder", where=path.name, remedy="check the path")
+            must_exist(*paths)
             access = access_of(login, ca, ask=ask, insecure=insecure)
             show(deliver(paths, to, access, title=title, done=done), manner)
 

@@ -8,6 +8,7 @@ from torch import nn
 from lucency.boxes import overlaps
 from lucency.detector import MOST, filled, grid_points, suppressed
 from lucency.detector.losses import focal_terms, giou_loss
+from lucency.networks.layers import TrimmedConv3d
 
 #: Candidates a map for each box (Zhang 2020, table 6: 7 to 17 do alike).
 NEAREST = 9
@@ -45,7 +46,7 @@ class AnchorHead(nn.Module):
     ) -> None:
         super().__init__()
         dims = len(strides[0])
-        kind = nn.Conv3d if dims == 3 else nn.Conv2d
+        kind = TrimmedConv3d if dims == 3 else nn.Conv2d
         self.strides, self.classes, self.dims = tuple(strides), classes, dims
         self.shapes = shared_out(shapes, strides)
         self.towers = nn.ModuleList(

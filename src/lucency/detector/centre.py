@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from lucency.detector import MOST, filled, grid_points, suppressed
 from lucency.detector.losses import giou_loss
+from lucency.networks.layers import TrimmedConv3d
 
 #: Standard deviation of a centre's hill as a share of the box's side: 0.54 / 6 (Liu 2020, section 3.2).
 HILL = 0.54 / 6
@@ -48,7 +49,7 @@ class CentreHead(nn.Module):
     def __init__(self, channels: int, stride: tuple[int, ...], classes: int, base: Sequence[float]) -> None:
         super().__init__()
         dims = len(stride)
-        kind = nn.Conv3d if dims == 3 else nn.Conv2d
+        kind = TrimmedConv3d if dims == 3 else nn.Conv2d
         self.stride, self.classes = stride, classes
         self.heat = nn.Sequential(
             kind(channels, channels, 3, padding=1), nn.ReLU(inplace=True), kind(channels, classes, 1)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from lucency import record
 from lucency.evaluate import Evaluation, Part
 from lucency.report import figures, tables
 from lucency.report.numbers import estimate, headline, metric_name, paired
-from lucency.report.page import Pages
+from lucency.report.page import Pages, template_and_style
 from lucency.report.stored import plain_metrics
 from lucency.text import name, sentence, t
 
@@ -68,20 +67,10 @@ def metrics_json(told: Features) -> dict[str, Any]:
 
 def render(told: Features, lang: str) -> str:
     """Return the whole page."""
-    from jinja2 import DictLoader, Environment, StrictUndefined  # noqa: PLC0415  costs start-up time
-
-    here = resources.files("lucency.report")
-    template, style = (here.joinpath(n).read_text(encoding="utf-8") for n in ("page.html.jinja", "page.css"))
-    house = Environment(
-        loader=DictLoader({"page": template}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    template, style = template_and_style()
     found = headline(told.part, told.evaluation.headline)
     reached = metric_name(found[0], lang) + " " + estimate(*found, lang) if found else ""
-    return house.get_template("page").render(
+    return template.render(
         lang=lang,
         t=lambda key, **values: t(key, lang, **values),
         style=style,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lucency import record
 from lucency.baselines import BOX_BASELINES, IMAGE_BASELINES, MASK_BASELINES, NUMBER_BASELINES, OUTCOME_BASELINES
@@ -21,6 +21,9 @@ from lucency.report.tables import Table
 from lucency.statistics import Metric
 from lucency.tasks import task_named
 from lucency.text import known, name, sentence, t
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,8 @@ def write_report(facts: Facts, folder: Path, lang: str = "en") -> Path:
     return folder / "index.html"
 
 
-def render(facts: Facts, lang: str) -> str:
-    """Return the whole page."""
+def template_and_style() -> tuple["Template", str]:
+    """Return the page's template, in which a name that is not given is an error, and its style sheet."""
     from jinja2 import DictLoader, Environment, StrictUndefined  # noqa: PLC0415  costs start-up time
 
     here = resources.files("lucency.report")
@@ -140,7 +143,13 @@ def render(facts: Facts, lang: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return house.get_template("page").render(
+    return house.get_template("page"), style
+
+
+def render(facts: Facts, lang: str) -> str:
+    """Return the whole page."""
+    template, style = template_and_style()
+    return template.render(
         lang=lang,
         t=lambda key, **values: t(key, lang, **values),
         style=style,

@@ -211,6 +211,22 @@ class Task(Protocol):
         ...
 
 
+def class_index(case: Case, plan: Plan) -> int:
+    """Return the place of a case's class among the plan's.
+
+    Raises:
+        DataError: A class that the plan does not know.
+    """
+    if case.target not in plan.classes:
+        raise DataError(
+            f"Class {case.target!r}",
+            expected=", ".join(plan.classes),
+            where=case.id,
+            remedy="make the plan anew: the data were given another class since",
+        )
+    return plan.classes.index(str(case.target))
+
+
 _found: dict[str, Task] = {}
 
 

@@ -12,14 +12,14 @@ from lucency import calibration as calibrations
 from lucency import metrics, statistics
 from lucency.calibration import Calibration
 from lucency.case import Case, Cohort, Prediction
-from lucency.errors import DataError, UsageError
+from lucency.errors import UsageError
 from lucency.losses import IMBALANCE, imbalanced_cross_entropy, margins, soft_cross_entropy
 from lucency.networks import Body, body
 from lucency.plan import Needs, Option, Plan
 from lucency.prepare import Prepared
 from lucency.profile import Profile
 from lucency.statistics import Metric
-from lucency.tasks import Batch, Judged, Measures, task
+from lucency.tasks import Batch, Judged, Measures, class_index, task
 from lucency.tasks.pooled import image_network
 
 #: Under this many training images mixup pays (generative.md's review of small sets); above, it only slows.
@@ -111,9 +111,7 @@ class Classify:
         Raises:
             DataError: A class that the plan does not know.
         """
-        if case.target not in plan.classes:
-            raise DataError(f"Class {case.target!r}", expected=", ".join(plan.classes), where=case.id)
-        return plan.classes.index(str(case.target))
+        return class_index(case, plan)
 
     def losses(
         self, parts: Mapping[str, nn.Module], batch: Batch, rng: torch.Generator

@@ -11,7 +11,7 @@ from lucency import ranking, statistics
 from lucency.augment import augment
 from lucency.calibration import Calibration
 from lucency.case import Case, Cohort, Prediction
-from lucency.errors import DataError, UsageError
+from lucency.errors import UsageError
 from lucency.index import Space, averaged, averaged_all, nearest, space_of
 from lucency.losses import contrast
 from lucency.networks import Body, body, means
@@ -20,7 +20,7 @@ from lucency.plan import Needs, Plan
 from lucency.prepare import Prepared
 from lucency.profile import Profile
 from lucency.statistics import Metric
-from lucency.tasks import Batch, Judged, Measures, task
+from lucency.tasks import Batch, Judged, Measures, class_index, task
 
 #: How the two views of an image differ (Chen 2020, doi 10.48550/arXiv.2002.05709), in what images of patients vary in:
 #: little in place and size, much in noise and in what is hidden. Turned by 15 degrees and scaled by half, with half the
@@ -147,9 +147,7 @@ class Retrieve:
         Raises:
             DataError: A class that the plan does not know.
         """
-        if case.target not in plan.classes:
-            raise DataError(f"Class {case.target!r}", expected=", ".join(plan.classes), where=case.id)
-        return plan.classes.index(str(case.target))
+        return class_index(case, plan)
 
     def losses(
         self, parts: Mapping[str, nn.Module], batch: Batch, rng: torch.Generator
