@@ -22,7 +22,7 @@ from lucency.statistics import Metric
 from lucency.tasks import Batch, Judged, Measures, class_index, task
 from lucency.tasks.pooled import image_network
 
-#: Under this many training images mixup pays (generative.md's review of small sets); above, it only slows.
+#: Over this many training images mixup is left out: it is meant for few, and slows. Chosen, not measured here.
 SMALL_SET = 20_000
 
 #: Balanced-MixUp's exponent (Galdran 2021, doi 10.1007/978-3-030-87240-3_31: 0.1 and 0.2 were best).
