@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lucency.case import N_FOLDS, Case, Cohort, Prediction, Source, pseudonym, with_folds
+from lucency.case import N_FOLDS, Case, Cohort, Findings, Prediction, Source, pseudonym, with_folds
 from lucency.errors import DataError
 
 
@@ -226,3 +226,27 @@ def test_a_prediction_that_exists_is_valid(payload, words):
 def test_pseudonyms_need_the_salt_and_tell_keys_apart():
     assert pseudonym(b"a", "P1") == pseudonym(b"a", "P1")
     assert len({pseudonym(b"a", "P1"), pseudonym(b"b", "P1"), pseudonym(b"a", "P2")}) == 3
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_every_label_of_several_is_spread_evenly_over_the_folds_by_patients(seed):
+    rng = np.random.default_rng(seed)
+    share = {"common": 0.4, "seldom": 0.15, "rare": 0.06}
+    cases = []
+    for patient in range(100):
+        there = {name: bool(rng.random() < p) for name, p in share.items()}
+        # Two images each; of a fifth of the patients the rare label is not known.
+        known = {k: v for k, v in there.items() if k != "rare" or rng.random() > 0.2}
+        cases += [case(f"{patient:03d}-{n}", f"P{patient}", Findings(known)) for n in range(2)]
+    cohort = drawn(cases)
+    seat, patient_of = seats(cohort), {c.id: c.patient for c in cohort.cases}
+    for name in share:
+        ill = {patient_of[c.id]: seat[c.id] for c in cases if c.target.known.get(name)}
+        counts = Counter(s for s in ill.values() if s >= 0)
+        in_folds = [counts[fold] for fold in range(N_FOLDS)]
+        # Dealt evenly up to one patient; blind dealing of six rare ones leaves a fold without any in most draws.
+        assert max(in_folds) - min(in_folds) <= 2
+        assert sum(in_folds) < N_FOLDS or min(in_folds) >= 1
+    assert len({s for s in seat.values() if s >= 0}) == N_FOLDS
+    sizes = Counter(s for s in seat.values() if s >= 0)
+    assert max(sizes.values()) - min(sizes.values()) <= 8
