@@ -146,6 +146,14 @@ class Case:
         return tuple(self.images[m][0] for m in sorted(self.images))
 
     @property
+    def visits(self) -> "tuple[Case, ...]":
+        """The case at each of its time points, the earliest first."""
+        n = max(len(s) for s in self.images.values())
+        if n == 1:
+            return (self,)
+        return tuple(replace(self, images={m: (s[t],) for m, s in self.images.items() if t < len(s)}) for t in range(n))
+
+    @property
     def classes(self) -> frozenset[str]:
         """The class, the labels that are there, or what its boxes are called; empty for other targets."""
         if isinstance(self.target, Findings):
@@ -218,6 +226,7 @@ class Cohort:
         skipped: Files that could not be read.
         beside: Files of other kinds; listed as well, but not counted as unusable.
         untrainable: Why nothing can be learned from the data as they are (found, expected, where, remedy); else empty.
+        visits: Column by which a patient's images were put together as one sequence; empty where none were.
 
     Raises:
         DataError: Ids not unique, or a patient in two folds or in a fold and the locked part.
@@ -238,6 +247,7 @@ class Cohort:
     allow_leak: bool = False
     untrainable: tuple[str, ...] = ()
     beside: tuple[Skipped, ...] = ()
+    visits: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cases", tuple(sorted(self.cases, key=lambda c: c.id)))
@@ -448,21 +458,35 @@ def _blocks(cases: list[Case], groups: Iterable[Iterable[str]], *, keep_parts: b
     return list(joined.values())
 
 
-def _stratum(case: Case) -> str:
-    """Return what the draw balances: the class name or the kind of event, or nothing for other targets."""
+def _strata(case: Case) -> tuple[str, ...]:
+    """Return what the draw balances: class, kind of event, or each label that is known; one of "" for other targets."""
     if isinstance(case.target, Outcome):
-        return f"event {case.target.event}"
-    return case.target if isinstance(case.target, str) else ""
+        return (f"event {case.target.event}",)
+    if isinstance(case.target, Findings):
+        return tuple(f"{name} {int(there)}" for name, there in sorted(case.target.known.items())) or ("",)
+    return (case.target if isinstance(case.target, str) else "",)
 
 
 def _deal(blocks: list[list[Case]], hands: int, cohort: Cohort) -> list[list[list[Case]]]:
-    """Deal blocks to ``hands`` so that every stratum is as even as can be; big blocks first, ties by draw order."""
-    strata = sorted({_stratum(c) for b in blocks for c in b})
+    """Deal blocks to ``hands`` so that every stratum is as even as can be; big blocks first, ties by draw order.
+
+    Where cases have several labels the blocks of the rarest label are dealt first, while there is still a choice.
+
+    Source:
+        Sechidis 2011, doi:10.1007/978-3-642-23808-6_10 (iterative stratification).
+    """
+    strata = sorted({s for b in blocks for c in b for s in _strata(c)})
     counts = np.zeros((hands, len(strata)))
-    mixes = {id(b): Counter(_stratum(c) for c in b) for b in blocks}
+    mixes = {id(b): Counter(s for c in b for s in _strata(c)) for b in blocks}
     totals = np.array([sum(m[s] for m in mixes.values()) for s in strata], dtype=float)
+    several = any(isinstance(c.target, Findings) for b in blocks for c in b)
     hand: list[list[list[Case]]] = [[] for _ in range(hands)]
-    for block in sorted(blocks, key=len, reverse=True):
+
+    def turn(block: list[Case]) -> tuple[float, int]:
+        rarest = min(totals[n] for n, s in enumerate(strata) if mixes[id(block)][s]) if several else 0.0
+        return rarest, -len(block)
+
+    for block in sorted(blocks, key=turn):
         adds = np.array([mixes[id(block)][s] for s in strata], dtype=float)
         # Share of each stratum that a hand would hold; the rarest stratum of the block weighs most.
         cost = (((counts + adds) / totals) ** 2 - (counts / totals) ** 2).sum(axis=1)
@@ -474,7 +498,7 @@ def _deal(blocks: list[list[Case]], hands: int, cohort: Cohort) -> list[list[lis
 
 def _take_share(blocks: list[list[Case]], wanted: float, cohort: Cohort) -> tuple[list[list[Case]], list[list[Case]]]:
     """Split off about ``wanted`` patients, stratum by stratum; the first blocks in draw order are taken."""
-    common = Counter(_stratum(c) for b in blocks for c in b)
+    common = Counter(s for b in blocks for c in b for s in _strata(c))
     mixes = [Counter(_strata_of_patients(b, common).values()) for b in blocks]
     strata = sum(mixes, Counter[str]())
     total = sum(strata.values())
@@ -500,6 +524,7 @@ def _strata_of_patients(block: list[Case], common: Counter[str]) -> dict[str, st
     """Return patient to stratum: of several, the one that fewest cases have, since it is the hardest to balance."""
     found: dict[str, str] = {}
     for case in block:
-        mine = _stratum(case)
+        # Of a label that is there or not, the rarer answer; of several labels, the rarest.
+        mine = min(_strata(case), key=lambda s: (common[s], s))
         found[case.patient] = min(found.get(case.patient, mine), mine, key=lambda s: (common[s], s))
     return found
