@@ -186,6 +186,25 @@ def test_two_formats_of_one_set_are_read_once_and_said(tmp_path: Path) -> None:
     assert any("18 boxes in a table (boxes.csv) were not used: COCO was taken." in n for n in cohort.notes)
 
 
+def test_boxes_in_a_table_are_no_facts_of_the_patient(tmp_path: Path) -> None:
+    pictures(tmp_path / "images")
+    # One box an image: the table speaks of images as a clinical one does.
+    lines = ["image,finding,xmin,ymin,xmax,ymax,area,age,marker"]
+    lines += [f"im{n}.png,cell,{n},3,{n + 9},13,90,{40 + n},{n / 7}" for n in range(10)]
+    (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    for options in (None, ReadOptions(boxes=True)):
+        cases = read(tmp_path, options).cases
+        assert {tuple(c.clinical) for c in cases} == {("age", "marker")}
+        assert [c.facts["age"] for c in cases] == [40 + n for n in range(10)]
+    (tmp_path / "masks").mkdir()
+    for n in range(10):
+        drawn = np.zeros((HEIGHT, WIDTH), np.uint8)
+        drawn[3:13, n : n + 9] = 255
+        Picture.fromarray(drawn).save(tmp_path / "masks" / f"im{n}.png")
+    cohort = read(tmp_path, ReadOptions(layout="pairs"))
+    assert {tuple(c.clinical) for c in cohort.cases} == {("age", "marker")}
+
+
 def test_lists_of_pascal_voc_give_the_parts(tmp_path: Path) -> None:
     pictures(tmp_path / "JPEGImages")
     voc(tmp_path)

@@ -13,7 +13,17 @@ from lucency.evaluate import Evaluation, Part
 from lucency.inspect import Inspection
 from lucency.model import weights_digest
 from lucency.plan import DECISIONS, Plan
-from lucency.report.numbers import bracketed, digits, headline, interval, metric_name, number, paired, part_name
+from lucency.report.numbers import (
+    bracketed,
+    digits,
+    headline,
+    interval,
+    metric_name,
+    number,
+    paired,
+    part_name,
+    target_name,
+)
 from lucency.report.verdict import baselines
 from lucency.text import counted, known, name, sentence, t
 
@@ -106,7 +116,7 @@ def _read(cohort: Cohort, lang: str) -> list[str]:
     patients = len({c.patient for c in cohort.cases})
     said = [t("cli.found", lang, cases=len(cohort.cases), patients=patients, layout=layout)]
     if cohort.target_name:
-        said.append(t("cli.target", lang, target=cohort.target_name))
+        said.append(t("cli.target", lang, target=target_name(cohort.target_name, lang)))
     labelled = [c for c in cohort.cases if c.target is not None]
     if cohort.classes:
         counts = {k: sum(k in c.classes for c in labelled) for k in cohort.classes}

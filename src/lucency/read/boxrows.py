@@ -5,33 +5,11 @@ import re
 from collections.abc import Sequence
 
 from lucency.read.drawn import Drawn, Labels
+from lucency.read.edges import edge_columns, is_class_word
 from lucency.read.files import part_of
 from lucency.read.layout import Tree
 from lucency.read.matching import Index
-from lucency.read.table import ROLES, Table, is_missing, number, plain
-
-#: Words for the edges, by what they give: low and high corner, corner and sides, or middle and sides.
-CORNERS = (
-    ("xmin", "ymin", "xmax", "ymax"),
-    ("x1", "y1", "x2", "y2"),
-    ("left", "top", "right", "bottom"),
-    ("bboxxmin", "bboxymin", "bboxxmax", "bboxymax"),
-    ("boxxmin", "boxymin", "boxxmax", "boxymax"),
-    ("bboxx1", "bboxy1", "bboxx2", "bboxy2"),
-    ("xtl", "ytl", "xbr", "ybr"),
-)
-SIDES = (
-    ("x", "y", "width", "height"),
-    ("x", "y", "w", "h"),
-    ("xmin", "ymin", "width", "height"),
-    ("bboxx", "bboxy", "bboxwidth", "bboxheight"),
-    ("bboxx", "bboxy", "bboxw", "bboxh"),
-    ("bboxxminpx", "bboxyminpx", "bboxwidth", "bboxheight"),
-)
-DEPTHS = (("zmin", "zmax"), ("z1", "z2"), ("slicemin", "slicemax"))
-
-#: Words for the class of a box, besides those of a label.
-CLASS_WORDS = ROLES["label"] | {"classname", "name", "labelname", "finding", "findinglabel", "type", "celltype", "目标"}
+from lucency.read.table import Table, is_missing, number
 
 #: Files that list YOLO's class names.
 NAME_FILES = ("classes.txt", "obj.names", "labels.txt")
@@ -138,23 +116,12 @@ def tables(tree: Tree) -> list[Labels]:
     return [found for t in tree.tables if (found := _table(t, index)) is not None]
 
 
-def edge_columns(table: Table) -> tuple[tuple[str, ...], bool]:
-    """Return the columns of the edges, with depth in a volume, and whether they are corner and sides; or nothing."""
-    by_word = {plain(c): c for c in reversed(table.columns) if c}
-    for sides, every in ((False, CORNERS), (True, SIDES)):
-        for words in every:
-            if all(w in by_word for w in words):
-                depth = next((d for d in DEPTHS if all(w in by_word for w in d)), ())
-                return tuple(by_word[w] for w in (*words, *depth)), sides
-    return (), False
-
-
 def _table(table: Table, index: Index) -> Labels | None:
     columns, sides = edge_columns(table)
     if not columns:
         return None
     named = _image_column(table, index, set(columns))
-    label = next((c for c in table.columns if plain(c) in CLASS_WORDS and c not in (*columns, named)), "")
+    label = next((c for c in table.columns if is_class_word(c) and c not in (*columns, named)), "")
     part = table.roles.get("part", "")
     if not named:
         return None

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lucency.case import pseudonym
+from lucency.read.edges import box_columns
 from lucency.read.files import part_of, stem_of, suffix_of
 from lucency.read.layout import Tree, Unit
+from lucency.read.nnunet import by_case
 from lucency.read.table import Table, is_missing, number
 
 #: A table whose id column finds fewer rows than this share speaks of something else.
@@ -44,9 +46,10 @@ class Match:
 
     @cached_property
     def measuring(self) -> tuple[str, ...]:
-        """The columns that measure something or sort patients into few groups."""
+        """The columns that measure something or sort patients into few groups; boxes are no measurement."""
         roles = self.table.roles
         naming = {self.column, *(roles[r] for r in ("image", "mask", "part", "patient") if r in roles)}
+        naming |= box_columns(self.table)
         return tuple(c for c in self.table.columns if c and c not in naming and self._measures(c))
 
     def _measures(self, column: str) -> bool:
@@ -78,6 +81,10 @@ class Index:
         self._folder: dict[str, list[Unit]] = {}
         self._number: dict[int, list[Unit]] = {}
         self._keyed = False
+        self._units = units = tuple(units)
+        # Channels of one case are one thing to a table that names the case.
+        cases = by_case(units, numbered=True)
+        self._channels = cases if len(cases) < len(units) == sum(len(c) for c in cases.values()) else {}
         for unit in units:
             self._keyed |= bool(unit.uid)
             for name in unit.names:
@@ -100,6 +107,9 @@ class Index:
                 found = self._exact.get(name, [])
                 if len(found) == 1 or (found and all(u.uid for u in found)):
                     return tuple(found)
+                if name in self._channels:
+                    known = {u.path for u in self._channels[name].values()}
+                    return tuple(u for u in self._units if u.path in known)
         disguised = self._exact.get(pseudonym(self._salt, value), []) if self._keyed else []
         if disguised:
             return tuple(disguised)

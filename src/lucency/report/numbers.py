@@ -21,6 +21,11 @@ def metric_name(metric: str, lang: str) -> str:
     return name("metric", base, lang) + (f", {label}" if label else "")
 
 
+def target_name(word: str, lang: str) -> str:
+    """Return what is learned: a column's own name, or the word for boxes and masks."""
+    return t(f"target.{word}", lang) if known(f"target.{word}") else word
+
+
 def is_defined(metric: str) -> bool:
     """Tell whether the method notes have a definition of this metric."""
     return known(f"define.{split(metric)[0]}")

@@ -23,6 +23,7 @@ from lucency.report.numbers import (
     p_value,
     part_name,
     percent,
+    target_name,
 )
 from lucency.text import known, name, sentence, t
 
@@ -158,7 +159,7 @@ def counts(facts: Facts, lang: str) -> Table:
         ("patients", str(len({c.patient for c in cohort.cases}))),
         ("patient_key", sentence(cohort.patient_key, lang) or t("report.unknown_patients", lang)),
         ("layout", name("layout", cohort.layout, lang) or DASH),
-        ("target", cohort.target_name or DASH),
+        ("target", target_name(cohort.target_name, lang) or DASH),
         ("trainable", str(len(cohort.trainable))),
         ("locked", _locked(cohort, lang)),
         ("looks", str(facts.evaluation.looks)),
