@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -245,6 +245,54 @@ def _all_boxes(nets: Sequence[nn.Module], group: Sequence[Seen], model: Model, t
     return [np.concatenate(rows) for rows in found]
 
 
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A prediction with what it was made from.
+
+    Args:
+        case: What was predicted on.
+        prepared: Its images on the network's grid.
+        output: The members' mean activated output, (L,) or (L, K, J, I); of boxes (n, 2 + 2 d).
+        prediction: In the patient's own coordinates.
+    """
+
+    case: Case
+    prepared: Prepared
+    output: np.ndarray
+    prediction: Prediction
+
+
+def answers(
+    model: Model,
+    cases: Iterable[Case],
+    *,
+    nan: float | None = None,
+    refused: Callable[[Case, DataError], None] | None = None,
+    likeness: Callable[[np.ndarray], float] | None = None,
+) -> Iterator[Answered]:
+    """Yield a prediction per case, in order, with what it was made from; see :func:`predict`."""
+    task = task_named(model.plan.task)
+    nets = networks(model, task)
+    stream = iter(cases)
+    while group := list(itertools.islice(stream, _images_at_once(model.plan))):
+        prepared = []
+        for case in group:
+            try:
+                prepared.append((case, *prepare_case(case, model, nan)))
+            except DataError as error:
+                if refused is None:
+                    raise
+                refused(case, error)
+        outputs = ensemble(nets, [seen_of(ready) for _, ready, _ in prepared], model, task)
+        for (case, ready, judged), output in zip(prepared, outputs, strict=True):
+            found = task.decode(output, case, ready, model.plan, model.calibration)
+            quality = judged.quality if model.quality else ""
+            like = None if likeness is None else likeness(ready.array)
+            reason = "; ".join(judged.reasons)
+            whole = replace(found, model=model.digest, quality=quality, reason=reason, likeness=like)
+            yield Answered(case, ready, output, whole)
+
+
 def predict(
     model: Model,
     cases: Iterable[Case],
@@ -266,28 +314,11 @@ def predict(
         DataError: An image that cannot be decoded, or that the model was not made for (modality, channels, 2-D
             against 3-D); only where ``refused`` is None.
     """
-    task = task_named(model.plan.task)
-    nets = networks(model, task)
-    stream = iter(cases)
-    while group := list(itertools.islice(stream, _images_at_once(model.plan))):
-        prepared = []
-        for case in group:
-            try:
-                prepared.append((case, *prepare_case(case, model, nan)))
-            except DataError as error:
-                if refused is None:
-                    raise
-                refused(case, error)
-        outputs = ensemble(nets, [_seen(ready) for _, ready, _ in prepared], model, task)
-        for (case, ready, judged), output in zip(prepared, outputs, strict=True):
-            found = task.decode(output, case, ready, model.plan, model.calibration)
-            quality = judged.quality if model.quality else ""
-            like = None if likeness is None else likeness(ready.array)
-            reason = "; ".join(judged.reasons)
-            yield replace(found, model=model.digest, quality=quality, reason=reason, likeness=like)
+    return (a.prediction for a in answers(model, cases, nan=nan, refused=refused, likeness=likeness))
 
 
-def _seen(ready: Prepared) -> Seen:
+def seen_of(ready: Prepared) -> Seen:
+    """Return what the network is shown of a prepared case: the images, with clinical columns where it takes them."""
     return (ready.array, ready.facts) if ready.facts.size else ready.array
 
 

@@ -115,6 +115,24 @@ def test_a_case_that_went_right_is_worth_more_than_one_that_went_wrong(task: Tas
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
+def test_an_undecided_answer_is_worth_asking_a_person_and_a_certain_one_is_not(task: Task, tmp_path: Path) -> None:
+    sample = sample_of(task, tmp_path, (diagonal_affine((1, 1, 1)), True))
+    plan, certain, undecided = sample.plan, [], []
+    for case, other in zip(sample.cohort.cases, (*sample.cohort.cases[1:], sample.cohort.cases[0]), strict=True):
+        targets = [task.target(c, plan) for c in (case, other)]
+        mine, theirs = (task.perfect(t, plan) for t in targets if t is not None)
+        torn = (mine + theirs) / 2 if not task.boxes else np.where(np.arange(mine.shape[1]) == 0, mine / 2, mine)
+        prepared = prepared_of(case, plan)
+        found = task.decode(torn, case, prepared, plan, Calibration())
+        views = [mine, theirs] if not task.boxes else [torn]
+        certain.append(task.informative([mine, mine], perfect_of(task, case, plan), plan))
+        undecided.append(task.informative(views, found, plan))
+    assert certain == pytest.approx([0.0] * len(certain), abs=1e-3)
+    assert all(0 <= v <= 1 for v in undecided)
+    assert np.mean(undecided) > 0.05
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
 def test_predictions_leave_one_row_a_case_and_tables_that_join(
     task: Task, tmp_path: Path, geometry: tuple[np.ndarray, bool]
 ) -> None:

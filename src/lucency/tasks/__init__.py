@@ -191,6 +191,16 @@ class Task(Protocol):
 
     def worth(self, scores: Mapping[str, float]) -> float:
         """Return how well one case went, by what ``score`` gave: pictures begin with the lowest.
+    def informative(self, views: Sequence[np.ndarray], prediction: Prediction, plan: Plan) -> float:
+        """Return how much a person's answer to a case would tell, 0 (nothing) to 1; the prediction's doubt by default.
+
+        Args:
+            views: What ``activate`` gave for each member and each way of showing it the images, (L,) or (L, K, J, I).
+            prediction: Of all of them together.
+            plan: The model's.
+        """
+        return prediction.doubt
+
 
         By default the headline, or else the probability of the truth; NaN where the scores do not say.
         """

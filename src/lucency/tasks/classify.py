@@ -178,6 +178,14 @@ class Classify:
 
     def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
         """Return discrimination, decisions and calibration with intervals; curves; the confusion matrix."""
+    def informative(self, views: Sequence[np.ndarray], prediction: Prediction, plan: Plan) -> float:
+        """Return how near the two likeliest classes are: 1 minus the margin (Scheffer 2001, 10.1007/3-540-44816-0_31).
+
+        Unlike the entropy it does not rise with chances shared among classes that are out of the question.
+        """
+        first, second = np.sort(np.mean(np.stack(views), axis=0))[::-1][:2]
+        return float(np.clip(1 - (first - second), 0, 1))
+
         truth, p, label, patients = _arrays(judged, plan)
         n = len(plan.classes)
         score = p[:, 1] if n == 2 else p

@@ -180,6 +180,14 @@ class Detect:
         doubt = max((1 - abs(2 * b.score - 1) for b in boxes), default=0.0)
         return Prediction(case.id, "", boxes=tuple(boxes), doubt=float(np.clip(doubt, 0, 1)))
 
+    def informative(self, views: Sequence[np.ndarray], prediction: Prediction, plan: Plan) -> float:
+        """Return the share of the boxes that is expected to be wrong: 1 minus the F1 that the scores promise."""
+        scores = np.array([b.score for b in prediction.boxes or ()], dtype=float)
+        told = scores[scores >= 0.5]
+        total = len(told) + float(scores.sum())
+        # Without a box that is told, a miss is as likely as the surest box that was not.
+        return 1 - 2 * float(told.sum()) / total if told.size else float(scores.max(initial=0.0))
+
     def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
         """Return hits, misses and false boxes among those that are likelier right than wrong, and their F1."""
         found, drawn = prediction.boxes or (), _drawn(case)

@@ -132,6 +132,11 @@ class MultiLabel:
         doubt = min(max(float(entropy.max()), 0.0), 1.0)
         return Prediction(case.id, "", probabilities=named, label="|".join(there), doubt=doubt)
 
+    def informative(self, views: Sequence[np.ndarray], prediction: Prediction, plan: Plan) -> float:
+        """Return the mean over the labels of how near each is to being undecided: 1 at one half, 0 at certainty."""
+        p = np.mean(np.stack(views), axis=0)
+        return float(np.clip(1 - np.abs(2 * p - 1), 0, 1).mean())
+
     def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
         """Return for each known label whether it is there and whether it was called, and whether all are right."""
         known = case.target.known if isinstance(case.target, Findings) else {}

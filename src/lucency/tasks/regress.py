@@ -162,6 +162,16 @@ class Regress:
         ends = (None, None) if half is None else (value - half, value + half)
         return Prediction(case.id, "", value=value, lower=ends[0], upper=ends[1], doubt=doubt)
 
+    def informative(self, views: Sequence[np.ndarray], prediction: Prediction, plan: Plan) -> float:
+        """Return the deviation of the number as a share of the training part's: what is stated, and between views.
+
+        Source:
+            Lakshminarayanan 2017, arXiv:1612.01474, section 2.4: the variance of a mixture of normal distributions.
+        """
+        value, stated = np.stack(views).astype(float).T
+        spread = float(np.sqrt((stated**2).mean() + value.var()))
+        return min(spread / max(abs(_option(plan, "scale", 1.0)), 1e-12), 1.0)
+
     def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
         """Return truth, value and the absolute error; with an interval its ends and whether it holds."""
         truth, value = _number(case.target), prediction.value

@@ -1,0 +1,1 @@
+"""Annotation with a model's help: what to look at first, and what came back."""
