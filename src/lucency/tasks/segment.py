@@ -31,9 +31,9 @@ SCORES = {"dice": 1.0, "surface_dice": 1.0, "hd95_mm": 0.0, "volume_error": 0.0}
 #: where the spacing is known (doi 10.2196/26151).
 TOLERANCE_MM = 1.0
 
-
 #: Voxels that stand for the place where a finding is likeliest, where none was found.
 LIKELIEST = 50
+
 
 class SegmentNet(nn.Module):
     """A body with a 1 × 1 head per supervised map; outside training only the finest answers."""
@@ -168,17 +168,7 @@ class Segment:
         values = np.array([0, *sorted(plan.labels)])
         kind = np.min_scalar_type(values.max()) if values.min() >= 0 else np.dtype(np.int32)
         mask = Image(values.astype(kind)[index][None], prepared.affine, kind="labels", unit="label")
-        in_mm, below = measured.scale_known(case), None
-        if plan.dims == 2:
-            # A border between pixels is lost in the mask; volumes are measured by their voxels, when they are asked for.
-            margins = {v: _margin(probabilities, n) for n, v in enumerate(sorted(plan.labels), start=1)}
-            below = measured.of_mask(mask, plan.labels, margins, in_mm=in_mm)
-        return Prediction(case.id, "", mask=mask, doubt=_doubt(probabilities, index), measures=below, in_mm=in_mm)
-
-    def tables(self, prediction: Prediction, plan: Plan) -> Mapping[str, Rows]:
-        """Return the usual row, and a row of measures for every label."""
-        usual = tabled(prediction, plan.classes, plan.labels, flat=plan.dims == 2)
-        return usual | {measured.TABLE: measured.rows(prediction, plan)}
+        return Prediction(case.id, "", mask=mask, doubt=_doubt(probabilities, index))
 
     def informative(self, views: Sequence[np.ndarray], prediction: Prediction, plan: Plan) -> float:
         """Return the mean entropy along the border of what was found, as a share of the largest there can be.
@@ -191,9 +181,8 @@ class Segment:
         index = p.argmax(axis=0)
         border = ndimage.maximum_filter(index, 3) != ndimage.minimum_filter(index, 3)
         if not border.any():
-            border = (
-                p[0] <= np.partition(p[0].reshape(-1), LIKELIEST)[LIKELIEST] if p[0].size > LIKELIEST else p[0] <= 1
-            )
+            last = min(LIKELIEST, p[0].size) - 1
+            border = p[0] <= np.partition(p[0].reshape(-1), last)[last]
         entropy = -(p[:, border] * np.log(p[:, border])).sum(axis=0) / np.log(len(p))
         return float(np.clip(entropy.mean(), 0, 1))
 
