@@ -18,7 +18,7 @@ BARS = [
     ["errors"],
     ["record", "image", "boxes"],
     ["events"],
-    ["case"],
+    ["case", "annotation"],
     ["read"],
     [
         "filters",
@@ -53,7 +53,7 @@ BARS = [
     ["evaluate", "explain", "annotate"],
     ["report"],
     ["walk"],
-    ["controls", "carry"],
+    ["controls", "carry", "trial"],
     ["learn", "tabular"],
     ["fit"],
     ["synthesize", "search"],

@@ -19,7 +19,7 @@ def header(source: Source) -> Header:
     dimension = reader.GetDimension()
     spacing = [*reader.GetSpacing(), 1.0, 1.0][: max(dimension, 3)]
     size = [*reader.GetSize(), 1, 1][:3]
-    refuse_shear(_affine(reader, dimension), source.where)
+    refuse_shear(affine_of(reader, dimension), source.where)
     return {
         "size": tuple(int(n) for n in size[::-1]),
         "spacing": tuple(float(s) for s in spacing[:3][::-1]),
@@ -35,7 +35,7 @@ def pixels(source: Source) -> Image:
 
     reader = _reader(source)
     image = reader.Execute()
-    affine = _affine(image, image.GetDimension())
+    affine = affine_of(image, image.GetDimension())
     refuse_shear(affine, source.where)
     array = sitk.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() == 1:
@@ -58,7 +58,7 @@ def _reader(source: Source) -> Any:
     return reader
 
 
-def _affine(image: Any, dimension: int) -> np.ndarray:
+def affine_of(image: Any, dimension: int) -> np.ndarray:
     """Return the (k, j, i) LPS affine; ITK's own world is LPS, its order (i, j, k)."""
     turn = np.eye(3)
     turn[:dimension, :dimension] = np.reshape(image.GetDirection(), (dimension, dimension))
