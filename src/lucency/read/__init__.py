@@ -106,9 +106,11 @@ def preview(data: Path, options: ReadOptions | None = None) -> tuple[Candidate, 
     return _candidates(tree_of(data, salt=options.salt, cache=options.cache, fill=options.fill), options)
 
 
-def read_inputs(src: Path, *, salt: bytes = b"", missing_slices: str = "refuse") -> Inputs:
+def read_inputs(
+    src: Path, *, salt: bytes = b"", missing_slices: str = "refuse", modalities: tuple[str, ...] = ()
+) -> Inputs:
     """Return the images to predict on; see :func:`lucency.read.inputs.read_inputs`."""
-    return inputs.read_inputs(src, salt=salt, missing_slices=missing_slices)
+    return inputs.read_inputs(src, salt=salt, missing_slices=missing_slices, modalities=modalities)
 
 
 def _candidates(tree: Tree, options: ReadOptions) -> tuple[Candidate, ...]:
@@ -171,7 +173,7 @@ def _refuse_nothing(tree: Tree, options: ReadOptions) -> NoReturn:
 
 def _annotated(tree: Tree, chosen: Candidate, options: ReadOptions) -> tuple[list[Item], list[matching.Match]]:
     """Return the layout's cases with their ids and what the tables beside them say."""
-    items: Iterable[Item] = chosen.draft.items
+    items: Iterable[Item] = nnunet.gathered(chosen.draft.items)
     units = [i.unit for i in items if "/" not in i.unit.source.item]
     found = matching.matches(tree, units) if tree.tables and units else []
     if chosen.name != rows.NAME:

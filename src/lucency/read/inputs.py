@@ -31,7 +31,9 @@ class Inputs(tuple[Case, ...]):
         return made
 
 
-def read_inputs(src: Path, *, salt: bytes = b"", missing_slices: str = "refuse") -> Inputs:
+def read_inputs(
+    src: Path, *, salt: bytes = b"", missing_slices: str = "refuse", modalities: tuple[str, ...] = ()
+) -> Inputs:
     """Return every image below ``src`` as a Case without a target.
 
     A table in ``src`` that speaks of the images gives their clinical columns, and a mask beside an image its region.
@@ -42,6 +44,8 @@ def read_inputs(src: Path, *, salt: bytes = b"", missing_slices: str = "refuse")
         src: File or folder.
         salt: Secret for the pseudonyms of DICOM series and patients.
         missing_slices: As in :class:`lucency.read.ReadOptions`.
+        modalities: That the model was trained on; with several, files are told apart by their channel numbers even
+            where every case has one of them only.
 
     Raises:
         UsageError: No such path.
@@ -49,7 +53,7 @@ def read_inputs(src: Path, *, salt: bytes = b"", missing_slices: str = "refuse")
     """
     options = ReadOptions(salt=salt, missing_slices=missing_slices)
     tree = tree_of(src, salt=salt, fill=options.fill)
-    named = _items(tree)
+    named = _items(tree, numbered=len(modalities) > 1)
     tables = matching.matches(tree, [i.unit for i in named if "/" not in i.unit.source.item]) if tree.tables else []
     told = [replace(i, clinical=rows.annotated(i, tables).clinical) for i in named]
     items, broken = assemble.complete(assemble.with_ids(told, salt), options)
@@ -74,7 +78,7 @@ def read_inputs(src: Path, *, salt: bytes = b"", missing_slices: str = "refuse")
     return Inputs(cases, skipped, (*tree.notes, *said))
 
 
-def _items(tree: Tree) -> list[Item]:
+def _items(tree: Tree, *, numbered: bool) -> list[Item]:
     stacked = [i for p in tree.containers for i in medmnist.items_of(tree, p, labels=False)]
     if len(tree.containers) > 1:
         # Two containers count their images alike; the file's name keeps them apart.
@@ -86,10 +90,16 @@ def _items(tree: Tree) -> list[Item]:
             # A list that names absent files says nothing against the images that are there.
             continue
         if found is not None:
-            return [replace(i, target=None) for i in found.draft.items] + stacked
+            return [replace(_renumbered(i) if numbered else i, target=None) for i in found.draft.items] + stacked
     units = [with_channels(u) for u in pairs.images_among(tree.units)]
-    channels = nnunet.by_case(units)
-    if len(channels) < len(units) and sum(len(c) for c in channels.values()) == len(units):
+    channels = nnunet.by_case(units, numbered=numbered)
+    if (numbered or len(channels) < len(units)) and sum(len(c) for c in channels.values()) == len(units):
         return [Item(c, id=name) for name, c in sorted(channels.items())] + stacked
     regions = rows.regions(tree, units)
     return [Item({"image": replace(u, mask="")}, region=regions.get(u.path)) for u in units] + stacked
+
+
+def _renumbered(item: Item) -> Item:
+    """Return the case with its only image under its channel number, where its name has one."""
+    found = nnunet.CHANNEL.match(item.unit.stem)
+    return item if found is None or set(item.units) != {"image"} else replace(item, units={found["channel"]: item.unit})

@@ -1,9 +1,10 @@
 """Layout: nnU-Net raw, versions 1 and 2: imagesTr with channel numbers, labelsTr without."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
-from lucency.errors import DataError
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, Unit
 from lucency.read.msd import description, label_names, mask_source
 
@@ -13,11 +14,7 @@ CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
 
 
 def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
-    """Return the claim: ``imagesTr/CASE_0000.*`` beside ``labelsTr/CASE.*``.
-
-    Raises:
-        DataError: Cases that lack a channel which others have.
-    """
+    """Return the claim: ``imagesTr/CASE_0000.*`` beside ``labelsTr/CASE.*``."""
     cases = by_case([u for u in tree.units if u.folders == ("imagesTr",)])
     labels = {u.stem: u for u in tree.units if u.folders == ("labelsTr",)}
     matched = sorted(set(cases) & set(labels))
@@ -27,7 +24,6 @@ def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
     items = [Item(cases[c], mask_source(tree, labels[c].path) if c in labels else None, id=c) for c in sorted(cases)]
     unseen = by_case([u for u in tree.units if u.folders == ("imagesTs",)])
     items += [Item(units, id=c if c not in cases else f"imagesTs__{c}") for c, units in sorted(unseen.items())]
-    _refuse_uneven(items)
     names, ignore, notes = label_names(described.get("labels", {}))
     channels = described.get("channel_names", described.get("modality"))
     if isinstance(channels, dict):
@@ -39,8 +35,13 @@ def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
     return Candidate(NAME, score, tuple(evidence), Draft(tuple(items), "labelsTr", names, ignore, notes=notes))
 
 
-def by_case(units: list[Unit]) -> dict[str, dict[str, Unit]]:
-    """Return case name to channel number to image; a file without a channel number is left out."""
+def by_case(units: Sequence[Unit], *, numbered: bool = False) -> dict[str, dict[str, Unit]]:
+    """Return case name to channel number to image; a file without a channel number is left out.
+
+    Args:
+        units: Images.
+        numbered: Keep the number where there is no other than 0000.
+    """
     cases: dict[str, dict[str, Unit]] = {}
     for unit in units:
         found = CHANNEL.match(unit.stem)
@@ -49,19 +50,35 @@ def by_case(units: list[Unit]) -> dict[str, dict[str, Unit]]:
             named = replace(unit, names=unit.names | {found["case"]})
             cases.setdefault(found["case"], {})[found["channel"]] = named
     # One channel is the plain case, and then any other folder of images fits the model.
-    if all(set(c) == {"0000"} for c in cases.values()):
+    if not numbered and all(set(c) == {"0000"} for c in cases.values()):
         return {name: {"image": c["0000"]} for name, c in cases.items()}
     return cases
 
 
-def _refuse_uneven(items: list[Item]) -> None:
-    channels = {frozenset(i.units) for i in items}
-    if len(channels) > 1:
-        every = frozenset[str]().union(*channels)
-        short = [i for i in items if frozenset(i.units) != every]
-        raise DataError(
-            f"{len(short)} of {len(items)} cases lack a channel, first {short[0].id}",
-            expected=f"channels {', '.join(sorted(every))} in every case",
-            where=short[0].unit.path,
-            remedy="complete the cases or take them out",
-        )
+def gathered(items: Sequence[Item]) -> list[Item]:
+    """Return files that are channels of one case (``CASE_0000``, ``CASE_0001`` …) as one case each.
+
+    Only where every file has such a name, some case has several and none has two targets or parts; else the items as
+    they are. A case may lack channels that others have.
+
+    Args:
+        items: Of a layout that knows one image a case.
+    """
+    groups: dict[tuple[str, ...], list[Item]] = {}
+    for item in items:
+        found = CHANNEL.match(item.unit.stem)
+        if found is None or set(item.units) != {"image"} or item.unit.uid:
+            return list(items)
+        groups.setdefault((*item.unit.folders, found["case"]), []).append(item)
+    if len(groups) == len(items):
+        return list(items)
+    count = Counter(place[-1] for place in groups)
+    made = []
+    for place, members in groups.items():
+        targets = [m.target for m in members if m.target is not None]
+        channels = {m.unit.stem[-4:]: m.unit for m in members}
+        if any(t != targets[0] for t in targets) or len({m.part for m in members}) > 1 or len(channels) < len(members):
+            return list(items)
+        name = place[-1] if count[place[-1]] == 1 else "__".join(place)
+        made.append(replace(members[0], units=channels, target=targets[0] if targets else None, id=name))
+    return made
