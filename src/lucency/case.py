@@ -348,6 +348,9 @@ class Prediction:
         reason: Why not ``"accept"``.
         likeness: Chance that an image of the kind the model was trained on looks as unlike the training images to it;
             None where that was not learned.
+        measures: What was measured beyond the mask's own pixels: name of a label to measure with its unit to number;
+            nothing for a label that was not found. None where the mask says it all.
+        in_mm: Whether lengths are millimetres; False where the source does not say how large its pixels are.
 
     Raises:
         DataError: No payload, or numbers out of range.
@@ -368,6 +371,8 @@ class Prediction:
     boxes: tuple[Box, ...] | None = None
     neighbours: tuple[str, ...] | None = None
     likeness: float | None = None
+    measures: Mapping[str, Mapping[str, float]] | None = None
+    in_mm: bool = True
 
     def __post_init__(self) -> None:
         given = (self.probabilities, self.value, self.mask, self.course, self.boxes, self.neighbours)

@@ -15,7 +15,7 @@ from lucency.features import learn_foreign
 from lucency.image import Image
 from lucency.inspect import ImageFacts
 from lucency.networks import every_network, options_of
-from lucency.plan import Forecast, Machine, Needs, Plan, Timing
+from lucency.plan import Forecast, Machine, Needs, Option, Plan, Timing
 from lucency.planner import Budget
 from lucency.prepare import Store, digest_of, prepare
 from lucency.read import load
@@ -38,6 +38,7 @@ class Learning:
 
     def __init__(self, walk: Walk) -> None:
         self.walk = walk
+        self._cases_told: tuple[str, dict[str, Option], dict[str, str]] = ("", {}, {})
 
     # plan ---------------------------------------------------------------------------------------------------------
 
@@ -111,7 +112,15 @@ class Learning:
         if self.walk.settings.nan is not None:
             draft = replace(draft, task_options={**draft.task_options, "nan": self.walk.settings.nan})
         early = {k: v for k, v in self.walk.settings.planned.items() if not k.startswith(("schedule", "folds"))}
-        return planner.overridden(draft, early)
+        return self._told(task, planner.overridden(draft, early))
+
+    def _told(self, task: Task, draft: Plan) -> Plan:
+        """Put in what only the training cases can tell; they are asked once for the same settings."""
+        asked = repr((task.name, sorted(draft.task_options.items())))
+        if self._cases_told[0] != asked:
+            self._cases_told = (asked, *task.told(self.walk.cohort, draft.task_options))
+        _, options, reasons = self._cases_told
+        return replace(draft, task_options={**draft.task_options, **options}, reasons={**draft.reasons, **reasons})
 
     def _prepared(self, task: Task, draft: Plan) -> tuple[Store, float]:
         begin = time.monotonic()

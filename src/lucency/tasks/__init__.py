@@ -143,6 +143,15 @@ class Task(Protocol):
         """Say what the planner must provide."""
         ...
 
+    def told(self, cohort: Cohort, options: Mapping[str, Option]) -> tuple[dict[str, Option], dict[str, str]]:
+        """Return options that only the training cases can tell, and the reasons; nothing by default.
+
+        Args:
+            cohort: Only its trainable cases may be looked at.
+            options: The plan's own, with what the user has set.
+        """
+        return {}, {}
+
     def build(self, plan: Plan) -> dict[str, nn.Module]:
         """Return the trained parts by name. In eval mode ``net`` gives raw output, in training what losses need."""
         ...
@@ -181,16 +190,6 @@ class Task(Protocol):
         """Turn the members' mean activated output, (L,) or (L, K, J, I), into a prediction in the patient."""
         ...
 
-    def tables(self, prediction: Prediction, plan: Plan) -> Mapping[str, Rows]:
-        """Return what a prediction leaves in tables, by name: one row in ``predictions``; the usual rows by default."""
-        return tabled(prediction, plan.classes, plan.labels, flat=plan.dims == 2)
-
-    def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
-        """Return named numbers for one case, on the source's own grid."""
-        ...
-
-    def worth(self, scores: Mapping[str, float]) -> float:
-        """Return how well one case went, by what ``score`` gave: pictures begin with the lowest.
     def informative(self, views: Sequence[np.ndarray], prediction: Prediction, plan: Plan) -> float:
         """Return how much a person's answer to a case would tell, 0 (nothing) to 1; the prediction's doubt by default.
 
@@ -201,6 +200,16 @@ class Task(Protocol):
         """
         return prediction.doubt
 
+    def tables(self, prediction: Prediction, plan: Plan) -> Mapping[str, Rows]:
+        """Return what a prediction leaves in tables, by name: one row in ``predictions``; the usual rows by default."""
+        return tabled(prediction, plan.classes, plan.labels, flat=plan.dims == 2)
+
+    def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
+        """Return named numbers for one case, on the source's own grid."""
+        ...
+
+    def worth(self, scores: Mapping[str, float]) -> float:
+        """Return how well one case went, by what ``score`` gave: pictures begin with the lowest.
 
         By default the headline, or else the probability of the truth; NaN where the scores do not say.
         """

@@ -14,12 +14,13 @@ from lucency.case import Case, Cohort, Prediction, Source
 from lucency.image import Image
 from lucency.losses import IGNORE, dice_and_cross_entropy
 from lucency.networks import Body, body
-from lucency.plan import Needs, Plan
+from lucency.plan import Needs, Option, Plan
 from lucency.prepare import Prepared, label_source, prepare_labels, restore
 from lucency.profile import Profile
 from lucency.read import load
 from lucency.statistics import Metric
-from lucency.tasks import Batch, Judged, Measures, task
+from lucency.tasks import Batch, Judged, Measures, measured, task
+from lucency.write.rows import Rows, tabled
 
 #: Maps with a head of their own: full resolution and the next; deeper ones cost time and add nothing measurable here.
 SUPERVISED = 3
@@ -88,12 +89,16 @@ class Segment:
             network="unet",
             outputs=1 + labels,
             dense=True,
-            options={"supervised": SUPERVISED, "priors": _priors(profile)},
+            options={"supervised": SUPERVISED, "priors": _priors(profile), "measure": "", "measure_factors": ()},
             reasons={
                 "task": f"masks with {labels} label{'' if labels == 1 else 's'} beside the images",
                 "network": "U-Net: the encoder–decoder that ten years of segmentation challenges left standing",
             },
         )
+
+    def told(self, cohort: Cohort, options: Mapping[str, Option]) -> tuple[dict[str, Option], dict[str, str]]:
+        """Find the columns of tables that state measures of the masks."""
+        return measured.told(cohort, options)
 
     def build(self, plan: Plan) -> dict[str, nn.Module]:
         """Return the U-Net with its heads."""
@@ -168,7 +173,17 @@ class Segment:
         values = np.array([0, *sorted(plan.labels)])
         kind = np.min_scalar_type(values.max()) if values.min() >= 0 else np.dtype(np.int32)
         mask = Image(values.astype(kind)[index][None], prepared.affine, kind="labels", unit="label")
-        return Prediction(case.id, "", mask=mask, doubt=_doubt(probabilities, index))
+        in_mm, below = measured.scale_known(case), None
+        if plan.dims == 2:
+            # A border between pixels is lost in the mask. Volumes are measured by their voxels, when asked for.
+            margins = {v: _margin(probabilities, n) for n, v in enumerate(sorted(plan.labels), start=1)}
+            below = measured.of_mask(mask, plan.labels, margins, in_mm=in_mm)
+        return Prediction(case.id, "", mask=mask, doubt=_doubt(probabilities, index), measures=below, in_mm=in_mm)
+
+    def tables(self, prediction: Prediction, plan: Plan) -> Mapping[str, Rows]:
+        """Return the usual row, and a row of measures for every label."""
+        usual = tabled(prediction, plan.classes, plan.labels, flat=plan.dims == 2)
+        return usual | {measured.TABLE: measured.rows(prediction, plan)}
 
     def informative(self, views: Sequence[np.ndarray], prediction: Prediction, plan: Plan) -> float:
         """Return the mean entropy along the border of what was found, as a share of the largest there can be.
@@ -206,7 +221,7 @@ class Segment:
         for metric in SCORES:
             values = np.array([scores[f"{metric}/{name}"] for name in plan.labels.values()])
             means[metric] = float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
-        return {**means, **scores}
+        return {**means, **scores, **dict(measured.scores(prediction, truth_image, case, plan))}
 
     def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
         """Return means over patients with their intervals, overall and per label."""
@@ -216,7 +231,8 @@ class Segment:
             for name in plan.labels.values()
         }
         overall = {metric: _mean(judged, metric, patients, best, rng) for metric, best in SCORES.items()}
-        return Measures(metrics=overall, by_label=by_label)
+        beside, curves = measured.summed(judged, plan, rng)
+        return Measures(metrics=overall | beside, by_label=by_label, curves=curves)
 
     def compare(
         self, ours: Sequence[Judged], theirs: Sequence[Judged], plan: Plan, rng: np.random.Generator
@@ -253,6 +269,13 @@ def _largest(mask: np.ndarray) -> np.ndarray:
     sizes[0] = 0
     largest: np.ndarray = parts == int(sizes.argmax())
     return largest
+
+
+def _margin(probabilities: np.ndarray, label: int) -> np.ndarray:
+    """Return by how much a label is likelier than the likeliest other, (K, J, I)."""
+    others = np.delete(probabilities, label, axis=0).max(axis=0)
+    margin: np.ndarray = probabilities[label] - others
+    return margin
 
 
 def _dice(a: np.ndarray, b: np.ndarray) -> float:
