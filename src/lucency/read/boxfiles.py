@@ -23,10 +23,10 @@ def every_kind(tree: Tree) -> list[Labels]:
     jsons = [(p, v) for p in tree.paths if p.lower().endswith(".json") and (v := _json(tree, p)) is not None]
     xmls = [(p, v) for p in tree.paths if p.lower().endswith(".xml") and (v := _xml(tree, p)) is not None]
     found = [
-        _coco([(p, v) for p, v in jsons if _is_coco(v)]),
+        _coco([(p, v) for p, v in jsons if is_coco(v)]),
         _voc(tree, [(p, v) for p, v in xmls if v.tag == "annotation"]),
         _cvat([(p, v) for p, v in xmls if v.tag == "annotations"]),
-        _label_studio([(p, v) for p, v in jsons if _is_label_studio(v)]),
+        _label_studio([(p, v) for p, v in jsons if is_label_studio(v)]),
     ]
     return [f for f in found if f is not None]
 
@@ -69,7 +69,8 @@ def _number(value: Any) -> float:
 # --- COCO -----------------------------------------------------------------------------------------------------------
 
 
-def _is_coco(value: Any) -> bool:
+def is_coco(value: Any) -> bool:
+    """Tell whether the content of a JSON file is COCO."""
     return isinstance(value, dict) and all(isinstance(value.get(k), list) for k in ("images", "annotations"))
 
 
@@ -83,13 +84,13 @@ def _coco(found: list[tuple[str, Any]]) -> Labels | None:
     skipped: list[Skipped] = []
     crowds = 0
     for path, content in found:
-        names = {c.get("id"): str(c.get("name", "")) for c in _objects(content.get("categories"))}
-        called = {i.get("id"): str(i.get("file_name", "")) for i in _objects(content["images"])}
+        names = {c.get("id"): str(c.get("name", "")) for c in objects_in(content.get("categories"))}
+        called = {i.get("id"): str(i.get("file_name", "")) for i in objects_in(content["images"])}
         for name in called.values():
             images.setdefault(name, [])
             if part_by_name(path):
                 parts[name] = part_by_name(path)
-        for number, one in enumerate(_objects(content["annotations"]), start=1):
+        for number, one in enumerate(objects_in(content["annotations"]), start=1):
             where = f"{path}, box {number}"
             if one.get("iscrowd"):
                 crowds += 1
@@ -100,7 +101,7 @@ def _coco(found: list[tuple[str, Any]]) -> Labels | None:
                 continue
             label = names.get(one.get("category_id"), "")
             classes.setdefault(label)
-            images[name].append(Drawn(label, _coco_edges(one), where))
+            images[name].append(Drawn(label, coco_edges(one), where))
     notes = (f"{crowds} regions marked as crowds are no single boxes and were left out.",) if crowds else ()
     return Labels(
         "COCO",
@@ -113,7 +114,8 @@ def _coco(found: list[tuple[str, Any]]) -> Labels | None:
     )
 
 
-def _coco_edges(one: Mapping[str, Any]) -> tuple[float, ...]:
+def coco_edges(one: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the edges of one of COCO's annotations: its box, or the box around its polygons."""
     box = one.get("bbox")
     if isinstance(box, list) and len(box) == 4:
         return from_corner(*(_number(v) for v in box))
@@ -124,7 +126,8 @@ def _coco_edges(one: Mapping[str, Any]) -> tuple[float, ...]:
     return (math.nan,) * 4
 
 
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
+def objects_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a list; none where it is no list."""
     return (v for v in value if isinstance(v, dict)) if isinstance(value, list) else iter(())
 
 
@@ -135,7 +138,8 @@ def _frozen(images: Mapping[str, list[Drawn]]) -> dict[str, tuple[Drawn, ...]]:
 # --- Label Studio ---------------------------------------------------------------------------------------------------
 
 
-def _is_label_studio(value: Any) -> bool:
+def is_label_studio(value: Any) -> bool:
+    """Tell whether the content of a JSON file is an export of Label Studio."""
     return (
         isinstance(value, list)
         and bool(value)
@@ -153,28 +157,35 @@ def _label_studio(found: list[tuple[str, Any]]) -> Labels | None:
     for path, tasks in found:
         for number, task in enumerate(tasks, start=1):
             data = task.get("data", {})
-            image = next((str(v) for k, v in data.items() if isinstance(v, str) and (k == "image" or "/" in v)), "")
+            name = task_image(data)
             drawn = [
-                a for a in _objects(task.get("annotations") or task.get("completions")) if not a.get("was_cancelled")
+                a for a in objects_in(task.get("annotations") or task.get("completions")) if not a.get("was_cancelled")
             ]
-            if not image or not drawn:
+            if not name or not drawn:
                 continue
             several += len(drawn) > 1
-            name = UPLOADED.sub("", image.replace("\\", "/").rpartition("/")[2].partition("?")[0])
-            name = name if name else image
             boxes = images.setdefault(name, [])
-            for n, result in enumerate(_objects(drawn[0].get("result")), start=1):
+            for n, result in enumerate(objects_in(drawn[0].get("result")), start=1):
                 value = result.get("value")
                 words = value.get("rectanglelabels") if isinstance(value, dict) else None
                 if isinstance(value, dict) and isinstance(words, list) and words:
-                    boxes.append(
-                        Drawn(str(words[0]), _rectangle(value), f"{path}, task {number}, box {n}", shares=True)
-                    )
+                    boxes.append(Drawn(str(words[0]), rectangle(value), f"{path}, task {number}, box {n}", shares=True))
     notes = (f"{several} images were annotated more than once; the first annotation was taken.",) if several else ()
     return Labels("Label Studio", tuple(p for p, _ in found), _frozen(images), notes=notes)
 
 
-def _rectangle(value: Mapping[str, Any]) -> tuple[float, ...]:
+def task_image(data: Mapping[str, Any]) -> str:
+    """Return the file name of a task's image, without the digits that Label Studio puts before it; empty without one.
+
+    Example:
+        >>> task_image({"image": "/data/upload/3/0a1b2c3d-chest.png?x=1"})
+        'chest.png'
+    """
+    image = next((str(v) for k, v in data.items() if isinstance(v, str) and (k == "image" or "/" in v)), "")
+    return UPLOADED.sub("", image.replace("\\", "/").rpartition("/")[2].partition("?")[0]) or image
+
+
+def rectangle(value: Mapping[str, Any]) -> tuple[float, ...]:
     """Return the edges as shares; a turned rectangle gives the box around it."""
     x, y, width, height = (_number(value.get(k)) / 100 for k in ("x", "y", "width", "height"))
     turn = math.radians(_number(value.get("rotation", 0)))
