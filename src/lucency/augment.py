@@ -51,7 +51,7 @@ def augment(
         UsageError: A transform that does not exist; the message names the nearest.
     """
     seen, masks, _ = _seen_anew(images, masks, strengths, generator, spacing)
-    return seen, masks
+    return _still_missing(images, seen), masks
 
 
 def _seen_anew(
@@ -110,7 +110,8 @@ def augment_boxes(
     Source:
         Kalra 2021, Towards Rotation Invariance in Object Detection, ICCV, pages 3530-3540 (arXiv:2109.13488).
     """
-    images, _, theta = _seen_anew(images, None, strengths, generator, spacing)
+    seen_anew, _, theta = _seen_anew(images, None, strengths, generator, spacing)
+    images = _still_missing(images, seen_anew)
     dims = images.ndim - 2
     size = torch.tensor(images.shape[2:], dtype=torch.float32, device=images.device)
     low, high = rows[..., 1 : 1 + dims].float(), rows[..., 1 + dims :].float()
@@ -125,6 +126,14 @@ def augment_boxes(
     kept = (rows[..., :1] >= 0) & left[..., None]
     seen = torch.cat([rows[..., :1], *inside], dim=-1)
     return images, torch.where(kept, seen, torch.full_like(seen, -1.0))
+
+
+def _still_missing(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """Return ``after`` with the channels zero that were zero throughout: of several modalities these are missing."""
+    if before.shape[1] == 1:
+        return after
+    there = (before != 0).flatten(2).any(dim=2)
+    return after * there.view(*there.shape, *[1] * (after.ndim - 2))
 
 
 def _check_names(strengths: Mapping[str, float]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lucency import model as models
-from lucency.evaluate import Grounds
+from lucency.evaluate import ZERO_FILLING, Grounds
 from lucency.events import Events
 from lucency.networks import every_network, options_of
 from lucency.plan import Option, Plan, Timing
@@ -20,6 +20,11 @@ from lucency.train.member import is_done, member
 
 #: Seconds of steps by which a control is timed, at most.
 LOOK_S = 3.0
+
+
+def with_zero_filling(plan: Plan) -> Plan:
+    """Return the plan with the network beside it that shows what zeros in place of a missing modality would do."""
+    return replace(plan, controls={**plan.controls, ZERO_FILLING: 0}) if plan.spares else plan
 
 
 def names_of(network: str, options: Mapping[str, Option]) -> tuple[str, ...]:
@@ -32,7 +37,11 @@ def names_of(network: str, options: Mapping[str, Option]) -> tuple[str, ...]:
 
 def plan_of(plan: Plan, name: str) -> Plan:
     """Return the plan under which a control trains: its own network and steps, everything else as it is."""
-    network, own = every_network()[plan.network].controls[name]
+    network, own = (
+        (plan.network, {"modality_dropout": 0.0})
+        if name == ZERO_FILLING
+        else every_network()[plan.network].controls[name]
+    )
     kept = {k: v for k, v in plan.network_options.items() if k in options_of(network)}
     options: dict[str, Option] = {**kept, **own}  # type: ignore[dict-item]
     steps = max(1, plan.controls[name] or plan.schedule.steps)

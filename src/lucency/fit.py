@@ -267,14 +267,15 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
     """
     from lucency import model as models  # noqa: PLC0415 - torch takes seconds; other uses of this module do without
     from lucency.features import likeness  # noqa: PLC0415
-    from lucency.predict import predict  # noqa: PLC0415
+    from lucency.predict import predict, unlike_training  # noqa: PLC0415
     from lucency.tasks import task_named  # noqa: PLC0415
 
     model = models.load(Path(run).expanduser())
     passport = Path(run).expanduser() / "run.json"
     # With the run's salt a DICOM series has the same pseudonym here as in training.
     salt = bytes.fromhex(record.read(Passport, passport).salt) if passport.exists() else b""
-    cases = read_inputs(Path(src).expanduser().absolute(), salt=salt, missing_slices=missing_slices)
+    where, known = Path(src).expanduser().absolute(), model.plan.modalities
+    cases = read_inputs(where, salt=salt, missing_slices=missing_slices, modalities=known)
     if not cases:
         raise DataError("No image to predict on", where=Path(src).name, remedy="give a folder with images")
     events = Events(None, *listeners)
@@ -308,7 +309,7 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
             # Nothing could be predicted, so the list of reasons is the only result.
             _write_left_out(folder, (*cases.skipped, *lost), cases.notes)
         raise
-    _write_left_out(folder, (*cases.skipped, *lost), cases.notes)
+    _write_left_out(folder, (*cases.skipped, *lost), (*cases.notes, *unlike_training(cases, plan)))
     return done
 
 

@@ -112,7 +112,8 @@ class Learning:
         if self.walk.settings.nan is not None:
             draft = replace(draft, task_options={**draft.task_options, "nan": self.walk.settings.nan})
         early = {k: v for k, v in self.walk.settings.planned.items() if not k.startswith(("schedule", "folds"))}
-        return self._told(task, planner.overridden(draft, early))
+        made = self._told(task, planner.overridden(draft, early))
+        return made if "controls" in early else controls.with_zero_filling(made)
 
     def _told(self, task: Task, draft: Plan) -> Plan:
         """Put in what only the training cases can tell; they are asked once for the same settings."""

@@ -1,6 +1,7 @@
 """Every decision with its reason, in words and numbers; a person may edit the file, only here."""
 
 import difflib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -308,6 +309,33 @@ class Plan:
 
 #: Fields of a Plan that are decisions and must say why.
 DECISIONS = (
+    @property
+    def stems(self) -> tuple[int, ...]:
+        """Channels of each modality, in their order; all in one where that was not said."""
+        said = self.network_options.get("stems", ())
+        return tuple(int(n) for n in said) if isinstance(said, tuple | list) and said else (self.channels,)
+
+    @property
+    def spares(self) -> bool:
+        """Whether a case may lack a modality: the network is trained for that."""
+        dropout = self.network_options.get("modality_dropout", 0.0)
+        return len(self.modalities) > 1 and len(self.stems) == len(self.modalities) and bool(dropout)
+
+    @property
+    def patterns(self) -> tuple[tuple[str, ...], ...]:
+        """Choices of modalities that a report scores, all of them first; none where no case may lack one.
+
+        Of more than :data:`ALL_PATTERNS` modalities only those that lack one and those that have one.
+        """
+        if not self.spares:
+            return ()
+        n = len(self.modalities)
+        sizes = range(n, 0, -1) if n <= ALL_PATTERNS else (n, n - 1, 1)
+        return tuple(c for size in sizes for c in itertools.combinations(self.modalities, size))
+
+
+#: Modalities up to which every choice of them is scored: 15 of four; of five it would be 31.
+ALL_PATTERNS = 4
     "task",
     "network",
     "grid",

@@ -14,6 +14,7 @@ from lucency.errors import DataError, ModelError
 from lucency.image import Image
 from lucency.inspect import Verdict, measured_of, verdict
 from lucency.model import Model
+from lucency.inspect.checks import listed
 from lucency.plan import Plan
 from lucency.prepare import Prepared, Seen, facts_of, images_of, prepare_image, tile_starts
 from lucency.tasks import Task, task_named
@@ -286,7 +287,7 @@ def answers(
         outputs = ensemble(nets, [seen_of(ready) for _, ready, _ in prepared], model, task)
         for (case, ready, judged), output in zip(prepared, outputs, strict=True):
             found = task.decode(output, case, ready, model.plan, model.calibration)
-            quality = judged.quality if model.quality else ""
+            quality = judged.quality if model.quality or judged.reasons else ""
             like = None if likeness is None else likeness(ready.array)
             reason = "; ".join(judged.reasons)
             whole = replace(found, model=model.digest, quality=quality, reason=reason, likeness=like)
@@ -334,15 +335,17 @@ def prepare_case(case: Case, model: Model, nan: float | None = None) -> tuple[Pr
         raise type(error)(error.found, expected=error.expected, where=where, remedy=error.remedy) from error
 
 
-def _judged(case: Case, images: Sequence[Image], model: Model) -> Verdict:
+def _judged(case: Case, images: "Sequence[Image | None]", model: Model) -> Verdict:
     """Return the worst verdict on the images of a case, by what the model's training images taught."""
     names = model.plan.modalities if len(images) > 1 else tuple(case.images)[:1]
-    worst = Verdict()
+    lacking = lacking_in(case, model.plan)
+    worst = Verdict("warn", tuple(f"modality {m} is missing" for m in lacking)) if lacking else Verdict()
     for name, modality, image in zip(names, model.plan.modalities, images, strict=True):
         limits = model.quality.get(modality)
-        if limits is not None:
+        if limits is not None and image is not None:
             found = verdict(measured_of(case.images[name][0], image), limits)
-            worst = max(worst, found, key=lambda v: ("accept", "warn", "reject").index(v.quality))
+            graver = max(worst, found, key=lambda v: ("accept", "warn", "reject").index(v.quality))
+            worst = Verdict(graver.quality, (*worst.reasons, *found.reasons))
     return worst
 
 
@@ -354,6 +357,35 @@ def _check_modality(case: Case, plan: Plan) -> None:
         raise DataError(
             f"The image is {given}",
             expected=f"{trained}, which the model was trained on",
+def lacking_in(case: Case, plan: Plan) -> tuple[str, ...]:
+    """Return the modalities that the model knows and the case lacks; none where the plan knows one only."""
+    return tuple(m for m in plan.modalities if m not in case.images) if len(plan.modalities) > 1 else ()
+
+
+def unlike_training(cases: Iterable[Case], plan: Plan) -> tuple[str, ...]:
+    """Return sentences that name the modalities that are missing, and those that training has never seen.
+
+    Args:
+        cases: To predict on.
+        plan: Of the model.
+    """
+    if len(plan.modalities) < 2:
+        return ()
+    lacking: dict[str, list[str]] = {}
+    foreign: dict[str, list[str]] = {}
+    for case in cases:
+        for modality in lacking_in(case, plan):
+            lacking.setdefault(modality, []).append(case.id)
+        for modality in sorted(set(case.images) - set(plan.modalities)):
+            foreign.setdefault(modality, []).append(case.id)
+    said = [f"{len(c)} cases lack modality {m}: {listed(sorted(c))}." for m, c in sorted(lacking.items())]
+    said += [
+        f"{len(c)} cases have modality {m}, which training has never seen; it is passed over: {listed(sorted(c))}."
+        for m, c in sorted(foreign.items())
+    ]
+    return tuple(said)
+
+
             where=case.sources[0].where,
             remedy="use a model trained on this modality",
         )

@@ -67,6 +67,35 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Pattern:
+    """What is left when only some modalities are given.
+
+    Args:
+        given: Names of modalities.
+        n_cases: Cases that have all of them.
+        n_patients: Patients behind them.
+        metric: The headline metric with these modalities alone.
+        loss: The same minus that with everything the same cases have; None where these are all modalities.
+        p_loss: Two-sided, paired by patient, after Holm over the choices; None where no test applies.
+        zero_filling: The headline metric of the network that is given zeros instead; None where there is none.
+        gain: ``metric`` minus ``zero_filling``.
+        p_gain: As ``p_loss``.
+        test: Name of the test.
+    """
+
+    given: tuple[str, ...]
+    n_cases: int
+    n_patients: int
+    metric: Metric
+    loss: Metric | None = None
+    p_loss: float | None = None
+    zero_filling: Metric | None = None
+    gain: Metric | None = None
+    p_gain: float | None = None
+    test: str = ""
+
+
+@dataclass(frozen=True)
 class Part:
     """Everything measured on one held-out part.
 
@@ -81,6 +110,7 @@ class Part:
         confusion: Rows true, columns predicted, in class order; empty for masks.
         baselines: Name to comparison.
         cases: Every case, worst first.
+        patterns: What is left with only some modalities; empty where the model needs all of them.
     """
 
     name: str
@@ -93,6 +123,7 @@ class Part:
     confusion: tuple[tuple[int, ...], ...] = ()
     baselines: Mapping[str, Comparison] = field(default_factory=dict)
     cases: tuple[Scored, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,18 @@ def judge_locked(grounds: Grounds, cases: Sequence[Case]) -> list[Judged]:
 
 def judge_out_of_fold(grounds: Grounds, cases: Sequence[Case]) -> list[Judged]:
     """Score each case with the calibration that the other half of the patients gave."""
+    learned = crossed(grounds, cases)
+    judged = []
+    for number, case in enumerate(cases, start=1):
+        raw = torch.from_numpy(np.array(grounds.outputs.output(case.id), dtype=np.float32))
+        output = grounds.task.activate(raw[None], learned[case.id])[0].numpy()
+        judged.append(judged_case(grounds, case, output, learned[case.id]))
+        _progress(grounds, number, len(cases), "out-of-fold")
+    return judged
+
+
+def crossed(grounds: Grounds, cases: Sequence[Case]) -> dict[str, Calibration]:
+    """Return case id to the calibration that the out-of-fold outputs of the other half of the patients gave."""
     rng = np.random.default_rng(grounds.plan.seed)
     # As they come, not by name: pseudonyms differ from run to run, and the halves must not.
     patients = list(dict.fromkeys(c.patient for c in cases))
@@ -76,14 +88,7 @@ def judge_out_of_fold(grounds: Grounds, cases: Sequence[Case]) -> list[Judged]:
             if others
             else Calibration()
         )
-    judged = []
-    for number, case in enumerate(cases, start=1):
-        calibration = calibrations[int(half[case.patient])]
-        raw = torch.from_numpy(np.array(grounds.outputs.output(case.id), dtype=np.float32))
-        output = grounds.task.activate(raw[None], calibration)[0].numpy()
-        judged.append(judged_case(grounds, case, output, calibration))
-        _progress(grounds, number, len(cases), "out-of-fold")
-    return judged
+    return {c.id: calibrations[int(half[c.patient])] for c in cases}
 
 
 def judge_uncalibrated(grounds: Grounds, cases: Sequence[Case]) -> list[Judged]:

@@ -13,6 +13,7 @@ from lucency.errors import OutputError
 from lucency.evaluate.beside import compared
 from lucency.evaluate.evaluation import Curve, Evaluation, Part, Scored
 from lucency.evaluate.judge import Grounds, judge_locked, judge_out_of_fold, judge_uncalibrated
+from lucency.evaluate.missing import patterns
 from lucency.statistics import Metric
 from lucency.tasks import Judged, Measures, Task
 
@@ -98,6 +99,7 @@ def _part(
         confusion=measures.confusion,
         baselines=compared(name, cases, judged, grounds),
         cases=_worst_first([_scored(j, name, grounds) for j in judged], task),
+        patterns=patterns(name, cases, judged, grounds),
     )
 
 

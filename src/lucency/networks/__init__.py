@@ -35,7 +35,30 @@ class Body(nn.Module):
         raise NotImplementedError
 
 
+class WithStems(Body):
+    """A body behind something that turns the input into features of the same size.
+
+    Args:
+        stems: Before it.
+        body: Takes what they give.
+    """
+
+    def __init__(self, stems: nn.Module, body: Body) -> None:
+        super().__init__()
+        self.stems, self.body = stems, body
+        self.channels, self.strides = body.channels, body.strides
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return the maps of the body."""
+        maps: list[torch.Tensor] = self.body(self.stems(x))
+        return maps
+
+
 Build = Callable[..., Body]
+
+#: Options that every network takes: channels of each modality in the order of the input, and the chance that one is
+#: left out in training; with a chance over 0 each modality has a stem (:mod:`lucency.networks.stems`).
+OF_MODALITIES = ("stems", "modality_dropout")
 
 
 @dataclass(frozen=True)
@@ -100,7 +123,7 @@ def options_of(name: str) -> tuple[str, ...]:
             f"No network {name!r}", expected=", ".join(known), remedy=f"did you mean {near[0]!r}?" if near else ""
         )
     parameters = inspect.signature(known[name].build).parameters
-    return tuple(p for p in parameters if p not in ("channels", "dims"))
+    return (*(p for p in parameters if p not in ("channels", "dims")), *OF_MODALITIES)
 
 
 def body(name: str, channels: int, dims: int, options: Mapping[str, object]) -> Body:
@@ -110,7 +133,7 @@ def body(name: str, channels: int, dims: int, options: Mapping[str, object]) -> 
         name: Registry name.
         channels: Input channels.
         dims: 2 or 3.
-        options: Keyword arguments of its function.
+        options: Keyword arguments of its function, and those of :data:`OF_MODALITIES`.
 
     Raises:
         UsageError: No such network or option; the message names the nearest.
@@ -119,7 +142,15 @@ def body(name: str, channels: int, dims: int, options: Mapping[str, object]) -> 
     for option in options:
         if option not in accepted:
             raise UsageError(f"Network {name!r} has no option {option!r}", expected=", ".join(accepted))
-    return every_network()[name].build(channels, dims, **options)
+    own = {k: v for k, v in options.items() if k not in OF_MODALITIES}
+    sizes, dropout = options.get("stems", ()), options.get("modality_dropout", 0.0)
+    if not isinstance(sizes, tuple | list) or len(sizes) < 2 or not isinstance(dropout, int | float) or not dropout:
+        return every_network()[name].build(channels, dims, **own)
+    # Late, since the families that it is a neighbour of are loaded when they are asked for.
+    from lucency.networks.stems import Stems  # noqa: PLC0415
+
+    stems = Stems([int(n) for n in sizes], dims, float(dropout))
+    return WithStems(stems, every_network()[name].build(stems.features, dims, **own))
 
 
 def means(maps: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -37,8 +37,8 @@ def overridden(draft: Plan, settings: Mapping[str, str]) -> Plan:
 
     Args:
         draft: Any plan.
-        settings: Keys of the plan, dotted for its parts: ``schedule.rate``, ``network_options.residual``; a task's own
-            settings also by their names alone; values as JSON, or as text where they are not.
+        settings: Keys of the plan, dotted for its parts: ``schedule.rate``, ``network_options.residual``; a task's and
+            a network's own settings also by their names alone; values as JSON, or as text where they are not.
 
     Raises:
         UsageError: An unknown key; the message names the nearest.
@@ -46,9 +46,9 @@ def overridden(draft: Plan, settings: Mapping[str, str]) -> Plan:
     payload: dict[str, Any] = to_json(draft)
     said: dict[str, list[str]] = {}
     for key, text in _with_usual(settings).items():
-        # A task's own settings go by their names alone as well.
-        own = key not in payload and key in payload["task_options"]
-        *parents, last = ("task_options", key) if own else key.split(".")
+        # A task's or a network's own settings go by their names alone as well.
+        owner = next((o for o in ("task_options", "network_options") if key not in payload and key in payload[o]), "")
+        *parents, last = (owner, key) if owner else key.split(".")
         place = payload
         for parent in parents:
             if not isinstance(place.get(parent), dict):

@@ -30,6 +30,12 @@ STRONG = {
     "gamma": 0.3,
 }
 
+#: Chance that a modality is left out of a training image, where cases lack some. Chosen, not compared with others.
+MODALITY_DROPOUT = 0.3
+
+#: A modality that fewer training cases have is passed over: a stem cannot be learned from a handful.
+LEAST_CASES, LEAST_SHARE = 3, 0.05
+
 #: DICOM modalities that a plan may be bound to.
 MODALITY_WORDS = {"CT", "MR", "CR", "DX", "US", "PT", "MG", "XA", "NM"}
 
@@ -74,6 +80,9 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
     modality = _only_modality(profile)
     task_options: dict[str, Option] = dict(needs.options) | ({"modality": modality} if modality else {})
     schedule = _schedule(steps, needs.dense, batch, reasons)
+    modalities, sizes = told_modalities(profile, reasons)
+    if len(modalities) > 1 and not needs.sequence:
+        options |= _modality_options(profile, modalities, sizes, reasons)
     reasons["precision"] = (
         f"bf16: convolutions train at {machine.gflops:.0f} against {machine.gflops_fp32:.0f} GFLOP/s in fp32 here"
         if machine.bf16
@@ -91,8 +100,8 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
         task=needs.task,
         network=needs.network,
         network_options=options,
-        channels=max(profile.channels, key=lambda c: profile.channels[c]),
-        modalities=tuple(sorted(profile.modalities)),
+        channels=sum(sizes) if len(modalities) > 1 else max(profile.channels, key=lambda c: profile.channels[c]),
+        modalities=modalities,
         dims=dims,
         classes=cohort.classes if needs.classes else (),
         labels=dict(sorted(cohort.labels.items())),
@@ -121,9 +130,43 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
     )
 
 
+def told_modalities(profile: Profile, reasons: dict[str, str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the modalities that enough training cases have, in order, and the channels of each.
+
+    Args:
+        profile: Of the training part.
+        reasons: Gets the reason where a modality is passed over.
+    """
+    least = max(LEAST_CASES, math.ceil(LEAST_SHARE * profile.n_cases))
+    every = tuple(sorted(profile.modalities))
+    kept = tuple(m for m in every if profile.modalities[m] >= min(least, max(profile.modalities.values())))
+    if len(kept) < len(every):
+        rare = ", ".join(f"{m} ({profile.modalities[m]})" for m in every if m not in kept)
+        reasons["modalities"] = (
+            f"passed over, for fewer than {least} of {profile.n_cases} training cases have it: {rare}"
+        )
+    return kept, tuple(len(profile.intensity[m]) for m in kept)
+
+
+def _modality_options(
+    profile: Profile, modalities: tuple[str, ...], sizes: tuple[int, ...], reasons: dict[str, str]
+) -> dict[str, Option]:
+    """Return the network's options for several modalities: whether it learns to do without some of them."""
+    lacking = {m: profile.n_cases - profile.modalities[m] for m in modalities}
+    said = ", ".join(f"{m} in {n}" for m, n in lacking.items() if n)
+    reasons["modality_dropout"] = (
+        f"missing in training cases: {said} of {profile.n_cases}; each modality has a stem of its own, the mean is "
+        f"over those that are there, and each is left out of {MODALITY_DROPOUT:.0%} of the training images, never all"
+        if said
+        else "no training case lacks a modality, and none may be missing later; --set modality_dropout=0.3 trains "
+        "for that"
+    )
+    return {"stems": tuple(float(n) for n in sizes), "modality_dropout": MODALITY_DROPOUT if said else 0.0}
+
+
 def _normalisation(profile: Profile, needs: Needs, reasons: dict[str, str]) -> Normalisation:
     if profile.units and max(profile.units, key=lambda u: profile.units[u]) == "HU":
-        summaries = [s for m in sorted(profile.modalities) for s in profile.body[m]]
+        summaries = [s for m in told_modalities(profile, {})[0] for s in profile.body[m]]
         low, high = [s.percentile(0.5) for s in summaries], [s.percentile(99.5) for s in summaries]
         reasons["normalisation"] = (
             f"Hounsfield units mean the same in every scan: clipped to {low[0]:.0f} … {high[0]:.0f} HU "
@@ -136,7 +179,7 @@ def _normalisation(profile: Profile, needs: Needs, reasons: dict[str, str]) -> N
             tuple(s.mean for s in summaries),
             tuple(max(s.std, 1e-6) for s in summaries),
         )
-    spread = [s for m in sorted(profile.modalities) for s in profile.intensity[m]]
+    spread = [s for m in told_modalities(profile, {})[0] for s in profile.intensity[m]]
     reasons["normalisation"] = (
         f"each image by its own mean and deviation: stored numbers run from {spread[0].minimum:g} to "
         f"{spread[0].maximum:g} and have no common unit"

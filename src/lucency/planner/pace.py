@@ -21,6 +21,9 @@ MOST_EPOCHS = {True: 600, False: 300}
 FEWEST_EPOCHS = 6
 
 
+#: Cases by which a choice of modalities is scored, at most, in each part.
+PATTERN_CASES = 60
+
 #: Patients outside the folds that a network and its controls are trained on, for intervals that can tell them apart.
 COMPARED_PATIENTS = 40
 
@@ -57,7 +60,9 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
         mirrors, predict_s = (), timing.predict_s
     # Every member predicts its own fold and, in the end, the locked part.
     per_member = (held + n_locked) * predict_s + held * timing.score_s
-    fixed = n_locked * timing.score_s
+    # Every choice of modalities is scored in both parts, for the network and for the one that is given zeros.
+    chosen = 2 * len(draft.patterns) * (min(n_locked, PATTERN_CASES) + min(held, PATTERN_CASES))
+    fixed = n_locked * timing.score_s + chosen * (predict_s + timing.score_s)
     members = int((room - fixed) / (enough * timing.step_s + per_member))
     members = min(draft.members, max(1, members))
     if draft.controls:

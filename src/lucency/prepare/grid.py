@@ -76,20 +76,28 @@ def _prepared_frames(array: np.ndarray, place: Place, plan: Plan) -> torch.Tenso
     return resize(torch.from_numpy(np.ascontiguousarray(place.turn.apply(normal))), place.scaled)
 
 
-def prepare_image(images: Sequence[Image], plan: Plan) -> Prepared:
+def prepare_image(images: "Sequence[Image | None]", plan: Plan) -> Prepared:
     """Bring the images of a case (one per modality, on one grid) onto the network's grid.
+
+    Args:
+        images: In the plan's order; None where a modality is missing, and then its channels are zero throughout.
+        plan: Grid, normalisation and channels.
 
     Raises:
         DataError: Channel count or grid does not fit the plan.
     """
-    first = images[0]
-    for other in images[1:]:
+    given = [image for image in images if image is not None]
+    first = given[0]
+    for other in given[1:]:
         if not first.same_grid(other):
             raise DataError(
                 f"Modalities of one case on different grids ({first.size} and {other.size})",
                 expected="images of one case registered and resampled to one grid",
             )
-    array = np.concatenate([i.array for i in images], axis=0) if len(images) > 1 else first.array
+    sizes = plan.stems if len(images) > 1 else (first.channels,)
+    blank = (np.zeros((n, *first.size), first.array.dtype) for n in sizes)
+    arrays = [b if i is None else i.array for i, b in zip(images, blank, strict=False)]
+    array = np.concatenate(arrays, axis=0) if len(arrays) > 1 else first.array
     if array.shape[0] != plan.channels:
         raise DataError(
             f"{array.shape[0]} channels", expected=f"{plan.channels}, as in training", remedy="convert the image first"
@@ -113,7 +121,13 @@ def prepare_image(images: Sequence[Image], plan: Plan) -> Prepared:
     else:
         normal = set_upright(normalise(array.astype(np.float32), plan), place)
         scaled = resize(torch.from_numpy(np.ascontiguousarray(place.turn.apply(normal))), place.scaled)
-    return Prepared(_framed(scaled, place, edge=True).numpy(), place, first.affine)
+    framed = _framed(scaled, place, edge=True).numpy()
+    at = 0
+    for image, n in zip(images, sizes, strict=False):
+        if image is None:
+            framed[at : at + n] = 0.0
+        at += n
+    return Prepared(framed, place, first.affine)
 
 
 def prepare_labels(mask: Image, plan: Plan) -> np.ndarray:

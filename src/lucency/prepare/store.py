@@ -135,18 +135,27 @@ class Store:
         return (self._images.nbytes + self._masks.nbytes) / 2**20
 
 
-def images_of(case: Case, plan: Plan, nan: float | None) -> list[Image]:
-    """Load the images of a case in the plan's channel order.
+def images_of(case: Case, plan: Plan, nan: float | None) -> list[Image | None]:
+    """Load the images of a case in the plan's channel order; None for what it lacks where the plan can do without.
+
+    Modalities that the plan does not name are passed over.
 
     Raises:
-        DataError: The case lacks a modality that the plan names.
+        DataError: The case lacks a modality that the plan names, and cannot do without, or has none of them.
     """
     lacking = [m for m in plan.modalities if m not in case.images]
     if lacking and len(plan.modalities) == len(case.images) == 1:
         return [load(next(iter(case.images.values()))[0], nan=nan)]
-    if lacking:
-        raise DataError(f"Modality {', '.join(lacking)} is missing", expected=", ".join(plan.modalities), where=case.id)
-    return [load(case.images[m][0], nan=nan) for m in plan.modalities]
+    if lacking and (not plan.spares or len(lacking) == len(plan.modalities)):
+        raise DataError(
+            f"Modality {', '.join(lacking)} is missing",
+            expected=f"one of {', '.join(plan.modalities)}" if plan.spares else ", ".join(plan.modalities),
+            where=case.id,
+            remedy=""
+            if plan.spares
+            else "complete the case, or train with --set modality_dropout=0.3, which can do without a modality",
+        )
+    return [load(case.images[m][0], nan=nan) if m in case.images else None for m in plan.modalities]
 
 
 def digest_of(cohort: Cohort, plan: Plan) -> str:

@@ -121,7 +121,7 @@ class Detect:
 
     def target(self, case: Case, plan: Plan) -> np.ndarray:
         """Return (n, 1 + 2 d) rows on the network's grid."""
-        image = images_of(case, plan, _nan(plan))[0]
+        image = next(i for i in images_of(case, plan, _nan(plan)) if i is not None)
         return box_rows(_drawn(case), place_of(image, plan), plan.classes, plan.dims)
 
     def losses(
