@@ -84,3 +84,14 @@ def test_numbers_at_risk_count_those_just_before():
 def test_outcomes_that_cannot_be_are_refused(time, event):
     with pytest.raises(DataError):
         Outcomes(np.array(time), np.array(event, dtype=int))
+
+
+@pytest.mark.parametrize("seed", [2, 6, 9])
+def test_the_band_of_an_incidence_that_ends_a_rounding_error_below_1_is_finite(seed):
+    # The last of all has the event; of seeds 0 to 59 these were among those whose log(-log) scale overflowed.
+    rng = np.random.default_rng(seed)
+    time, event = rng.integers(1, 400, 50).astype(float), (rng.random(50) < 0.7).astype(int)
+    event[time.argmax()] = 1
+    curve = aalen_johansen(Outcomes(time, event))
+    assert curve.value[-1] == pytest.approx(1.0)
+    assert ((curve.lower <= curve.value + 1e-12) & (curve.value <= curve.upper + 1e-12)).all()

@@ -100,7 +100,8 @@ def aalen_johansen(outcomes: Outcomes, cause: int = 1) -> Curve:
     before = np.concatenate([np.ones(1), survived[:-1]])
     incidence = np.cumsum(before * ours / at_risk)
     variance = _incidence_variance(incidence, before, (at_risk, died, ours))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    # Where nobody is left the scale is beyond all numbers, and the interval is all of 0 to 1.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         scale = NORMAL * np.sqrt(variance) / (incidence * np.abs(np.log(incidence)))
         lower, upper = incidence ** np.exp(scale), incidence ** np.exp(-scale)
     lower = np.where(np.isfinite(lower), lower, incidence)
