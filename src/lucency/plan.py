@@ -306,9 +306,6 @@ class Plan:
             if not ok:
                 raise UsageError(f"{name} = {getattr(self, name.split('.')[0])}", expected=want, where="plan.json")
 
-
-#: Fields of a Plan that are decisions and must say why.
-DECISIONS = (
     @property
     def stems(self) -> tuple[int, ...]:
         """Channels of each modality, in their order; all in one where that was not said."""
@@ -336,6 +333,9 @@ DECISIONS = (
 
 #: Modalities up to which every choice of them is scored: 15 of four; of five it would be 31.
 ALL_PATTERNS = 4
+
+#: Fields of a Plan that are decisions and must say why.
+DECISIONS = (
     "task",
     "network",
     "grid",

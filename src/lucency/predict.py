@@ -13,8 +13,8 @@ from lucency.case import Case, Prediction
 from lucency.errors import DataError, ModelError
 from lucency.image import Image
 from lucency.inspect import Verdict, measured_of, verdict
-from lucency.model import Model
 from lucency.inspect.checks import listed
+from lucency.model import Model
 from lucency.plan import Plan
 from lucency.prepare import Prepared, Seen, facts_of, images_of, prepare_image, tile_starts
 from lucency.tasks import Task, task_named
@@ -349,14 +349,6 @@ def _judged(case: Case, images: "Sequence[Image | None]", model: Model) -> Verdi
     return worst
 
 
-def _check_modality(case: Case, plan: Plan) -> None:
-    """Refuse an image whose header says another modality than all training images had."""
-    trained = str(plan.task_options.get("modality", ""))
-    given = str(case.sources[0].header.get("modality", ""))
-    if trained and given and trained != given:
-        raise DataError(
-            f"The image is {given}",
-            expected=f"{trained}, which the model was trained on",
 def lacking_in(case: Case, plan: Plan) -> tuple[str, ...]:
     """Return the modalities that the model knows and the case lacks; none where the plan knows one only."""
     return tuple(m for m in plan.modalities if m not in case.images) if len(plan.modalities) > 1 else ()
@@ -386,6 +378,14 @@ def unlike_training(cases: Iterable[Case], plan: Plan) -> tuple[str, ...]:
     return tuple(said)
 
 
+def _check_modality(case: Case, plan: Plan) -> None:
+    """Refuse an image whose header says another modality than all training images had."""
+    trained = str(plan.task_options.get("modality", ""))
+    given = str(case.sources[0].header.get("modality", ""))
+    if trained and given and trained != given:
+        raise DataError(
+            f"The image is {given}",
+            expected=f"{trained}, which the model was trained on",
             where=case.sources[0].where,
             remedy="use a model trained on this modality",
         )
