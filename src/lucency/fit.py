@@ -275,7 +275,9 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
     # With the run's salt a DICOM series has the same pseudonym here as in training.
     salt = bytes.fromhex(record.read(Passport, passport).salt) if passport.exists() else b""
     where, known = Path(src).expanduser().absolute(), model.plan.modalities
-    cases = read_inputs(where, salt=salt, missing_slices=missing_slices, modalities=known)
+    options = model.plan.task_options
+    visits = (str(options.get("visits", "")), str(options.get("patient", "")))
+    cases = read_inputs(where, salt=salt, missing_slices=missing_slices, modalities=known, visits=visits)
     if not cases:
         raise DataError("No image to predict on", where=Path(src).name, remedy="give a folder with images")
     events = Events(None, *listeners)

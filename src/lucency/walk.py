@@ -27,10 +27,10 @@ from lucency.write.table import write_table
 ROOMS = ("read", "inspect", "profile", "plan", "prepare", "train", "evaluate", "report")
 
 #: Keys of ``--set`` that say how data are read and not how a model is made.
-OF_THE_DOORS = ("nan", "missing_slices", "keep_classes", "drop_classes", "mixed_patients", "quality")
+OF_THE_DOORS = ("nan", "missing_slices", "keep_classes", "drop_classes", "mixed_patients", "quality", "visits")
 
 #: Those of them that decide what is read.
-OF_READING = ("missing_slices", "keep_classes", "drop_classes", "mixed_patients")
+OF_READING = ("missing_slices", "keep_classes", "drop_classes", "mixed_patients", "visits")
 
 #: Working time is written down this often, so that a crash forgets no more of it.
 CLOCK_S = 5.0
@@ -327,6 +327,7 @@ class Walk:
             classes=s.keep_classes,
             missing_slices=s.values.get("missing_slices", "refuse"),
             cache=self.folder / "headers.sqlite",
+            visits=s.values.get("visits", ""),
             untrained=self.looking,
         )
         with self._listing_left_out() as left_out:

@@ -1,6 +1,7 @@
 """Everything that can be decided before anything was timed."""
 
 import math
+import re
 from dataclasses import dataclass
 
 from lucency.case import Cohort
@@ -79,6 +80,8 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
     steps = max(1, int(LEAST_EPOCHS[needs.dense] * steps_per_epoch))
     modality = _only_modality(profile)
     task_options: dict[str, Option] = dict(needs.options) | ({"modality": modality} if modality else {})
+    if cohort.visits:
+        task_options |= {"visits": cohort.visits, "patient": _column_of(cohort)}
     schedule = _schedule(steps, needs.dense, batch, reasons)
     modalities, sizes = told_modalities(profile, reasons)
     if len(modalities) > 1 and not needs.sequence:
@@ -162,6 +165,12 @@ def _modality_options(
         "for that"
     )
     return {"stems": tuple(float(n) for n in sizes), "modality_dropout": MODALITY_DROPOUT if said else 0.0}
+
+
+def _column_of(cohort: Cohort) -> str:
+    """Return the column that told patients apart, or nothing where something else did."""
+    found = re.fullmatch(r"column '(.*)'", cohort.patient_key)
+    return found[1] if found else ""
 
 
 def _normalisation(profile: Profile, needs: Needs, reasons: dict[str, str]) -> Normalisation:

@@ -6,6 +6,7 @@ from lucency.prepare.place import Place, Prepared
 from lucency.prepare.store import Entry, Seen, Store, TargetOf, digest_of, images_of, label_source, prepare
 from lucency.prepare.tiles import tile_starts
 from lucency.prepare.tilt import lean_back, set_upright, upright_of
+from lucency.prepare.visits import prepare_visits
 
 __all__ = [
     "Entry",
@@ -24,6 +25,7 @@ __all__ = [
     "prepare",
     "prepare_image",
     "prepare_labels",
+    "prepare_visits",
     "region_ml",
     "region_of",
     "resize",

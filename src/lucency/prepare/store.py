@@ -16,8 +16,8 @@ from lucency.events import Events
 from lucency.image import Image
 from lucency.plan import Plan
 from lucency.prepare.facts import facts_of
-from lucency.prepare.grid import prepare_image
 from lucency.prepare.place import Place, Prepared
+from lucency.prepare.visits import prepare_visits
 from lucency.read import load
 from lucency.record import from_json, to_json, write_text
 
@@ -124,7 +124,7 @@ class Store:
         return (self.image(case), self.facts(case)) if self.entries[case].facts else self.image(case)
 
     def prepared(self, case: str) -> Prepared:
-        """The case as :func:`prepare_image` gave it, at float16 precision."""
+        """The case as :func:`prepare_visits` gave it, at float16 precision."""
         entry = self.entries[case]
         affine = np.array(entry.affine).reshape(4, 4)
         return Prepared(self.image(case).astype(np.float32), entry.place, affine, self.facts(case))
@@ -207,7 +207,8 @@ def prepare(
 
     def work(case: Case) -> tuple[Case, Prepared, "np.ndarray | int | float | None"]:
         try:
-            image, learned = prepare_image(images_of(case, plan, fill), plan), target(case, plan)
+            visits = [images_of(visit, plan, fill) for visit in case.visits]
+            image, learned = prepare_visits(visits, plan), target(case, plan)
             image = replace(image, facts=facts_of(case, plan))
             if isinstance(learned, np.ndarray) and learned.ndim == 3 and learned.shape != image.array.shape[1:]:
                 raise DataError(

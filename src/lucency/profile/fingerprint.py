@@ -30,7 +30,7 @@ class Profile:
         spacings: Per axis, mm; of the cases whose files give it.
         spacing_known: Number of those cases.
         extents: Per axis, mm; of the same cases.
-        k_axes: What runs along k (``"space"``, ``"time"``) to number of cases.
+        k_axes: What runs along k (``"space"``, ``"time"``; ``"visit"`` for a patient's visits) to number of cases.
         voxels: Voxels of a case's grid.
         intensity: Modality to a summary per channel, of all voxels, in stored units.
         body: The same without the background: the lowest value, where 5 % of the voxels hold it.

@@ -62,7 +62,7 @@ def profile(
     cases, events = cohort.trainable, events or Events()
     if not cases:
         raise DataError("No labelled case to train on", where=cohort.target_name, remedy="add labels to the data")
-    look = functools.partial(_profile_all, load=load, nan=nan, ignore=cohort.ignore)
+    look = functools.partial(_profile_all, load=load, nan=nan, ignore=cohort.ignore, visits=bool(cohort.visits))
     chunks = [cases[start : start + CHUNK] for start in range(0, len(cases), CHUNK)]
     seen = Profile(
         n_patients=len({c.patient for c in cases}),
@@ -82,9 +82,26 @@ def profile(
     return seen
 
 
-def _profile_all(cases: Sequence[Case], *, load: Loader, nan: float | None, ignore: int | None) -> Profile:
+def _profile_all(
+    cases: Sequence[Case], *, load: Loader, nan: float | None, ignore: int | None, visits: bool
+) -> Profile:
     parts = [_profile_one(case, load, nan, ignore) for case in cases]
+    parts = [_over_visits(one, case) for one, case in zip(parts, cases, strict=True)] if visits else parts
     return functools.reduce(Profile.merge, parts)
+
+
+def _over_visits(seen: Profile, case: Case) -> Profile:
+    """Return a profile of the first visit as that of the sequence: the frames of all visits behind one another."""
+    later = next(iter(case.images.values()))[1:]
+    own = next(iter(seen.sizes[0]))
+    frames = own + sum(_frames(source, own) for source in later)
+    voxels = summary(np.array([frames * float(next(iter(seen.sizes[1]))) * next(iter(seen.sizes[2]))]))
+    return replace(seen, dims={3: 1}, sizes=({frames: 1}, *seen.sizes[1:]), k_axes={"visit": 1}, voxels=voxels)
+
+
+def _frames(source: Source, otherwise: int) -> int:
+    size = source.header.get("size")
+    return int(size[0]) if isinstance(size, tuple) else otherwise
 
 
 def _profile_one(case: Case, load: Loader, nan: float | None, ignore: int | None) -> Profile:

@@ -26,6 +26,7 @@ from lucency.read import (
     rows,
     series,
     singles,
+    visits,
 )
 from lucency.read.beside import beside
 from lucency.read.formats import load
@@ -86,6 +87,10 @@ def read(
         gathered.notes += [f"Test part: {len(tested)} cases from {options.test.name}.", *claim.draft.notes]
         found = [*found, *more]
     gathered.items, patient_key = patients.with_patients(gathered.items, tree, options, found)
+    if options.visits:
+        gathered.items = visits.dated(gathered.items, found, options.visits)
+    else:
+        gathered.notes += visits.offered(gathered.items, found)
     return assemble.cohort_of(
         gathered, chosen, tree, options, patient_key, lambda skipped: left_out((*skipped, *gathered.beside))
     )
@@ -107,10 +112,18 @@ def preview(data: Path, options: ReadOptions | None = None) -> tuple[Candidate, 
 
 
 def read_inputs(
-    src: Path, *, salt: bytes = b"", missing_slices: str = "refuse", modalities: tuple[str, ...] = ()
+    src: Path,
+    *,
+    salt: bytes = b"",
+    missing_slices: str = "refuse",
+    modalities: tuple[str, ...] = (),
+    visits: tuple[str, str] = ("", ""),
+    patient: str | None = None,
 ) -> Inputs:
     """Return the images to predict on; see :func:`lucency.read.inputs.read_inputs`."""
-    return inputs.read_inputs(src, salt=salt, missing_slices=missing_slices, modalities=modalities)
+    return inputs.read_inputs(
+        src, salt=salt, missing_slices=missing_slices, modalities=modalities, visits=visits, patient=patient
+    )
 
 
 def _candidates(tree: Tree, options: ReadOptions) -> tuple[Candidate, ...]:

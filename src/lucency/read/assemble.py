@@ -19,7 +19,7 @@ from lucency.case import (
     with_folds,
 )
 from lucency.errors import DataError, LeakageError, LucencyError
-from lucency.read import boxes, files, headers, masks, targets
+from lucency.read import boxes, files, headers, masks, targets, visits
 from lucency.read.formats import complete_all, key
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, case_id_of
 
@@ -175,8 +175,10 @@ def cohort_of(
     skipped = [*gathered.skipped, *broken]
     left_out(skipped)
     _weigh(skipped, len(items), gathered)
+    items, sequences, undated = visits.joined(items)
+    gathered.beside += undated
     draft = chosen.draft
-    notes = [*draft.notes, *gathered.notes]
+    notes = [*draft.notes, *gathered.notes, *sequences]
     classes: tuple[str, ...] = ()
     labels: dict[int, str] = {}
     if any(isinstance(i.target, Source) for i in items):
@@ -216,6 +218,7 @@ def cohort_of(
         allow_leak=options.allow_leak,
         untrainable=reason_of(gathered.refused),
         beside=tuple(gathered.beside),
+        visits=options.visits,
     )
     if not options.allow_leak:
         refuse_shared_patients(cohort)
@@ -312,9 +315,14 @@ def _cut(item: Item) -> Item:
 
 def _case(item: Item, salt: bytes, learned: set[str]) -> Case:
     patient = patient_of(item, salt)
-    images = {m: (u.source,) for m, u in item.units.items()}
+    images = images_of(item)
     clinical = {name: cell for name, cell in item.clinical.items() if name not in learned}
     return Case(item.id, patient, images, item.target, item.part, dict(item.facts), clinical, item.region)
+
+
+def images_of(item: Item) -> dict[str, tuple[Source, ...]]:
+    """Return an item's images by modality, those of earlier visits first."""
+    return {m: (*(e.units[m].source for e in item.earlier), u.source) for m, u in item.units.items()}
 
 
 def patient_of(item: Item, salt: bytes) -> str:
@@ -329,7 +337,8 @@ def _same_bytes(cases: Sequence[Case]) -> list[list[str]]:
     """Return the ids of cases whose images are the same bytes."""
     groups: dict[str, list[str]] = {}
     for case in cases:
-        groups.setdefault("".join(s.checksum for s in case.sources), []).append(case.id)
+        sums = "".join(s.checksum for m in sorted(case.images) for s in case.images[m])
+        groups.setdefault(sums, []).append(case.id)
     return [g for g in groups.values() if len(g) > 1]
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from lucency.case import Case, Skipped, pseudonym
 from lucency.errors import DataError, LucencyError
-from lucency.read import assemble, matching, medmnist, msd, nnunet, pairs, rows
+from lucency.read import assemble, matching, medmnist, msd, nnunet, pairs, patients, rows
+from lucency.read import visits as sequenced
 from lucency.read.layout import Item, ReadOptions, Tree, tree_of
 from lucency.read.singles import with_channels
 
@@ -32,7 +33,13 @@ class Inputs(tuple[Case, ...]):
 
 
 def read_inputs(
-    src: Path, *, salt: bytes = b"", missing_slices: str = "refuse", modalities: tuple[str, ...] = ()
+    src: Path,
+    *,
+    salt: bytes = b"",
+    missing_slices: str = "refuse",
+    modalities: tuple[str, ...] = (),
+    visits: tuple[str, str] = ("", ""),
+    patient: str | None = None,
 ) -> Inputs:
     """Return every image below ``src`` as a Case without a target.
 
@@ -46,9 +53,13 @@ def read_inputs(
         missing_slices: As in :class:`lucency.read.ReadOptions`.
         modalities: That the model was trained on; with several, files are told apart by their channel numbers even
             where every case has one of them only.
+        visits: Columns of a table in ``src``: when images were taken, and whose they are (empty: one called so). The
+            images of a patient become one case; without such a table each is a case of one visit.
+        patient: Column or regular expression that tells patients apart, as in :class:`lucency.read.ReadOptions`; empty
+            tells them as for training. None takes every image for a patient, save in DICOM.
 
     Raises:
-        UsageError: No such path.
+        UsageError: No such path, or ``patient`` fits neither a column nor the names.
         DataError: No image, or none that can be read.
     """
     options = ReadOptions(salt=salt, missing_slices=missing_slices)
@@ -56,7 +67,14 @@ def read_inputs(
     named = _items(tree, numbered=len(modalities) > 1)
     tables = matching.matches(tree, [i.unit for i in named if "/" not in i.unit.source.item]) if tree.tables else []
     told = [replace(i, clinical=rows.annotated(i, tables).clinical) for i in named]
+    if patient is not None:
+        keyed = [replace(i, patient=rows.annotated(i, tables).patient) for i in told]
+        told = patients.with_patients(keyed, tree, replace(options, patient=patient or None), tables)[0]
+    noted: list[str] = []
+    if visits[0]:
+        told, noted = _with_visits(told, tables, *visits)
     items, broken = assemble.complete(assemble.with_ids(told, salt), options)
+    items, sequences, undated = sequenced.joined(items)
     skipped = (*tree.skipped, *broken)
     if not items:
         found = f"None of {len(skipped)} files can be read ({skipped[0].reason})" if skipped else "No image"
@@ -64,8 +82,8 @@ def read_inputs(
     cases = [
         Case(
             i.id,
-            i.unit.patient or pseudonym(salt, f"case:{i.id}"),
-            {m: (u.source,) for m, u in i.units.items()},
+            i.unit.patient or pseudonym(salt, i.patient or f"case:{i.id}"),
+            assemble.images_of(i),
             part="",
             facts=dict(i.unit.facts),
             clinical=dict(i.clinical),
@@ -75,7 +93,20 @@ def read_inputs(
     ]
     drawn = len(tree.label_heads)
     said = [f"{drawn} DICOM segmentations, structure sets or reports are no images and were left out."] if drawn else []
-    return Inputs(cases, skipped, (*tree.notes, *said))
+    return Inputs(cases, (*skipped, *undated), (*tree.notes, *said, *noted, *sequences))
+
+
+def _with_visits(
+    items: list[Item], tables: list[matching.Match], visits: str, patient: str
+) -> tuple[list[Item], list[str]]:
+    """Return the items with their patients and the times of their visits, where a table says both."""
+    keyed = []
+    for item in items:
+        named = (m.by_unit.get(item.unit, {}).get(patient or m.table.roles.get("patient", ""), "") for m in tables)
+        keyed.append(replace(item, patient=next((v for v in named if v), item.unit.patient)))
+    if not any(m.table.named(visits) for m in tables):
+        return keyed, [f"No table says when the images were taken (column {visits!r}): each is a case of one visit."]
+    return sequenced.dated(keyed, tables, visits), []
 
 
 def _items(tree: Tree, *, numbered: bool) -> list[Item]:

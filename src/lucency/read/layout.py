@@ -36,6 +36,7 @@ class ReadOptions:
         missing_slices: ``"refuse"`` leaves a DICOM series with a hole out, ``"interpolate"`` fills it in and says so.
         boxes: Boxes are asked for; masks become the boxes around them.
         classes: Classes of boxes to keep; empty keeps all.
+        visits: Column that says when images were taken: those of a patient become one sequence; empty joins none.
         untrained: Do not refuse images from which nothing can be learned; the cohort then says why.
 
     Raises:
@@ -54,6 +55,7 @@ class ReadOptions:
     untrained: bool = False
     boxes: bool = False
     classes: tuple[str, ...] = ()
+    visits: str = ""
 
     def __post_init__(self) -> None:
         if self.missing_slices not in ("refuse", "interpolate"):
@@ -122,6 +124,8 @@ class Item:
         clinical: Further columns of tables, to number or word.
         region: Mask beside the image, where it is not what is to be learned.
         drawn: Boxes as a label file states them, not yet checked; None where no file speaks of the image.
+        visit: When the image was taken, in any unit that orders a patient's images; None where nobody asked.
+        earlier: The patient's images before this one, in the order of time, where they were put together.
     """
 
     units: Mapping[str, Unit]
@@ -134,6 +138,8 @@ class Item:
     clinical: Mapping[str, str | float] = field(default_factory=dict)
     region: Source | None = None
     drawn: tuple[Drawn, ...] | None = None
+    visit: float | None = None
+    earlier: tuple["Item", ...] = ()
 
     @property
     def unit(self) -> Unit:

@@ -17,7 +17,7 @@ from lucency.index.rows import KEYS
 from lucency.inspect import Inspection, settle
 from lucency.model import Model
 from lucency.plan import Plan
-from lucency.prepare import Store, digest_of, images_of, prepare_image
+from lucency.prepare import Store, digest_of, images_of, prepare_visits
 from lucency.walk import Passport, locked
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def prepared_array(case: Case, plan: Plan, store: Store | None = None, *, nan: f
         return store.image(case.id).astype(np.float32)
     planned = plan.task_options.get("nan")
     fill = float(planned) if nan is None and isinstance(planned, int | float) else nan
-    return prepare_image(images_of(case, plan, fill), plan).array
+    return prepare_visits([images_of(visit, plan, fill) for visit in case.visits], plan).array
 
 
 def image_digest(case: Case, salt: bytes) -> str:

@@ -22,6 +22,7 @@ from lucency.statistics import Metric
 from lucency.survival.intervals import edges_of, incidence_at, incidence_of, labelled, median_days
 from lucency.survival.outcome import Outcomes
 from lucency.tasks import Batch, Figure, Judged, Measures, task
+from lucency.tasks.pooled import image_network
 
 #: Events below which nothing is learned. Ten events a parameter is the old rule (Peduzzi 1995,
 #: doi:10.1016/0895-4356(95)00048-8); one weight for each of two branches is the least that there is.
@@ -70,9 +71,10 @@ class Prognose:
         edges = edges_of(np.concatenate([_times(s) for s in events.values()])) * (1 + STEP)
         horizon = _horizon(profile)
         share = f"{n_events} events in {profile.n_cases} training cases"
+        network, sequence = image_network(profile)
         return Needs(
             task=self.name,
-            network="resnet",
+            network=network,
             outputs=causes,
             dense=False,
             sized=True,
@@ -91,7 +93,8 @@ class Prognose:
             },
             reasons={
                 "task": f"{share}" + (f", of {causes} competing kinds" if causes > 1 else ""),
-                "network": "pre-activation ResNet beside a linear branch of the clinical columns; each learns a hazard "
+                "network": ("pre-activation ResNet" if network == "resnet" else f"{sequence};")
+                + " beside a linear branch of the clinical columns; each learns a hazard "
                 "of its own, and what each is worth is learned from patients that neither has seen",
                 "head": f"hazard of {len(edges) - 1} intervals with about as many events each: a likelihood that does "
                 "not depend on the batch (doi 10.7717/peerj.6257)",
