@@ -8,17 +8,33 @@ import pytest
 from lucency.boxes import Box, overlaps
 from lucency.image import Image, diagonal_affine
 from lucency.plan import Machine
-from lucency.planner.boxes import FEW_IMAGES, box_augmentation, box_shape, fitted_anchors
+from lucency.planner.boxes import FEW_IMAGES, box_augmentation, box_shape, fitted_anchors, single_classes
+from lucency.planner.pieces import WHOLE, halvings, in_pieces
 from lucency.profile import Profile
 from lucency.profile.boxes import of_boxes, shapes_of
+from lucency.profile.sums import summary
 from lucency.tasks import task_named
 
 FAST = Machine(cores=2, memory_mib=8000, gflops=1000, gflops_fp32=1000)
 
 
-def profiled(boxes: list[Box], n: int = 10, size: tuple[int, int, int] = (1, 480, 640)) -> Profile:
-    one = of_boxes(boxes, Image(np.zeros((1, *size), np.float32), diagonal_affine((1, 1, 1))))
-    seen = Profile(n_cases=1, n_patients=1, dims={2: 1}, channels={1: 1}, sizes=tuple({s: 1} for s in size))
+def profiled(
+    boxes: list[Box],
+    n: int = 10,
+    size: tuple[int, int, int] = (1, 480, 640),
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> Profile:
+    one = of_boxes(boxes, Image(np.zeros((1, *size), np.float32), diagonal_affine(spacing)))
+    k, j, i = (summary(np.array([s])) for s in spacing)
+    seen = Profile(
+        n_cases=1,
+        n_patients=1,
+        dims={3 if size[0] > 1 else 2: 1},
+        channels={1: 1},
+        sizes=tuple({s: 1} for s in size),
+        spacings=(k, j, i),
+        spacing_known=1,
+    )
     whole = replace(seen).merge(one)
     for _ in range(n - 1):
         whole = whole.merge(seen.merge(one))
@@ -81,3 +97,65 @@ def test_the_head_follows_from_the_number_of_images() -> None:
     assert detect.needs(few).options["head"] == "centre"
     assert detect.needs(many).options["head"] == "anchors"
     assert str(FEW_IMAGES) in detect.needs(few).reasons["head"]
+
+
+def ball(low: tuple[float, float, float], sides: tuple[float, float, float], label: str = "nodule") -> Box:
+    k, j, i = (a + s for a, s in zip(low, sides, strict=True))
+    return Box(label, low, (k, j, i))
+
+
+def test_small_things_in_large_volumes_are_looked_for_in_pieces() -> None:
+    # Nodules of 6 mm in 60 slices of 5 mm and 512 × 512 pixels of 0.7 mm: two slices, nine pixels.
+    nodule = ball((20, 100, 200), (2, 9, 9))
+    seen = profiled([nodule], size=(60, 512, 512), spacing=(5.0, 0.7, 0.7))
+    assert in_pieces(seen, 3)
+    reasons: dict[str, str] = {}
+    grid, options, piece, batch = box_shape(seen, FAST, 3, 600.0, reasons)
+    assert grid.mode == "spacing"
+    # The slices stay as they are; pixels are about 6.3 mm in 8, coarser by what ten minutes hold.
+    assert grid.spacing[0] == pytest.approx(5.0, rel=0.01)
+    assert 6.3 / 8 * 0.9 < grid.spacing[1] < 1.5
+    assert max(piece) <= WHOLE
+    assert batch * np.prod(piece) <= 600_000
+    assert str(options["strides"]).startswith("1x2x2,1x2x2")
+    assert "a voxel" in reasons["grid"]
+    assert "8 are wanted" in reasons["grid"]
+    plan = task_named("detect").needs(seen)
+    assert plan.options["placed"] is False
+
+
+def test_organs_in_volumes_are_looked_for_in_one_frame() -> None:
+    organ = ball((10, 100, 100), (30, 250, 250), "liver")
+    seen = profiled([organ], size=(60, 512, 512), spacing=(5.0, 0.7, 0.7))
+    assert not in_pieces(seen, 3)
+    grid, _, _, _ = box_shape(seen, FAST, 3, 600.0, {})
+    assert grid.mode == "fit"
+    assert not in_pieces(profiled([square(0, 0, 4)]), 2)
+
+
+def test_long_volumes_are_coarsened_where_time_is_short() -> None:
+    seen = profiled([ball((20, 100, 200), (8, 8, 8))], size=(400, 400, 400))
+    reasons: dict[str, str] = {}
+    short, _, _, _ = box_shape(seen, FAST, 3, 300.0, reasons)
+    long, _, _, _ = box_shape(seen, FAST, 3, 36_000.0, {})
+    assert long.spacing == pytest.approx((1, 1, 1), rel=0.1)
+    assert min(short.spacing) > 1.5
+    assert "coarsened" in reasons["grid"]
+
+
+def test_axes_are_halved_when_they_are_as_fine_as_the_others() -> None:
+    assert halvings((32, 64, 64), (4.0, 1.0, 1.0)) == [(1, 2, 2), (1, 2, 2), (2, 2, 2), (2, 2, 2)]
+    assert halvings((16, 16, 16), (1.0, 1.0, 1.0)) == [(2, 2, 2), (2, 2, 2)]
+
+
+def test_a_class_with_one_box_on_every_image_is_single_and_one_with_two_somewhere_is_not() -> None:
+    both = [square(20, 200, 60, "left"), square(500, 200, 60, "right")]
+    assert single_classes(profiled(both, n=20)) == ("left", "right")
+    assert single_classes(profiled(both, n=10)) == ()
+    twice = profiled(both, n=19).merge(profiled([*both, square(300, 200, 60, "right")], n=1))
+    assert single_classes(twice) == ("left",)
+    seldom = profiled(both, n=20).merge(profiled(both[:1], n=5))
+    assert single_classes(seldom) == ("left",)
+    needs = task_named("detect").needs(profiled(both, n=20))
+    assert needs.options["single"] == "left,right"
+    assert "left, right" in needs.reasons["single"]

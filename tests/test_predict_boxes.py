@@ -8,6 +8,7 @@ from torch import nn
 import tiny
 from lucency import predict as rooms
 from lucency.calibration import Calibration
+from lucency.detector import LOOKED
 
 MOST = 3
 
@@ -67,6 +68,19 @@ def test_every_view_says_the_same_place_in_a_volume():
     assert (real(found)[:, 5:] <= [14, 7, 9]).all()
 
 
+def test_every_look_says_where_it_looked():
+    plan = tiny.plan_for("classify", tile=(1, 16, 20), tta=("i",))
+    array = picture((1, 40, 48), (0, 9, 26), (1, 14, 33))
+    (found,) = rooms.raw_outputs(Brightest(), [array], plan, dense=False, boxes=True)
+    ends = found[found[:, 0] == LOOKED]
+    # Rows 0 to 24 in steps of 8, columns 0 to 28 in four steps: 9⅓ apart; mirrored they are the same.
+    places = {(a, b) for a in (0, 8, 16, 24) for b in (0, 9, 19, 28)}
+    assert {(r[2], r[3]) for r in ends[:16]} == places
+    assert {(r[2], 48 - r[5]) for r in ends[16:]} == places
+    assert ((ends[:, 4:] - ends[:, 2:4]) == [16, 20]).all()
+    assert len(found) == len(ends) * (MOST + 1)
+
+
 class Brightest3(Brightest):
     strides = ((4, 4, 4),)
 
@@ -91,6 +105,6 @@ def test_boxes_of_all_members_follow_each_other():
 
     arrays = [picture((1, 40, 48), (0, n, n), (1, n + 5, n + 6)) for n in (3, 20)]
     found = list(rooms.ensemble([Brightest(), Brightest()], arrays, Given(), Boxes()))
-    assert [f.shape for f in found] == [(2 * MOST, 6)] * 2
+    assert [f.shape for f in found] == [(2 * (MOST + 1), 6)] * 2
     for n, rows in zip((3, 20), found, strict=True):
         assert [row[2:].tolist() for row in real(rows)] == [[n, n, n + 5, n + 6]] * 2

@@ -23,6 +23,7 @@ class Box:
         score: 0 to 1, how sure the model is; 1 where a person drew it.
         low_mm: (x, y, z) LPS mm, the smallest coordinates of the box in the patient; empty where not worked out.
         high_mm: (x, y, z) LPS mm, the largest.
+        told: Whether its score is high enough for its class to be told as a finding; a drawn box is.
 
     Raises:
         DataError: A side that is not longer than nothing, a number that is not finite, a score outside 0 to 1.
@@ -34,6 +35,7 @@ class Box:
     score: float = 1.0
     low_mm: tuple[float, ...] = ()
     high_mm: tuple[float, ...] = ()
+    told: bool = True
 
     def __post_init__(self) -> None:
         if not all(math.isfinite(v) for v in (*self.low, *self.high)):

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 
 from lucency.case import Case, Prediction
+from lucency.detector import LOOKED, NOTHING
 from lucency.errors import DataError, ModelError
 from lucency.image import Image
 from lucency.inspect import Verdict, measured_of, verdict
 from lucency.inspect.checks import listed
 from lucency.model import Model
 from lucency.plan import Plan
-from lucency.prepare import Prepared, Seen, facts_of, images_of, prepare_visits, tile_starts
+from lucency.prepare import Prepared, Seen, facts_of, images_of, prepare_image, tile_starts
 from lucency.tasks import Task, task_named
 
 #: Standard deviation of a tile's weight as a share of its side (Isensee 2021, doi 10.1038/s41592-020-01008-z).
@@ -116,7 +117,10 @@ def _mirrored(net: nn.Module, batch: torch.Tensor, plan: Plan, *, dense: bool) -
 
 @torch.inference_mode()
 def _every_box(net: nn.Module, batch: torch.Tensor, plan: Plan) -> torch.Tensor:
-    """Return the boxes of every tile of every mirrored copy in the pixels of the whole image, (B, n, 2 + 2 d)."""
+    """Return the boxes of every tile of every mirrored copy in the pixels of the whole image, (B, n, 2 + 2 d).
+
+    The rows of each tile end with one that says where the tile lies: see :mod:`lucency.detector`.
+    """
     size = batch.shape[2:]
     tile = [min(n, t) for n, t in zip(size, plan.tile, strict=True)]
     axes = {"k": 0, "j": 1, "i": 2}
@@ -128,6 +132,8 @@ def _every_box(net: nn.Module, batch: torch.Tensor, plan: Plan) -> torch.Tensor:
             rows = _forward(net, seen[(slice(None), slice(None), *window)], plan, dense=False, padded=True)
             rows = rows.float().cpu().clone()
             d = (rows.shape[2] - 2) // 2
+            looked = torch.tensor([LOOKED, NOTHING, *[0.0] * d, *tile[3 - d :]]).expand(len(rows), 1, -1)
+            rows = torch.cat([rows, looked], dim=1)
             for axis in range(3 - d, 3):
                 low, high = 2 + axis - (3 - d), 2 + d + axis - (3 - d)
                 rows[..., [low, high]] += place[axis]
@@ -328,10 +334,8 @@ def prepare_case(case: Case, model: Model, nan: float | None = None) -> tuple[Pr
     plan = model.plan
     _check_modality(case, plan)
     try:
-        visits = [images_of(visit, plan, nan) for visit in case.visits]
-        judged = [_judged(visit, images, model) for visit, images in zip(case.visits, visits, strict=True)]
-        worst = max(judged, key=lambda v: ("accept", "warn", "reject").index(v.quality))
-        return replace(prepare_visits(visits, plan), facts=facts_of(case, plan)), worst
+        images = images_of(case, plan, nan)
+        return replace(prepare_image(images, plan), facts=facts_of(case, plan)), _judged(case, images, model)
     except DataError as error:
         where = error.where or case.sources[0].where
         raise type(error)(error.found, expected=error.expected, where=where, remedy=error.remedy) from error

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lucency.detector.together import clustered, without_cut
+from lucency.detector.together import clustered, joined, surest, without_cut
 
 
 def rows(*found: tuple[float, ...]) -> np.ndarray:
@@ -44,3 +44,31 @@ def test_a_box_cut_by_a_tile_inside_the_image_is_dropped_and_one_at_the_image_ed
     tile, size = np.array([0.0, 0, 20, 20]), np.array([20, 40])
     found = rows((0.9, 0, 0, 0, 20, 10), (0.8, 0, 5, 12, 10, 20))
     assert without_cut(found, tile, size)[:, 0].tolist() == [0.9]
+
+
+def test_looks_are_told_apart_by_the_rows_that_end_them() -> None:
+    # Two tiles of 20 × 24 that overlap from column 16 to 24. The box at 17 to 22 lies in both, and the second tile
+    # lacks it: .8 of one in two looks is .4. The one at 2 to 8 was in the first tile alone and keeps its score. The one
+    # that the first tile cuts at its border is dropped, the whole one of the second stays.
+    first = rows(
+        (0.8, 0, 5, 17, 10, 22),
+        (0.7, 1, 2, 2, 8, 8),
+        (0.6, 1, 12, 19, 18, 24),
+        (0, -1, 0, 0, 0, 0),
+        (-1, -1, 0, 0, 20, 24),
+    )
+    second = rows((0.9, 1, 12, 25, 18, 35), (-1, -1, 0, 16, 20, 40))
+    got = joined(np.concatenate([first, second]), 2)
+    assert got[:, 0].tolist() == pytest.approx([0.9, 0.7, 0.4])
+    assert got[2, 2:].tolist() == [5, 17, 10, 22]
+
+
+def test_rows_of_classes_that_are_not_there_only_fill_up() -> None:
+    assert len(joined(rows((0.9, 2, 0, 0, 5, 5), (0.4, 1, 0, 0, 5, 5)), 2)) == 1
+
+
+def test_of_a_single_thing_the_surest_box_is_kept_and_of_others_all() -> None:
+    found = rows((0.9, 1, 0, 0, 5, 5), (0.8, 0, 0, 0, 5, 5), (0.7, 1, 9, 9, 15, 15), (0.6, 0, 9, 9, 15, 15))
+    assert surest(found, [1])[:, 0].tolist() == [0.9, 0.8, 0.6]
+    assert surest(found, [])[:, 0].tolist() == [0.9, 0.8, 0.7, 0.6]
+    assert surest(found[:0], [1]).shape == (0, 6)

@@ -1,8 +1,8 @@
 """What finds boxes on top of a body's maps: heads, what they learn, and how several answers become one.
 
 Two kinds of rows go through here. *Drawn* rows, (n, 1 + 2 d): class, low corner, high corner; class -1 fills up a
-batch. *Found* rows, (n, 2 + 2 d): score, class, low corner, high corner; class -1 and score 0 fill up. Corners are in
-pixels of the network's grid, axes in the order of the array.
+batch. *Found* rows, (n, 2 + 2 d): score, class, low corner, high corner; class -1 and score 0 fill up, class -1 and
+score -1 end one look at an image. Corners are in pixels of the network's grid, axes in the order of the array.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,9 @@ from lucency.boxes import overlaps
 
 #: Class of a row that only fills up.
 NOTHING = -1
+
+#: Score of a row that ends the rows of one look; its corners are those of the part of the image that was looked at.
+LOOKED = -1.0
 
 #: Boxes given out for one view of an image, at most: enough for a crowded smear, few enough for suppression in Python.
 MOST = 200

@@ -5,11 +5,46 @@ from collections.abc import Sequence
 import numpy as np
 
 from lucency.boxes import overlaps
-from lucency.detector import LEAST, MOST, NOTHING, SAME
+from lucency.detector import LEAST, LOOKED, MOST, NOTHING, SAME
 
 #: Boxes nearer than this to a border of a tile that is no border of the image are cut there: another tile has them
 #: whole. In pixels.
 RIM = 2.0
+
+
+def joined(output: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return one answer for an image from the rows of all its views, tiles and members, one after the other.
+
+    Args:
+        output: (n, 2 + 2 d) found rows. A row of score :data:`~lucency.detector.LOOKED` ends the rows of one look and
+            has the corners of the part of the image that was looked at; without any, all rows are one look at all.
+        n_classes: Rows of other classes only fill up.
+
+    Returns:
+        (m, 2 + 2 d), the best first, m <= MOST.
+    """
+    ends = np.flatnonzero(output[:, 0] == LOOKED)
+    parts = np.split(output, ends + 1)
+    looks = [part[:-1] for part in parts[:-1]] if len(ends) else parts
+    answers = [a[(a[:, 1] > -0.5) & (a[:, 1] < n_classes - 0.5)] for a in looks]
+    tiles = list(output[ends, 2:])
+    if len({tuple(t) for t in tiles}) <= 1:
+        return clustered(answers)
+    d = (output.shape[1] - 2) // 2
+    size = np.max(tiles, axis=0)[d:]
+    return clustered([without_cut(a, t, size) for a, t in zip(answers, tiles, strict=True)], tiles)
+
+
+def surest(rows: np.ndarray, single: Sequence[int]) -> np.ndarray:
+    """Return found rows with only the best of each class of which an image holds no more than one.
+
+    Args:
+        rows: (n, 2 + 2 d), the best first.
+        single: Those classes.
+    """
+    first = np.zeros(len(rows), dtype=bool)
+    first[np.unique(rows[:, 1], return_index=True)[1]] = True
+    return np.asarray(rows[first | ~np.isin(rows[:, 1].round(), single)])
 
 
 def clustered(answers: Sequence[np.ndarray], tiles: "Sequence[np.ndarray] | None" = None) -> np.ndarray:

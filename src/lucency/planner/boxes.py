@@ -7,6 +7,7 @@ import numpy as np
 from lucency.boxes import overlaps
 from lucency.mirror import SAFE
 from lucency.plan import Grid, Machine, Option
+from lucency.planner.pieces import WHOLE, in_pieces, pieces_shape, tenth, volume_options
 from lucency.profile import Profile
 from lucency.profile.boxes import shapes_of
 from lucency.profile.sums import Summary
@@ -18,7 +19,10 @@ SEEN = 16
 SIDES = (640, 576, 512, 448, 384, 320, 256, 224, 192, 160, 128, 96, 80, 64, 48)
 
 #: Longest side of an image, and the fewest pixels it is scaled down to.
-LONGEST, SHORTEST = 640, 192
+LONGEST, SHORTEST = 640, 128
+
+#: Images from which on "never two on one image" is a rule, and the share of images that must have one.
+LEAST_SINGLE, NEARLY_ALL = 15, 0.9
 
 #: Passes over the training images that detection from scratch needs at the least, and what is enough for a member.
 LEAST_PASSES, ENOUGH_PASSES = 25, 90
@@ -55,14 +59,16 @@ def box_shape(
         train_s: Seconds for training.
         reasons: Gets a reason for each choice.
     """
+    if in_pieces(profile, dims):
+        return pieces_shape(profile, train_s, reasons)
     size, spacing = profile.median_size(), profile.median_spacing()
     extent = [n * s for n, s in zip(size, spacing, strict=True)]
     axes = (0, 1, 2) if dims == 3 else (1, 2)
     longest = max(axes, key=lambda a: extent[a])
     sides, counts = shapes_of(profile)
-    small = _tenth(sides[:, list(axes)].min(axis=1), counts)
+    small = tenth(sides[:, list(axes)].min(axis=1), counts)
     wanted = SEEN / small
-    most = 96 if dims == 3 else LONGEST
+    most = WHOLE if dims == 3 else LONGEST
     least = 48 if dims == 3 else SHORTEST
     top = min(size[longest], most)
     tried = sorted({s for s in (top, *SIDES) if min(least, top) <= s <= top}, reverse=True)
@@ -82,31 +88,13 @@ def box_shape(
     batch = 2 ** int(math.log2(max(2, min(8, BATCH_PIXELS[dims] / math.prod(frame), profile.n_cases / 3))))
     reasons["patch"] = "the whole frame: boxes are judged by what is around them"
     reasons["batch"] = f"{batch}: about {math.ceil(profile.n_cases / batch)} steps a pass"
-    if dims == 3:
-        steps = _halvings(frame)
-        widths = (16.0, 32.0, 64.0, 96.0)[: len(steps)]
-        options: dict[str, Option] = {
-            "widths": widths,
-            "strides": ",".join("x".join(map(str, s)) for s in steps),
-            "finest": 1,
-            "top": 48,
-        }
-    else:
-        options = {"widths": (24.0, 48.0, 96.0, 128.0), "strides": "2x2,2x2,2x2,2x2", "finest": 1, "top": 64}
-    return Grid("fit", frame), options, frame, batch
-
-
-def _halvings(frame: tuple[int, int, int]) -> list[tuple[int, ...]]:
-    """Return up to four steps, each halving the axes that are still long; a flat axis is left alone."""
-    size = list(frame)
-    steps: list[tuple[int, ...]] = []
-    for _ in range(4):
-        step = tuple(2 if n >= 8 else 1 for n in size)
-        if max(step) == 1 and steps:
-            break
-        steps.append(step)
-        size = [-(-n // s) for n, s in zip(size, step, strict=True)]
-    return steps
+    options: dict[str, Option] = {
+        "widths": (24.0, 48.0, 96.0, 128.0),
+        "strides": "2x2,2x2,2x2,2x2",
+        "finest": 1,
+        "top": 64,
+    }
+    return Grid("fit", frame), volume_options(frame, (1.0, 1.0, 1.0)) if dims == 3 else options, frame, batch
 
 
 def _frame(extent: list[float], axes: tuple[int, ...], side: int, step: int) -> tuple[int, int, int]:
@@ -116,15 +104,6 @@ def _frame(extent: list[float], axes: tuple[int, ...], side: int, step: int) -> 
         frame[axis] = max(step, math.ceil(round(side * extent[axis] / longest, 3) / step) * step)
     k, j, i = frame
     return k, j, i
-
-
-def _tenth(values: np.ndarray, counts: np.ndarray) -> float:
-    """Return the value that nine in ten reach."""
-    if not values.size:
-        return 0.1
-    order = np.argsort(values)
-    share = np.cumsum(counts[order]) / counts.sum()
-    return float(values[order][np.searchsorted(share, 0.1)])
 
 
 def fitted_anchors(profile: Profile, dims: int, n: int = ANCHORS) -> np.ndarray:
@@ -194,7 +173,21 @@ def _many_all_over(profile: Profile, axis: int) -> bool:
 
 def has_places(profile: Profile, dims: int) -> bool:
     """Tell whether a class lies at a place of its own on the images, as organs do."""
-    return any(all(p[a].std < PLACED for a in range(3 - dims, 3)) for p in profile.box_places.values())
+    lying = (all(p[a].std < PLACED for a in range(3 - dims, 3)) for p in profile.box_places.values())
+    # In a piece of a volume nobody knows where it was cut.
+    return any(lying) and not in_pieces(profile, dims)
+
+
+def single_classes(profile: Profile) -> tuple[str, ...]:
+    """Return the classes of which nearly every image has a box and none has two, as of an organ."""
+    if profile.n_cases < LEAST_SINGLE:
+        return ()
+    images = profile.class_counts
+    return tuple(
+        label
+        for label, places in sorted(profile.box_places.items())
+        if places[0].count == images.get(label, 0) >= NEARLY_ALL * profile.n_cases and "," not in label
+    )
 
 
 def typical_box(profile: Profile, dims: int) -> tuple[float, ...]:

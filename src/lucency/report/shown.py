@@ -13,9 +13,6 @@ from lucency.report.facts import Picture
 #: Percentiles of the slice's intensities that become black and white.
 WINDOW = (1.0, 99.0)
 
-#: Boxes from this calibrated score on are likelier right than wrong.
-LIKELY = 0.5
-
 
 def picture(shown: Shown) -> Picture:
     """Return the slice in which the truth is largest (else the prediction, else the middle), ready to be drawn.
@@ -35,7 +32,7 @@ def picture(shown: Shown) -> Picture:
 def _boxed(shown: Shown, *, inverted: bool) -> Picture:
     """Return the slice that most boxes lie on, with those that lie on it."""
     drawn = shown.case.target if isinstance(shown.case.target, tuple) else ()
-    sure = [b for b in shown.prediction.boxes or () if b.score >= LIKELY]
+    sure = [b for b in shown.prediction.boxes or () if b.told]
     names = shown.classes
     rows = [_edges(boxes, shown.image, names) for boxes in (drawn, sure)]
     n = shown.image.size[0] if shown.image.size[0] == 1 else reorient(shown.image).size[0]

@@ -1,37 +1,32 @@
 """Detection: boxes around things, in 2-D and 3-D, any number of classes, from boxes or from instance masks."""
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from scipy.special import expit, logit
 from torch import nn
 
-from lucency import detection, metrics, statistics
+from lucency import detection, statistics
 from lucency.boxes import Box, placed
 from lucency.calibration import Calibration
 from lucency.case import Case, Cohort, Prediction
 from lucency.detector import MOST, Head, with_places
 from lucency.detector.anchors import AnchorHead
 from lucency.detector.centre import CentreHead
-from lucency.detector.together import clustered, without_cut
+from lucency.detector.judged import LIKELY, OVERLAP, Table, score_line, told_from
+from lucency.detector.together import joined, surest
 from lucency.networks import Body, body
 from lucency.plan import Needs, Plan
-from lucency.planner.boxes import FEW_IMAGES, fitted_anchors, has_places, typical_box
-from lucency.prepare import Prepared, images_of, place_of, tile_starts
+from lucency.planner.boxes import FEW_IMAGES, fitted_anchors, has_places, single_classes, typical_box
+from lucency.prepare import Prepared, images_of, place_of
 from lucency.prepare.boxes import box_rows, from_grid
 from lucency.profile import Profile
 from lucency.statistics import Metric
 from lucency.tasks import Batch, Figure, Judged, Measures, task
 
-#: A found box counts as right from this overlap on, where one number is asked for (PASCAL VOC).
-OVERLAP = 0.5
-
 #: Overlaps at which the mean average precision is told: loose, usual, strict.
 LOOSE, STRICT = 0.1, detection.COCO
-
-#: Right and wrong boxes of a class from which on its scores are calibrated.
-CALIBRATED_FROM = 20
 
 #: Boxes in an answer that is handed out: so many no reader looks at.
 TOLD = 100
@@ -73,7 +68,7 @@ class Detect:
         """A feature pyramid with the head that so many images can teach."""
         dims = max(profile.dims, key=lambda d: profile.dims[d])
         n, total = profile.n_cases, sum(profile.box_shapes.values())
-        few, anatomical = n < FEW_IMAGES, has_places(profile, dims)
+        few, anatomical, single = n < FEW_IMAGES, has_places(profile, dims), single_classes(profile)
         return Needs(
             task=self.name,
             network="fpn",
@@ -85,6 +80,7 @@ class Detect:
                 "anchors": tuple(round(float(v), 5) for v in fitted_anchors(profile, dims).reshape(-1)),
                 "typical": typical_box(profile, dims),
                 "placed": anatomical,
+                "single": ",".join(single),
             },
             reasons={
                 "task": f"{total} boxes of {len(profile.class_counts)} classes on {n} images",
@@ -99,6 +95,12 @@ class Detect:
                     if anatomical
                     else "the head is not told where on the image it looks: boxes of every class lie all over"
                 ),
+                "single": (
+                    f"of {', '.join(single)} only the surest box is kept: no training image has two, and nearly every "
+                    "one has one"
+                    if single
+                    else "any number of boxes of a class may be on an image"
+                ),
             },
         )
 
@@ -112,7 +114,7 @@ class Detect:
         told = plan.task_options.get("placed") is True
         channels = trunk.channels[0] + plan.dims * told
         if anchored:
-            shapes = _numbers(plan, "anchors").reshape(-1, plan.dims) * longest
+            shapes = _numbers(plan, "anchors").reshape(-1, plan.dims) * longest[None]
             head: nn.Module = AnchorHead(channels, trunk.strides, classes, shapes.tolist())
         else:
             typical = _numbers(plan, "typical") * longest
@@ -140,41 +142,55 @@ class Detect:
         label = out[..., 1].long()
         real = (label >= 0) & (out[..., 0] > 0)
         index = label.clamp(0, len(slopes) - 1)
-        logit = torch.logit(out[..., 0].clamp(1e-6, 1 - 1e-6))
-        out[..., 0] = torch.where(real, (logit * slopes[index] + offsets[index]).sigmoid(), out[..., 0])
+        odds = torch.logit(out[..., 0].clamp(1e-6, 1 - 1e-6))
+        out[..., 0] = torch.where(real, (odds * slopes[index] + offsets[index]).sigmoid(), out[..., 0])
         return out
 
     def calibrate(
         self, raw: Sequence[np.ndarray], targets: Sequence["np.ndarray | float"], plan: Plan, rng: np.random.Generator
     ) -> Calibration:
-        """Fit for each class how often a box of a score is right: a line from its logit (Platt)."""
+        """Learn for each class how often a box of a score is right (Platt), and from which score on it is told."""
         said: list[list[float]] = [[] for _ in plan.classes]
         came: list[list[bool]] = [[] for _ in plan.classes]
+        wanted = [0] * len(plan.classes)
         for output, target in zip(raw, targets, strict=True):
-            found, drawn = _as_boxes(clustered(_answers(output, plan)), plan), _truth(np.asarray(target), plan)
+            found, drawn = _as_boxes(_joined(output, plan), plan), _truth(np.asarray(target), plan)
             for number, name in enumerate(plan.classes):
                 score, right = detection.matched(
                     [b for b in found if b.label == name], [b for b in drawn if b.label == name], OVERLAP
                 )
                 said[number] += score.tolist()
                 came[number] += right.tolist()
-        lines = [_line(np.array(p), np.array(r)) for p, r in zip(said, came, strict=True)]
-        return Calibration(extra={"slope": tuple(a for a, _ in lines), "offset": tuple(b for _, b in lines)})
+                wanted[number] += sum(b.label == name for b in drawn)
+        lines = [score_line(np.array(p), np.array(r)) for p, r in zip(said, came, strict=True)]
+        cuts = [
+            told_from(expit(slope * logit(np.clip(p, 1e-6, 1 - 1e-6)) + offset), np.array(r), n)
+            for (slope, offset), p, r, n in zip(lines, said, came, wanted, strict=True)
+        ]
+        return Calibration(
+            extra={
+                "slope": tuple(a for a, _ in lines),
+                "offset": tuple(b for _, b in lines),
+                "told_from": tuple(cuts),
+            }
+        )
 
     def decode(
         self, output: np.ndarray, case: Case, prepared: Prepared, plan: Plan, calibration: Calibration
     ) -> Prediction:
         """Return the boxes in the source's pixels, the surest first."""
-        rows = _joined(output, prepared.array.shape[1:], plan)
+        rows = _joined(output, plan)
         edges = np.zeros((len(rows), 6))
         edges[:, 3] = prepared.array.shape[1]
         axes = [*range(3 - plan.dims, 3), *range(6 - plan.dims, 6)]
         edges[:, axes] = rows[:, 2:]
+        cuts = np.atleast_1d(calibration.extra.get("told_from", (LIKELY,) * len(plan.classes)))
         boxes: list[Box] = []
         for row, edge in zip(rows, from_grid(edges, prepared.place), strict=True):
             if (edge[3:] - edge[:3] > 1e-3).all() and len(boxes) < TOLD:
                 low, high = (tuple(float(v) for v in part) for part in (edge[:3], edge[3:]))
-                box = Box(plan.classes[round(float(row[1]))], low, high, float(np.clip(row[0], 0, 1)))  # type: ignore[arg-type]
+                label, score = round(float(row[1])), float(np.clip(row[0], 0, 1))
+                box = Box(plan.classes[label], low, high, score, told=bool(score >= cuts[label]))  # type: ignore[arg-type]
                 boxes.append(placed(box, prepared.affine))
         # Least sure where a score is as often right as wrong.
         doubt = max((1 - abs(2 * b.score - 1) for b in boxes), default=0.0)
@@ -189,11 +205,11 @@ class Detect:
         return 1 - 2 * float(told.sum()) / total if told.size else float(scores.max(initial=0.0))
 
     def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
-        """Return hits, misses and false boxes among those that are likelier right than wrong, and their F1."""
+        """Return hits, misses and false boxes among those that are told, and their F1."""
         found, drawn = prediction.boxes or (), _drawn(case)
         right = wrong = 0
         for name in plan.classes:
-            sure = [b for b in found if b.label == name and b.score >= 0.5]
+            sure = [b for b in found if b.label == name and b.told]
             _, hits = detection.matched(sure, [b for b in drawn if b.label == name], OVERLAP)
             right += int(hits.sum())
             wrong += int((~hits).sum())
@@ -206,13 +222,13 @@ class Detect:
         }
 
     def worth(self, scores: Mapping[str, float]) -> float:
-        """F1 of the boxes that are likelier right than wrong."""
+        """F1 of the boxes that are told."""
         return scores["f1"]
 
     def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
         """Return average precision, sensitivity at false positives an image, and how far scores can be believed."""
         patients = [j.patient for j in judged]
-        table = _Table(judged, plan.classes)
+        table = _table(judged, plan)
         found: dict[str, Metric] = {
             "map50": _metric(table.mean_precision([OVERLAP]), patients, rng),
             "map10": _metric(table.mean_precision([LOOSE]), patients, rng),
@@ -237,8 +253,8 @@ class Detect:
         self, ours: Sequence[Judged], theirs: Sequence[Judged], plan: Plan, rng: np.random.Generator
     ) -> tuple[Metric, float | None, str]:
         """Compare mean average precision by the paired patient bootstrap."""
-        first = _Table(ours, plan.classes).mean_precision([OVERLAP])
-        second = _Table(theirs, plan.classes).mean_precision([OVERLAP])
+        first = _table(ours, plan).mean_precision([OVERLAP])
+        second = _table(theirs, plan).mean_precision([OVERLAP])
         paired = statistics.compare_resampled(first, second, [j.patient for j in ours], rng)
         return paired.difference, paired.p, paired.test
 
@@ -252,92 +268,8 @@ class Detect:
         return out
 
 
-class _Table:
-    """Found and drawn boxes of a part, matched once for each class and overlap."""
-
-    def __init__(self, judged: Sequence[Judged], classes: Sequence[str]) -> None:
-        self.found, self.drawn = [j.found for j in judged], [j.drawn for j in judged]
-        self.classes = classes
-        self._hits: dict[tuple[str, float], detection.Hits] = {}
-
-    def hits(self, name: str, overlap: float) -> detection.Hits:
-        """Return the hits of a class at an overlap."""
-        key = (name, overlap)
-        if key not in self._hits:
-            self._hits[key] = detection.hits_of(self.found, self.drawn, name, overlap)
-        return self._hits[key]
-
-    def precision(self, name: str, overlap: float) -> statistics.Statistic:
-        """Return the average precision of a class as a statistic of weighted images."""
-        return lambda weights: detection.average_precision(self.hits(name, overlap), weights)
-
-    def sensitivity(self, name: str, column: int) -> statistics.Statistic:
-        """Return the sensitivity of a class at one of the rates."""
-        return lambda weights: detection.sensitivities(self.hits(name, OVERLAP), weights)[:, column]
-
-    def mean_precision(self, overlaps: Sequence[float]) -> statistics.Statistic:
-        """Return the mean over classes and overlaps; classes that nothing was drawn of are left out."""
-
-        def statistic(weights: np.ndarray) -> np.ndarray:
-            each = [detection.average_precision(self.hits(c, o), weights) for c in self.classes for o in overlaps]
-            return _mean_known(np.stack(each))
-
-        return statistic
-
-    def mean_sensitivity(self, column: int | None) -> statistics.Statistic:
-        """Return the mean over classes at one of the rates, or over all rates (None)."""
-
-        def statistic(weights: np.ndarray) -> np.ndarray:
-            each = np.stack([detection.sensitivities(self.hits(c, OVERLAP), weights) for c in self.classes])
-            each = each.mean(axis=2) if column is None else each[:, :, column]
-            return _mean_known(each)
-
-        return statistic
-
-    def score_error(self, weights: np.ndarray) -> np.ndarray:
-        """Return the expected calibration error of scores: what they say against how often boxes are right."""
-        said, came, image = self._all()
-        if not len(said):
-            return np.full(len(weights), np.nan)
-        bins = np.minimum((said * 10).astype(int), 9)
-        own = weights[:, image]
-        gap = np.zeros(len(weights))
-        for number in range(10):
-            here = bins == number
-            gap += np.abs((own[:, here] * (said[here] - came[here])).sum(axis=1))
-        return np.asarray(gap / np.maximum(own.sum(axis=1), 1e-12))
-
-    def _all(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        hits = [self.hits(c, OVERLAP) for c in self.classes]
-        # Boxes that nobody would look at would make any calibration look good.
-        kept = [h.score >= 0.05 for h in hits]
-        parts = [(h.score[k], h.right[k].astype(float), h.image[k]) for h, k in zip(hits, kept, strict=True)]
-        said, came, image = (np.concatenate(p) for p in zip(*parts, strict=True))
-        return said, came, image
-
-    def curves(self) -> dict[str, tuple[Sequence[float], Sequence[float], Sequence[int]]]:
-        """Return the free-response curve of each class, and the reliability of the scores."""
-        curves: dict[str, tuple[Sequence[float], Sequence[float], Sequence[int]]] = {}
-        for name in self.classes:
-            x, y = detection.froc_points(self.hits(name, OVERLAP))
-            inside = x <= max(detection.RATES)
-            if inside.any() and self.hits(name, OVERLAP).wanted.any():
-                step = max(1, int(inside.sum()) // 200)
-                curves[f"froc/{name}"] = (x[inside][::step].tolist(), y[inside][::step].tolist(), ())
-        said, came, _ = self._all()
-        if len(said):
-            binned = metrics.reliability(came.astype(int), np.stack([1 - said, said], axis=1))
-            curves["reliability"] = (binned[0].tolist(), binned[1].tolist(), binned[2].tolist())
-        return curves
-
-
-def _mean_known(values: np.ndarray) -> np.ndarray:
-    """Return the mean along the first axis without NaN; NaN where there is nothing else."""
-    known = np.isfinite(values)
-    total = np.where(known, values, 0.0).sum(axis=0)
-    return np.asarray(
-        np.divide(total, known.sum(axis=0), out=np.full(values.shape[1], np.nan), where=known.any(axis=0))
-    )
+def _table(judged: Sequence[Judged], plan: Plan) -> Table:
+    return Table([j.found for j in judged], [j.drawn for j in judged], plan.classes)
 
 
 def _metric(
@@ -350,41 +282,11 @@ def _rate(rate: float) -> str:
     return f"{rate:g}" if rate >= 1 else f"1_{round(1 / rate)}"
 
 
-def _line(said: np.ndarray, came: np.ndarray) -> tuple[float, float]:
-    """Return slope and offset from logit to logit; the identity where there is too little to learn from."""
-    if min(int(came.sum()), int((~came.astype(bool)).sum())) < CALIBRATED_FROM:
-        return 1.0, 0.0
-    p = np.clip(said, 1e-6, 1 - 1e-6)
-    slope, offset = metrics.calibration_line(came.astype(int), np.stack([1 - p, p], axis=1))
-    # A line that falls would turn the order of the boxes round.
-    return (float(slope), float(offset)) if np.isfinite([slope, offset]).all() and slope > 0.1 else (1.0, 0.0)
-
-
-def _answers(output: np.ndarray, plan: Plan) -> list[np.ndarray]:
-    """Return the rows of each view and member, as many for each; those that only fill up are left out."""
-    every = [output[n : n + MOST] for n in range(0, len(output), MOST)]
-    return [a[(a[:, 1] > -0.5) & (a[:, 1] < len(plan.classes) - 0.5)] for a in every]
-
-
-def _joined(output: np.ndarray, size: tuple[int, ...], plan: Plan) -> np.ndarray:
-    """Return the rows of all members, mirrored copies and tiles as one answer."""
-    answers = _answers(output, plan)
-    starts = tile_starts(size, plan.tile)
-    if len(starts) == 1:
-        return clustered(answers)
-    d = plan.dims
-    whole_size = np.array(size[3 - d :])
-    span = np.minimum(np.array(size), np.array(plan.tile))[3 - d :]
-    lying: list[np.ndarray] = []
-    # As prediction goes: tiles follow each other within a view, views within a member.
-    for view in (c for n in range(len(plan.tta) + 1) for c in itertools.combinations(plan.tta, n)):
-        turned = np.array([axis in view for axis in "kji"[3 - d :]])
-        for start in starts:
-            low = np.where(turned, whole_size - np.array(start[3 - d :]) - span, start[3 - d :])
-            lying.append(np.concatenate([low, low + span]))
-    lying *= len(answers) // len(lying)
-    whole = [without_cut(a, t, whole_size) for a, t in zip(answers, lying, strict=True)]
-    return clustered(whole, lying)
+def _joined(output: np.ndarray, plan: Plan) -> np.ndarray:
+    """Return the rows of all members, mirrored copies and tiles as one answer; of a single thing the surest."""
+    rows = joined(output, len(plan.classes))
+    names = str(plan.task_options.get("single", "")).split(",")
+    return surest(rows, [n for n, name in enumerate(plan.classes) if name in names])
 
 
 def _as_boxes(rows: np.ndarray, plan: Plan) -> list[Box]:
@@ -408,12 +310,13 @@ def _drawn(case: Case) -> tuple[Box, ...]:
     return case.target if isinstance(case.target, tuple) else ()
 
 
-def _longest(plan: Plan) -> float:
-    """Return the pixels of an image's longest side on the network's grid."""
-    size = plan.grid.size
+def _longest(plan: Plan) -> np.ndarray:
+    """Return the voxels along each axis of the network's grid that an image's longest side would take."""
+    size, axes = np.array(plan.grid.size, dtype=float), slice(3 - plan.dims, 3)
     if plan.grid.mode == "spacing":
-        return float(max(n * s for n, s in zip(size, plan.grid.spacing, strict=True)) / min(plan.grid.spacing))
-    return float(max(size))
+        spacing = np.array(plan.grid.spacing, dtype=float)
+        return np.asarray(((size * spacing).max() / spacing)[axes])
+    return np.full(plan.dims, size.max())
 
 
 def _numbers(plan: Plan, option: str) -> np.ndarray:
