@@ -176,8 +176,6 @@ class Classify:
             "log_loss": float(-np.log(max(p, 1e-12))),
         }
 
-    def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
-        """Return discrimination, decisions and calibration with intervals; curves; the confusion matrix."""
     def informative(self, views: Sequence[np.ndarray], prediction: Prediction, plan: Plan) -> float:
         """Return how near the two likeliest classes are: 1 minus the margin (Scheffer 2001, 10.1007/3-540-44816-0_31).
 
@@ -186,6 +184,8 @@ class Classify:
         first, second = np.sort(np.mean(np.stack(views), axis=0))[::-1][:2]
         return float(np.clip(1 - (first - second), 0, 1))
 
+    def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
+        """Return discrimination, decisions and calibration with intervals; curves; the confusion matrix."""
         truth, p, label, patients = _arrays(judged, plan)
         n = len(plan.classes)
         score = p[:, 1] if n == 2 else p
