@@ -17,7 +17,7 @@ from lucency.inspect import Verdict, measured_of, verdict
 from lucency.inspect.checks import listed
 from lucency.model import Model
 from lucency.plan import Plan
-from lucency.prepare import Prepared, Seen, facts_of, images_of, prepare_image, tile_starts
+from lucency.prepare import Prepared, Seen, facts_of, images_of, prepare_visits, tile_starts
 from lucency.tasks import Task, task_named
 
 #: Standard deviation of a tile's weight as a share of its side (Isensee 2021, doi 10.1038/s41592-020-01008-z).
@@ -334,8 +334,10 @@ def prepare_case(case: Case, model: Model, nan: float | None = None) -> tuple[Pr
     plan = model.plan
     _check_modality(case, plan)
     try:
-        images = images_of(case, plan, nan)
-        return replace(prepare_image(images, plan), facts=facts_of(case, plan)), _judged(case, images, model)
+        visits = [images_of(visit, plan, nan) for visit in case.visits]
+        judged = [_judged(visit, images, model) for visit, images in zip(case.visits, visits, strict=True)]
+        worst = max(judged, key=lambda v: ("accept", "warn", "reject").index(v.quality))
+        return replace(prepare_visits(visits, plan), facts=facts_of(case, plan)), worst
     except DataError as error:
         where = error.where or case.sources[0].where
         raise type(error)(error.found, expected=error.expected, where=where, remedy=error.remedy) from error
