@@ -1,12 +1,13 @@
 """Labels drawn on a grid of their own come onto the image's: exactly where both share their voxels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lucency.errors import ReadError
-from lucency.image import Image
-from lucency.read.labelgrid import Grid
+from lucency.image import Image, KAxis
+from lucency.read.labelgrid import Grid, Structure
 
 #: Two grids share their voxels when no corner of the labels is further off a voxel's centre than this, in voxels.
 ON_GRID = 0.1
@@ -87,3 +88,23 @@ def _nearest(array: np.ndarray, inverse: np.ndarray, grid: Grid) -> np.ndarray:
         plane[inside] = array[tuple(at[inside].T)]
         found[k] = plane.reshape(grid.size[1:])
     return found
+
+
+def layered(structures: Sequence[Structure], grid: Grid, k_axis: KAxis = "space") -> tuple[Image, ...]:
+    """Return structures as label images, as few as hold them without one covering another; one even for none.
+
+    Args:
+        structures: On the grid; their values differ.
+        grid: Of the image.
+        k_axis: Of the image.
+    """
+    largest = max((s.value for s in structures), default=1)
+    kind = np.uint8 if largest <= np.iinfo(np.uint8).max else np.uint16
+    layers = [np.zeros(grid.size, dtype=kind)]
+    for structure in structures:
+        free = next((n for n in layers if not (n[structure.box][structure.mask]).any()), None)
+        if free is None:
+            free = np.zeros(grid.size, dtype=kind)
+            layers.append(free)
+        free[structure.box][structure.mask] = structure.value
+    return tuple(Image(n[None], grid.affine, kind="labels", unit="label", k_axis=k_axis) for n in layers)

@@ -82,7 +82,7 @@ def write_capture(
         raise OutputError(
             f"{image.channels} channels under {over.channels}", expected="grey or colour under one", where=folder.name
         )
-    low, high = look.window or _window(image)
+    low, high = look.window or window(image)
     held = [int(k) for k in np.flatnonzero((over.array[0] > 0).any(axis=(1, 2)))]
     said = f"{digest_of(over.array)}/{low}/{high}/{look.strength}"
     written = []
@@ -96,7 +96,7 @@ def write_capture(
     return tuple(written)
 
 
-def _window(image: Image) -> tuple[float, float]:
+def window(image: Image) -> tuple[float, float]:
     """Return (black, white) from every seventh number: a quantile needs no more."""
     low, high = np.percentile(image.array.reshape(-1)[:: 7 if image.array.size > 7000 else 1], TAILS)
     return float(low), float(high)

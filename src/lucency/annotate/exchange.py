@@ -1,0 +1,241 @@
+"""Annotations out to the tools that people draw with, and one mask of what came back.
+
+``annotation_of(prediction, labels)`` makes an annotation of what a model says; ``export(annotations, cases, folder,
+form, told)`` writes annotations as one of :data:`FORMS`; ``lucency.annotate.collecting.collected(path, cases, labels)``
+brings corrected work back onto the images' own grids; ``mask_of(annotation)`` makes one label image of it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lucency.annotation import Annotation
+from lucency.case import Case, Prediction, Source
+from lucency.errors import OutputError, UsageError
+from lucency.image import Image
+from lucency.read import load
+from lucency.read.labelgrid import Drawing, Grid, composed
+from lucency.read.snap import NAME
+from lucency.write.coco import Coco
+from lucency.write.dicom_object import Origin
+from lucency.write.dicom_seg import write_seg
+from lucency.write.dicom_source import grid_of, measured
+from lucency.write.label_studio import LOCAL, Tasks
+from lucency.write.nifti import write_nifti
+from lucency.write.pictures import PICTURES, write_pictures
+from lucency.write.seg_nrrd import write_seg_nrrd
+from lucency.write.snap import write_label_file
+
+#: A found box counts as told from this score on.
+TOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the files say besides what is drawn.
+
+    Args:
+        labels: Value to name of all regions, or number to name of all boxes, in the model's order.
+        classes: Words for whole images.
+        model: What made the pre-annotations, in a word or two.
+        origin: What made them, for DICOM.
+        findings: Case id to a sentence that Label Studio shows beside the image.
+        coco: One of :data:`lucency.write.coco.FORMS`.
+        prefix: What stands before the path of a picture in Label Studio.
+    """
+
+    labels: Mapping[int, str] = field(default_factory=dict)
+    classes: Sequence[str] = ()
+    model: str = "lucency"
+    origin: Origin | None = None
+    findings: Mapping[str, str] = field(default_factory=dict)
+    coco: str = "rle"
+    prefix: str = LOCAL
+
+
+def annotation_of(prediction: Prediction, labels: Mapping[int, str], *, score: float = TOLD) -> Annotation:
+    """Return what a model says of a case, as an annotation that a person can correct.
+
+    Args:
+        prediction: A mask, boxes, classes or a number.
+        labels: Mask value to name.
+        score: Boxes below it are left out.
+
+    Raises:
+        UsageError: What cannot be seen or drawn on an image: a course, neighbours.
+    """
+    one, doubt = prediction, prediction.doubt
+    if one.mask is not None:
+        return Annotation(one.case, (one.mask,), labels, by="model", doubt=doubt)
+    if one.boxes is not None:
+        boxes = tuple(b for b in one.boxes if b.score >= score)
+        return Annotation(one.case, boxes=boxes, by="model", doubt=doubt)
+    if one.probabilities is None and one.value is None:
+        raise UsageError("This prediction cannot be drawn on its image", expected="a mask, boxes, classes or a number")
+    word = one.label if one.value is None else f"{one.value:.6g}"
+    return Annotation(one.case, classes=(word,), by="model", doubt=doubt)
+
+
+def mask_of(annotation: Annotation) -> Image:
+    """Return one label image of an annotation's regions.
+
+    Where one region lies inside another the inner one keeps the voxels.
+
+    Args:
+        annotation: With regions.
+
+    Raises:
+        UsageError: No regions.
+        ReadError: Regions that overlap, so that no one mask says the truth of both; the message names them.
+    """
+    if not annotation.layers:
+        raise UsageError("No regions", expected="an annotation with masks", where=annotation.case)
+    first = annotation.layers[0]
+    if len(annotation.layers) == 1:
+        return first
+    grid = Grid(first.affine, first.size)
+    structures, names = [], dict(annotation.labels)
+    for value, _, layer in annotation.regions:
+        drawing = Drawing(grid)
+        for k, plane in enumerate(layer.array[0]):
+            drawing.add(k, plane == value)
+        structures.append(drawing.done(value, value))
+    listed = "\n".join(names.get(n, "") for n in range(1, max(names) + 1))
+    facts = {"affine": tuple(first.affine.ravel().tolist()), "size": tuple(map(float, first.size))}
+    source = Source(
+        (annotation.case,), "", "", kind="labels", header={**facts, "names": listed, "k_axis": first.k_axis}
+    )
+    return composed(structures, source)
+
+
+def source_grid(case: Case) -> Image:
+    """Return an image on the grid of a case's first image; its numbers mean nothing.
+
+    Raises:
+        LucencyError: The image cannot be read.
+    """
+    source = case.sources[0]
+    return grid_of(source) or load(source)
+
+
+# --- out ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Out:
+    """One export on its way."""
+
+    folder: Path
+    told: Told
+    paths: list[Path] = field(default_factory=list)
+    coco: Coco = field(default_factory=lambda: Coco(()))
+    tasks: Tasks = field(default_factory=Tasks)
+
+
+def export(
+    annotations: Iterable[Annotation], cases: Iterable[Case], folder: Path, form: str, told: Told | None = None
+) -> tuple[Path, ...]:
+    """Write annotations in the form that a tool reads.
+
+    ``nifti`` and ``seg-nrrd`` and ``dicom-seg`` give a file for each case (none as DICOM where nothing is drawn, for
+    DICOM has no empty segmentation); ``coco`` gives ``annotations.json`` and ``label-studio`` gives ``tasks.json``
+    and ``config.xml``, both with every slice as a picture beside them: those are images of patients.
+
+    Args:
+        annotations: One for each case; they may come one after the other.
+        cases: Their cases.
+        folder: Made if absent.
+        form: One of :data:`FORMS`.
+        told: What else to say.
+
+    Returns:
+        The files, without the pictures.
+
+    Raises:
+        UsageError: Another form, or an annotation of no case.
+        OutputError: What the form cannot hold, or a disk that cannot be written.
+    """
+    if form not in FORMS:
+        raise UsageError(f"No form {form!r}", expected=", ".join(FORMS), where="--format")
+    told = told or Told()
+    names = tuple(told.labels.values())
+    out = _Out(folder, told, [], Coco(names, told.coco), Tasks(names, told.classes, told.model, told.prefix))
+    by_id = {c.id: c for c in cases}
+    write, finish = FORMS[form]
+    for annotation in annotations:
+        if annotation.case not in by_id:
+            raise UsageError("An annotation of no case", where=annotation.case, remedy="give its case as well")
+        write(annotation, by_id[annotation.case], out)
+    finish(out)
+    return tuple(out.paths)
+
+
+def _regions(annotation: Annotation, form: str) -> None:
+    if not annotation.layers:
+        raise OutputError(
+            "Boxes and words are no regions",
+            expected="masks",
+            where=annotation.case,
+            remedy=f"{form} holds masks only; choose label-studio, or coco for boxes",
+        )
+
+
+def _nifti(annotation: Annotation, case: Case, out: _Out) -> None:
+    _regions(annotation, "nifti")
+    out.paths.append(out.folder / f"{case.id}.nii.gz")
+    write_nifti(out.paths[-1], mask_of(annotation))
+
+
+def _seg_nrrd(annotation: Annotation, case: Case, out: _Out) -> None:
+    _regions(annotation, "seg-nrrd")
+    out.paths.append(out.folder / f"{case.id}.seg.nrrd")
+    write_seg_nrrd(out.paths[-1], annotation)
+
+
+def _dicom_seg(annotation: Annotation, case: Case, out: _Out) -> None:
+    _regions(annotation, "dicom-seg")
+    if out.told.origin is None:
+        raise UsageError("A DICOM segmentation without its origin", remedy="say what made it")
+    mask = mask_of(annotation)
+    if mask.array.any():
+        out.paths.append(out.folder / f"{case.id}-seg.dcm")
+        seen = measured(case.sources[0], mask)
+        write_seg(out.paths[-1], mask, annotation.labels, seen, out.told.origin)
+
+
+def _coco(annotation: Annotation, case: Case, out: _Out) -> None:
+    image = load(case.sources[0])
+    out.coco.add(annotation, image.size)
+    write_pictures(out.folder / PICTURES, case.id, image)
+
+
+def _label_studio(annotation: Annotation, case: Case, out: _Out) -> None:
+    image = load(case.sources[0])
+    out.tasks.add(annotation, image.size, out.told.findings.get(case.id, ""))
+    write_pictures(out.folder / PICTURES, case.id, image)
+
+
+def _named(out: _Out) -> None:
+    """Say beside the masks what their values mean."""
+    if out.told.labels:
+        out.paths.append(out.folder / NAME)
+        write_label_file(out.paths[-1], out.told.labels)
+
+
+def _wrote_coco(out: _Out) -> None:
+    out.paths.append(out.folder / "annotations.json")
+    out.coco.write(out.paths[-1])
+
+
+def _wrote_tasks(out: _Out) -> None:
+    out.paths += out.tasks.write(out.folder)
+
+
+#: Form to what writes a case, and what is done at the end.
+FORMS: Mapping[str, tuple[Callable[[Annotation, Case, _Out], None], Callable[[_Out], None]]] = {
+    "nifti": (_nifti, _named),
+    "seg-nrrd": (_seg_nrrd, lambda out: None),
+    "dicom-seg": (_dicom_seg, lambda out: None),
+    "coco": (_coco, _wrote_coco),
+    "label-studio": (_label_studio, _wrote_tasks),
+}
