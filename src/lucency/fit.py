@@ -302,7 +302,7 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
     task, plan = task_named(model.plan.task), model.plan
     names = Names(plan.classes, plan.labels, plan.dims == 2, tables=lambda found: task.tables(found, plan))
     made = Origin(model.digest, datetime.now(), f"Lucency {model.plan.task} {model.plan.network}"[:64])
-    dicom = encoded(made, model.plan.labels, encoding or {})
+    dicom = encoded(made, model.plan.labels, encoding or {}, model.plan.classes)
     folder = Path(out).expanduser()
     try:
         done = write_outputs(counted(), cases, names, folder, format, dicom)

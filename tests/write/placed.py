@@ -9,6 +9,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from lucency.boxes import Box
 from lucency.case import Prediction, Source
 from lucency.image import Image
 from lucency.write.dicom_object import Origin
@@ -19,6 +20,13 @@ ORIGIN = Origin("ab" * 32, datetime(2026, 3, 4, 5, 6, 7), "Lucency segment unet"
 NAMES = {1: "nodule", 2: "left kidney", 3: "nothing of it"}
 SAID = Prediction("c1", "0", probabilities={"healthy": 0.25, "结节": 0.75}, label="结节")
 SIZE = (6, 9, 11)
+#: Two boxes that are told and one that is not; a radiograph has slice 0 alone.
+FOUND = (
+    Box("nodule", (1.0, 2.0, 3.5), (3.0, 5.25, 7.0), 0.75),
+    Box("left kidney", (0.0, 6.0, 1.0), (1.0, 7.0, 2.0), 0.5),
+    Box("nodule", (0.0, 0.0, 0.0), (1.0, 2.0, 2.0), 0.1, told=False),
+)
+BOXED = Prediction("c1", "0", boxes=FOUND)
 
 #: Columns of the affine in LPS, (k, j, i), without spacing.
 AXIAL = np.eye(3)[::-1].T

@@ -19,7 +19,7 @@ from lucency.write.capture import write_capture
 from lucency.write.dicom_result import Dicom, write_result
 from lucency.write.dicom_seg import write_seg
 from lucency.write.dicom_source import measured
-from lucency.write.dicom_sr import CLASSES, write_classes, write_found
+from lucency.write.dicom_sr import CLASSES, write_boxes, write_classes, write_found
 from lucency.write.parametric import write_parametric
 
 pytestmark = pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")
@@ -47,12 +47,14 @@ def test_no_error_in_segmentation_report_map_or_picture(kind, bare, tmp_path):
     for form in CLASSES:
         write_found(out / f"{form}.dcm", found.mask, placed.NAMES, seen, placed.ORIGIN, segmentation=made, form=form)
         write_classes(out / f"classes-{form}.dcm", placed.SAID, seen, placed.ORIGIN, form=form)
+        names = tuple(placed.NAMES.values())
+        write_boxes(out / f"boxes-{form}.dcm", placed.BOXED, names, found.image, seen, placed.ORIGIN, form=form)
     if kind != "radiograph":
         heat = Image(np.random.default_rng(0).random(found.image.array.shape, np.float32), found.image.affine)
         write_parametric(out / "map.dcm", heat, seen, placed.ORIGIN)
     write_capture(out / "overlay", found.image, found.mask, seen, placed.ORIGIN)
     files = sorted(out.rglob("*.dcm"))
-    assert len(files) >= 6
+    assert len(files) >= 8
     assert {p.relative_to(out).as_posix(): errors(p) for p in files if errors(p)} == {}
 
 

@@ -12,7 +12,7 @@ from lucency.write.rows import Rows, box_columns, joined, tabled
 
 TWO = (
     Box("cell", (0.0, 2.0, 3.0), (1.0, 6.5, 9.0), 0.75, (30.0, 20.0, -1.0), (90.0, 65.0, 1.0)),
-    Box("nucleus", (0.0, 0.0, 0.0), (1.0, 4.0, 5.0), 0.5),
+    Box("nucleus", (0.0, 0.0, 0.0), (1.0, 4.0, 5.0), 0.5, told=False),
 )
 
 
@@ -29,15 +29,15 @@ def test_boxes_stand_in_pixels_and_in_mm_and_are_counted(tmp_path):
     found = [Prediction("b", "m", boxes=()), Prediction("a", "m", boxes=TWO)]
     write_outputs(found, [case("a"), case("b")], Names(("cell", "nucleus"), flat=True), tmp_path)
     assert rows(tmp_path / "predictions.csv") == [
-        ["case", "boxes", "highest_score"],
-        ["a", "2", "0.75"],
-        ["b", "0", ""],
+        ["case", "boxes", "highest_score", "told"],
+        ["a", "2", "0.75", "1"],
+        ["b", "0", "", "0"],
     ]
     # x is the column (i), y the row (j); a box without a place in the patient has none in mm.
     assert rows(tmp_path / "boxes.csv") == [
-        ["case", "label", "score", "xmin", "ymin", "xmax", "ymax", "xmin_mm", "ymin_mm", "xmax_mm", "ymax_mm"],
-        ["a", "cell", "0.75", "3", "2", "9", "6.5", "30", "20", "90", "65"],
-        ["a", "nucleus", "0.5", "0", "0", "5", "4", "", "", "", ""],
+        ["case", "label", "score", "xmin", "ymin", "xmax", "ymax", "xmin_mm", "ymin_mm", "xmax_mm", "ymax_mm", "told"],
+        ["a", "cell", "0.75", "3", "2", "9", "6.5", "30", "20", "90", "65", "1"],
+        ["a", "nucleus", "0.5", "0", "0", "5", "4", "", "", "", "", "0"],
     ]
 
 

@@ -12,7 +12,7 @@ from lucency.case import Prediction
 from lucency.errors import OutputError, UsageError
 from lucency.write.dicom_seg import write_seg
 from lucency.write.dicom_source import measured
-from lucency.write.dicom_sr import write_classes, write_found
+from lucency.write.dicom_sr import write_boxes, write_classes, write_found
 
 SAID = placed.SAID
 
@@ -121,6 +121,88 @@ def test_classes_have_their_probabilities_and_one_is_present(tmp_path, form, uid
     assert codes == ["Absent", "Present"]
     image = one(nodule, "121112").ReferencedSOPSequence[0]
     assert image.ReferencedSOPInstanceUID == pydicom.dcmread(found.source.files[0]).SOPInstanceUID
+
+
+REGION, SURFACE = "111030", "121231"
+
+
+def boxed(found, folder, **changes):
+    seen = measured(found.source, found.mask)
+    names = tuple(placed.NAMES.values())
+    write_boxes(folder / "sr.dcm", placed.BOXED, names, found.image, seen, placed.ORIGIN, **changes)
+    return pydicom.dcmread(folder / "sr.dcm")
+
+
+def corners(region):
+    return np.array(region.GraphicData).reshape(-1, 2).tolist()
+
+
+@pytest.mark.parametrize("kind", [k for k in placed.KINDS if k not in ("mosaic", "filled in", "radiograph")])
+def test_boxes_lie_on_every_slice_that_they_cover(kind, tmp_path):
+    found = placed.place(kind, tmp_path)
+    nodule, kidney, nothing = items(boxed(found, tmp_path), GROUP)
+    # Columns before rows; the corner of the image is 0, as in the boxes.
+    around = [[3.5, 2], [7, 2], [7, 5.25], [3.5, 5.25], [3.5, 2]]
+    seen = measured(found.source, found.mask).frames
+    for group, rectangle, slices in (
+        (nodule, around, (1, 2)),
+        (kidney, [[1, 6], [2, 6], [2, 7], [1, 7], [1, 6]], (0,)),
+    ):
+        regions = list(items(group, REGION))
+        assert [corners(r) for r in regions] == [rectangle] * len(slices)
+        images = [r.ContentSequence[0].ReferencedSOPSequence[0] for r in regions]
+        assert [i.ReferencedSOPInstanceUID for i in images] == [seen[k].uid for k in slices]
+        numbers = [i.get("ReferencedFrameNumber", 0) for i in images]
+        assert numbers == [seen[k].number for k in slices]
+        assert one(group, PRESENCE).ConceptCodeSequence[0].CodeMeaning == "Present"
+    assert float(one(nodule, PROBABILITY).MeasuredValueSequence[0].NumericValue) == 0.75
+    assert one(nothing, FINDING).ConceptCodeSequence[0].CodeMeaning == "nothing of it"
+    assert one(nothing, PRESENCE).ConceptCodeSequence[0].CodeMeaning == "Absent"
+
+
+def test_a_box_on_a_single_image_is_a_planar_region(tmp_path):
+    found = placed.place("radiograph", tmp_path)
+    boxed(found, tmp_path)
+    groups = highdicom.sr.srread(tmp_path / "sr.dcm").content.get_planar_roi_measurement_groups()
+    assert [g.get_measurements()[0].value for g in groups] == [0.75, 0.5]
+    assert [g.roi.value[:2].tolist() for g in groups] == [[[3.5, 2], [7, 2]], [[1, 6], [2, 6]]]
+
+
+def test_a_box_in_a_mosaic_is_drawn_in_the_patient(tmp_path):
+    found = placed.place("mosaic", tmp_path)
+    nodule, *_ = items(boxed(found, tmp_path), GROUP)
+    outlines = [np.array(s.GraphicData).reshape(-1, 3) for s in items(nodule, SURFACE)]
+    # Slices 1 and 2 reach from half a slice before the middle of 1 to half a slice behind the middle of 2.
+    wanted = [(found.image.affine @ (k - 0.5, 2 - 0.5, 3.5 - 0.5, 1))[:3] for k in (1, 3)]
+    assert np.array([o[0] for o in outlines]) == pytest.approx(np.array(wanted), rel=1e-5)
+    # An Enhanced report has no coordinates in the patient: the images alone are named.
+    nodule, *_ = items(boxed(found, tmp_path, form="enhanced"), GROUP)
+    assert not list(items(nodule, SURFACE)) + list(items(nodule, REGION))
+    assert list(items(nodule, "121112"))
+
+
+def test_a_slice_that_was_filled_in_is_passed_over(tmp_path):
+    found = placed.place("filled in", tmp_path)
+    seen = measured(found.source, found.mask)
+    filled = next(k for k, f in enumerate(seen.frames) if not f.uid)
+    across = replace(placed.FOUND[0], low=(filled - 1.0, 2.0, 3.0), high=(filled + 2.0, 5.0, 7.0))
+    within = replace(across, low=(float(filled), 2.0, 3.0), high=(filled + 1.0, 5.0, 7.0))
+    said = Prediction("c", "0", boxes=(across, within))
+    write_boxes(tmp_path / "sr.dcm", said, ("nodule",), found.image, seen, placed.ORIGIN)
+    first, second = items(pydicom.dcmread(tmp_path / "sr.dcm"), GROUP)
+    assert len(list(items(first, REGION))) == 2
+    assert len(list(items(second, SURFACE))) == 2
+
+
+def test_where_no_box_is_told_every_class_is_absent(tmp_path):
+    found = placed.place("axial", tmp_path)
+    seen = measured(found.source, found.mask)
+    none = Prediction("c", "0", boxes=placed.FOUND[2:])
+    write_boxes(tmp_path / "sr.dcm", none, ("nodule", "cyst"), found.image, seen, placed.ORIGIN)
+    groups = list(items(pydicom.dcmread(tmp_path / "sr.dcm"), GROUP))
+    assert [one(g, PRESENCE).ConceptCodeSequence[0].CodeMeaning for g in groups] == ["Absent", "Absent"]
+    with pytest.raises(OutputError, match="without boxes"):
+        write_boxes(tmp_path / "x.dcm", SAID, (), found.image, seen, placed.ORIGIN)
 
 
 def test_highdicom_reads_both_reports_as_tid_1500(tmp_path):

@@ -11,7 +11,7 @@ from lucency.write.capture import write_capture
 from lucency.write.dicom_object import Origin
 from lucency.write.dicom_seg import TYPES, write_seg
 from lucency.write.dicom_source import grid_of, identified, measured
-from lucency.write.dicom_sr import CLASSES, write_classes, write_found
+from lucency.write.dicom_sr import CLASSES, write_boxes, write_classes, write_found
 
 #: Formats that are DICOM, by name, and whether each can hold classes.
 DICOM_FORMATS = {"dicom-seg": False, "dicom-sr": True, "dicom-sc": False}
@@ -26,6 +26,7 @@ class Dicom:
         labels: Mask value to name, without background.
         seg: One of :data:`lucency.write.dicom_seg.TYPES`.
         sr: A key of :data:`lucency.write.dicom_sr.CLASSES`.
+        classes: Names of what is looked for; a report says of each that has no box that it is absent.
 
     Raises:
         UsageError: An unknown kind of segmentation or report.
@@ -35,6 +36,7 @@ class Dicom:
     labels: Mapping[int, str] = field(default_factory=dict)
     seg: str = TYPES[0]
     sr: str = next(iter(CLASSES))
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for key, value, known in (("seg", self.seg, TYPES), ("sr", self.sr, tuple(CLASSES))):
@@ -42,13 +44,16 @@ class Dicom:
                 raise UsageError(f"{key} = {value!r}", expected=" or ".join(known), where="--set")
 
 
-def encoded(origin: Origin, labels: Mapping[int, str], encoding: Mapping[str, str]) -> Dicom:
+def encoded(
+    origin: Origin, labels: Mapping[int, str], encoding: Mapping[str, str], classes: tuple[str, ...] = ()
+) -> Dicom:
     """Return how results become DICOM, from what a user said.
 
     Args:
         origin: What made them.
         labels: Mask value to name.
         encoding: ``{"seg": …, "sr": …}``, either or both.
+        classes: Names of what is looked for.
 
     Raises:
         UsageError: Another key, or a value that is not known.
@@ -56,7 +61,7 @@ def encoded(origin: Origin, labels: Mapping[int, str], encoding: Mapping[str, st
     unknown = sorted(set(encoding) - {"seg", "sr"})
     if unknown:
         raise UsageError(f"No encoding {unknown[0]!r}", expected="seg or sr", where="--set")
-    return Dicom(origin, labels, **encoding)
+    return Dicom(origin, labels, classes=classes, **encoding)
 
 
 def refuse(form: str, cases: Iterable[Case], labels: Mapping[int, str], classes: Iterable[str]) -> None:
@@ -79,7 +84,7 @@ def refuse(form: str, cases: Iterable[Case], labels: Mapping[int, str], classes:
         identified(source)
     if not labels and any(True for _ in classes) and not DICOM_FORMATS[form]:
         raise UsageError(
-            "This model gives classes, which have no shape", where=f"--format {form}", remedy="use --format dicom-sr"
+            "This model gives classes or boxes, and no masks", where=f"--format {form}", remedy="use --format dicom-sr"
         )
 
 
@@ -91,7 +96,7 @@ def write_result(prediction: Prediction, case: Case, form: str, dicom: Dicom, fo
     asked for: an empty segmentation or no file at all would say less.
 
     Args:
-        prediction: A mask on its source's own grid, or probabilities.
+        prediction: A mask on its source's own grid, probabilities, or boxes.
         case: Its case.
         form: One of :data:`DICOM_FORMATS`.
         dicom: How.
@@ -102,7 +107,7 @@ def write_result(prediction: Prediction, case: Case, form: str, dicom: Dicom, fo
 
     Raises:
         UsageError: An unknown format.
-        OutputError: A prediction that is neither a mask nor classes, or a disk that cannot be written.
+        OutputError: A prediction that is none of them, or a disk that cannot be written.
         ReadError: The source's header cannot be read again.
         GeometryError: The mask is not on the source's grid.
     """
@@ -131,6 +136,10 @@ def _written(prediction: Prediction, case: Case, form: str, dicom: Dicom, folder
     if prediction.probabilities is not None:
         grid = grid_of(source) or load(source)
         write_classes(report, prediction, measured(source, grid), dicom.origin, form=dicom.sr)
+        return (report,)
+    if prediction.boxes is not None:
+        grid = grid_of(source) or load(source)
+        write_boxes(report, prediction, dicom.classes, grid, measured(source, grid), dicom.origin, form=dicom.sr)
         return (report,)
     if prediction.mask is None:
         raise OutputError(

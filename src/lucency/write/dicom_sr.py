@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lucency import __version__
+from lucency.boxes import Box
 from lucency.case import Prediction
 from lucency.errors import OutputError, UsageError
 from lucency.image import Image
@@ -121,6 +122,119 @@ def write_classes(
     ]
     _finish(path, file, found, source, None)
     return str(file.SOPInstanceUID)
+
+
+def write_boxes(
+    path: Path,
+    prediction: Prediction,
+    classes: Sequence[str],
+    grid: Image,
+    source: Measured,
+    origin: Origin,
+    *,
+    form: str = "comprehensive-3d",
+) -> str:
+    """Write where things were found: each box that is told, with its probability; a class without one is absent.
+
+    A box is drawn as a rectangle on the image, or on each slice that it covers. Where the slices are no images of
+    their own (a mosaic, slices that were filled in) it is drawn in the patient, which only Comprehensive 3D can hold;
+    an Enhanced report then names the images alone.
+
+    Args:
+        path: Where to; ends in ``.dcm``.
+        prediction: With boxes.
+        classes: All that were looked for.
+        grid: Any image on the grid of the source.
+        source: From :func:`lucency.write.dicom_source.measured`.
+        origin: What made it.
+        form: A key of :data:`CLASSES`.
+
+    Returns:
+        The SOP Instance UID.
+
+    Raises:
+        UsageError: An unknown form.
+        OutputError: No boxes, or a disk that cannot be written.
+
+    Source:
+        DICOM PS3.16, TID 1500, TID 1410, TID 1411 and TID 1501; PS3.3, C.18.6.1.2: the corner of the first pixel is 0.
+    """
+    sop_class = _class(form)
+    if prediction.boxes is None:
+        raise OutputError("A prediction without boxes", expected="boxes, or none found", where=path.name)
+    told = [b for b in prediction.boxes if b.told]
+    said = f"{[(b.label, b.low, b.high, b.score) for b in told]}/{list(classes)}"
+    file = begin(source, "sr", sop_class, said, origin)
+    found = [
+        _box_group(file, number, box, grid, source, origin, solid=form == "comprehensive-3d")
+        for number, box in enumerate(told, start=1)
+    ]
+    without = [c for c in classes if c not in {b.label for b in told}]
+    found += [
+        _absent_group(file, number, name, None, source, origin) for number, name in enumerate(without, len(told) + 1)
+    ]
+    _finish(path, file, found, source, None)
+    return str(file.SOPInstanceUID)
+
+
+def _box_group(
+    file: "Dataset", number: int, box: Box, grid: Image, source: Measured, origin: Origin, *, solid: bool
+) -> Any:
+    """Return what is said of a box: planar (TID 1410), over slices (TID 1411), or of the images alone (TID 1501)."""
+    from highdicom import sr  # noqa: PLC0415
+
+    score = float(f"{box.score:.6g}")
+    known = property_of(box.label)
+    said = {
+        "tracking_identifier": _tracking(file, number, box.label),
+        "finding_type": _of(finding_of(box.label)),
+        "finding_category": _of(known.category) if known.known else None,
+        "algorithm_id": _algorithm(origin),
+        "measurements": [sr.Measurement(_concept(PROBABILITY), score, _concept(NO_UNITS))],
+        "qualitative_evaluations": _presence(True),
+    }
+    slices = _slices(box, len(source.frames))
+    flat = [_rectangle(box, source, k) for k in slices if source.frames[k].uid and source.frames[k].alike]
+    if flat and len(source.frames) == 1:
+        return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=flat[0], **said)
+    if flat:
+        return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_regions=flat, **said)
+    if solid and source.placed:
+        surface = sr.VolumeSurface(
+            "POLYGON",
+            [_outline(box, grid, k) for k in (box.low[0], box.high[0])],
+            str(source.head.FrameOfReferenceUID),
+            source_series=sr.SourceSeriesForSegmentation(str(source.head.SeriesInstanceUID)),
+        )
+        return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_volume_surface=surface, **said)
+    del said["finding_category"]
+    return sr.MeasurementsAndQualitativeEvaluations(source_images=_images(source), **said)
+
+
+def _slices(box: Box, n: int) -> list[int]:
+    """Return the slices whose middle lies in the box; of a box between two middles the one it lies in."""
+    inside = [k for k in range(n) if box.low[0] <= k + 0.5 < box.high[0]]
+    return inside or [min(n - 1, max(0, int((box.low[0] + box.high[0]) / 2)))]
+
+
+def _rectangle(box: Box, source: Measured, k: int) -> Any:
+    """Return a box as it lies on one slice, column before row."""
+    from highdicom import sr  # noqa: PLC0415
+
+    frame = source.frames[k]
+    (top, left), (bottom, right) = box.low[1:], box.high[1:]
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom], [left, top]])
+    image = sr.SourceImageForRegion(frame.sop_class, frame.uid, [frame.number] if frame.number else None)
+    return sr.ImageRegion("POLYLINE", corners, image)
+
+
+def _outline(box: Box, grid: Image, k: float) -> np.ndarray:
+    """Return (5, 3) float, mm: the outline of a box at one edge along k, closed."""
+    (top, left), (bottom, right) = box.low[1:], box.high[1:]
+    corners = [(top, left), (top, right), (bottom, right), (bottom, left), (top, left)]
+    # The middle of the first voxel is half a voxel inside its edge.
+    points = np.array([[k - 0.5, j - 0.5, i - 0.5, 1.0] for j, i in corners]) @ grid.affine.T
+    return np.asarray(points[:, :3])
 
 
 def _class(form: str) -> str:

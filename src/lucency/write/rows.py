@@ -38,7 +38,7 @@ def tabled(
 
     Classes give ``case, label, p_<class> …``; numbers ``case, value, lower, upper``; courses ``case, risk,
     median_days``; nearest cases ``case, label, nearest_1 …``; masks ``case, voxels_<label> …`` and, for volumes,
-    ``ml_<label> …``; boxes ``case, boxes, highest_score`` and the table ``boxes``.
+    ``ml_<label> …``; boxes ``case, boxes, highest_score, told`` and the table ``boxes``.
 
     Args:
         prediction: With its payload.
@@ -62,15 +62,17 @@ def tabled(
     if p.boxes is not None:
         highest = max((b.score for b in p.boxes), default=None)
         every = tuple((p.case, *_box(b, flat=flat)) for b in p.boxes)
-        return _one(["boxes", "highest_score"], [len(p.boxes), highest], p) | {"boxes": Rows(box_columns(flat), every)}
+        told = sum(b.told for b in p.boxes)
+        line = _one(["boxes", "highest_score", "told"], [len(p.boxes), highest, told], p)
+        return line | {"boxes": Rows(box_columns(flat), every)}
     return _mask(p, labels or {})
 
 
 def box_columns(flat: bool) -> tuple[str, ...]:
-    """Return the columns of ``boxes.csv``: edges in the source's pixels, then in patient coordinates (LPS, mm)."""
+    """Return the columns of ``boxes.csv``: edges in the source's pixels, then in mm (LPS), and whether it is told."""
     axes = "xy" if flat else "xyz"
     pixels = ["xmin", "ymin", "xmax", "ymax", *([] if flat else ["zmin", "zmax"])]
-    return ("case", "label", "score", *pixels, *(f"{a}min_mm" for a in axes), *(f"{a}max_mm" for a in axes))
+    return ("case", "label", "score", *pixels, *(f"{a}min_mm" for a in axes), *(f"{a}max_mm" for a in axes), "told")
 
 
 def _box(box: Box, *, flat: bool) -> list[Cell]:
@@ -78,7 +80,7 @@ def _box(box: Box, *, flat: bool) -> list[Cell]:
     n = 2 if flat else 3
     none = (None,) * n
     pixels = [i, j, i_end, j_end, *([] if flat else [k, k_end])]
-    return [box.label, box.score, *pixels, *(box.low_mm[:n] or none), *(box.high_mm[:n] or none)]
+    return [box.label, box.score, *pixels, *(box.low_mm[:n] or none), *(box.high_mm[:n] or none), int(box.told)]
 
 
 def _one(columns: Sequence[str], cells: Sequence[Cell], prediction: Prediction) -> dict[str, Rows]:
