@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lucency import __version__
-from lucency.apps import deidentify, enhance, explain, fetch, search, send
+from lucency.apps import annotate, deidentify, enhance, explain, fetch, search, send
 from lucency.apps.boundary import Manner, boundary, must_exist, settings_of, steady_streams
 
 #: Rooms that are commands of their own: name, last room to enter, one sentence, examples.
@@ -366,3 +366,4 @@ deidentify.offer(app)
 enhance.offer(app)
 search.offer(app)
 explain.offer(app)
+annotate.offer(app)

@@ -19,13 +19,14 @@ MARK = np.array([1.0, 0.55, 0.0], dtype=np.float32)
 STRONGEST = 0.65
 
 
-def overlay(array: np.ndarray, places: np.ndarray | None = None, top: float = 1.0) -> str:
+def overlay(array: np.ndarray, places: np.ndarray | None = None, top: float = 1.0, side: int = SIDE) -> str:
     """Return a PNG as a data address: the slice in which most is marked, or the middle one.
 
     Args:
         array: (C, K, J, I) on the network's grid.
         places: (k, j, i) what each place adds, on any grid; marked in colour where it adds something.
         top: What is marked strongest.
+        side: Longest side of the picture in px.
     """
     size = (array.shape[1], array.shape[2], array.shape[3])
     fine = None
@@ -39,5 +40,5 @@ def overlay(array: np.ndarray, places: np.ndarray | None = None, top: float = 1.
     if fine is not None:
         strength = (np.clip(fine[k] / max(top, 1e-9), 0, 1) * STRONGEST)[..., None]
         colour = colour * (1 - strength) + MARK * strength
-    pixels = (shrink(colour, SIDE) * 255 + 0.5).astype(np.uint8)
+    pixels = (shrink(colour, side) * 255 + 0.5).astype(np.uint8)
     return "data:image/png;base64," + base64.b64encode(encode_png(pixels)).decode("ascii")

@@ -1,0 +1,159 @@
+"""How far what came back agrees with what was given out, and annotators with each other."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lucency import metrics, statistics
+from lucency.annotate.returned import Work
+from lucency.annotate.views import box_f1
+from lucency.annotation import Annotation
+from lucency.plan import Plan
+from lucency.read.table import number
+from lucency.statistics import Metric
+from lucency.write.rows import Cell
+from lucency.write.table import write_table
+
+#: Measures that are shares of cases.
+SHARES = ("same",)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One measure of two sides over the cases that both annotated.
+
+    Args:
+        first: Name of an annotator.
+        second: Name of another, or of the pre-annotation.
+        measure: ``"dice"``, ``"box_f1"``, ``"same"`` or ``"difference"``.
+        label: What it is about; empty for all.
+        found: The number with its interval over patients.
+        n_cases: Cases that both annotated.
+    """
+
+    first: str
+    second: str
+    measure: str
+    label: str
+    found: Metric
+    n_cases: int
+
+
+def agreements(
+    sides: Sequence[Work], patients: Mapping[str, str], plan: Plan, rng: np.random.Generator
+) -> list[Agreement]:
+    """Return how far each two sides agree.
+
+    Args:
+        sides: Annotators, and the pre-annotation as the last.
+        patients: Case id to patient.
+        plan: Of the model: what labels are called.
+        rng: Of the bootstrap.
+    """
+    found = []
+    for first, second in itertools.combinations(sides, 2):
+        cases = [c for c in first.annotations if c in second.annotations]
+        scores = [scores_of(first.annotations[c](), second.annotations[c](), plan) for c in cases]
+        for key in dict.fromkeys(k for one in scores for k in one):
+            values = np.array([one.get(key, np.nan) for one in scores], dtype=float)
+            measure, _, label = key.partition("/")
+            made = _metric(measure, values, [patients[c] for c in cases], rng)
+            found.append(Agreement(first.by, second.by, measure, label, made, len(cases)))
+    return found
+
+
+def _metric(measure: str, values: np.ndarray, patients: Sequence[str], rng: np.random.Generator) -> Metric:
+    if measure in SHARES:
+        return statistics.proportion_metric(values > 0, list(patients), rng)
+    bounds = None if measure == "difference" else (0.0, 1.0)
+    return statistics.mean_metric(values, list(patients), rng, best=0.0 if bounds is None else 1.0, bounds=bounds)
+
+
+def scores_of(first: Annotation, second: Annotation, plan: Plan) -> dict[str, float]:
+    """Return how far two annotations of one case agree, by measure; ``measure/label`` for single labels.
+
+    Voxels that either side left open (the plan's ignore value) do not count; a label that neither has is NaN.
+
+    Args:
+        first: One side.
+        second: The other, of the same kind and on the same grid.
+        plan: Of the model.
+    """
+    if first.layers and second.layers:
+        return _dice_of(first, second, plan)
+    if first.boxes is not None and second.boxes is not None:
+        return {"box_f1": box_f1(first.boxes, second.boxes)}
+    if not plan.classes:
+        one, other = (number(a.classes[0]) if a.classes else None for a in (first, second))
+        return {"difference": abs(one - other)} if one is not None and other is not None else {}
+    return {"same": float(set(first.classes or ()) == set(second.classes or ()))}
+
+
+def _dice_of(first: Annotation, second: Annotation, plan: Plan) -> dict[str, float]:
+    mine, other = first.layers[0].array, second.layers[0].array
+    known = np.ones(mine.shape, dtype=bool)
+    if plan.ignore is not None:
+        known = (mine != plan.ignore) & (other != plan.ignore)
+    each: dict[str, float] = {}
+    for value, name in sorted(plan.labels.items()):
+        a, b = (mine == value) & known, (other == value) & known
+        each[f"dice/{name}"] = metrics.dice(a, b) if a.any() or b.any() else float("nan")
+    values = [v for v in each.values() if np.isfinite(v)]
+    # Where neither side has any label they agree.
+    mean = float(np.mean(values)) if values else 1.0
+    return {"dice": mean} | (each if len(each) > 1 else {})
+
+
+def write_agreement(path: Path, found: Sequence[Agreement]) -> None:
+    """Write ``agreement.csv``.
+
+    Args:
+        path: Where to.
+        found: From :func:`agreements`.
+
+    Raises:
+        OutputError: The disk cannot be written.
+    """
+    columns = ("first", "second", "measure", "label", "value", "lower", "upper", "n_cases", "n_patients", "method")
+    rows: list[tuple[Cell, ...]] = [
+        (
+            a.first,
+            a.second,
+            a.measure,
+            a.label,
+            a.found.value,
+            a.found.lower,
+            a.found.upper,
+            a.n_cases,
+            a.found.n,
+            a.found.method,
+        )
+        for a in found
+    ]
+    write_table(path, columns, rows)
+
+
+def write_returned(path: Path, work: Sequence[Work], pre: Work, plan: Plan) -> None:
+    """Write ``returned.csv``: what came back, how far it is as it was given out, and what could not be used.
+
+    Args:
+        path: Where to.
+        work: One for each annotator.
+        pre: The pre-annotation.
+        plan: Of the model.
+
+    Raises:
+        OutputError: The disk cannot be written.
+    """
+    rows: list[tuple[Cell, ...]] = []
+    for one in work:
+        for case, load in one.annotations.items():
+            given = pre.annotations.get(case)
+            scores = {} if given is None else scores_of(load(), given(), plan)
+            measure = next(iter(scores), "")
+            rows.append((one.by, case, "used", measure, scores.get(measure), ""))
+        rows += [(one.by, s.path, "not used", "", None, s.reason) for s in one.left_out]
+    write_table(path, ("annotator", "case", "state", "measure", "agreement_with_pre", "reason"), rows)

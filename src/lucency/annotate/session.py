@@ -1,0 +1,164 @@
+"""One round of annotation: pre-annotations and a work list go out, corrected work comes back."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lucency.annotate.compared import Agreement, agreements, write_agreement, write_returned
+from lucency.annotate.dataset import write_dataset
+from lucency.annotate.orders import STRATEGIES, Place
+from lucency.annotate.returned import Work, read_work
+from lucency.annotate.room import Look, listed, look
+from lucency.annotate.worklist import write_worklist
+from lucency.case import Case, Prediction, Skipped
+from lucency.errors import DataError, UsageError
+from lucency.features import likeness
+from lucency.model import Model
+from lucency.predict import Answered
+from lucency.read.formats import reason
+from lucency.tasks import task_named
+from lucency.write.outputs import Names, write_outputs
+
+#: Folders of a round: pre-annotations, and the annotated cases as a data set.
+PRE, DATASET = "pre", "annotated"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of a round.
+
+    Args:
+        strategy: One of :data:`lucency.annotate.orders.STRATEGIES`.
+        done: Folders with annotations; their cases are left out of the list.
+        returned: A folder for each annotator; their cases are left out as well, compared, and made a data set.
+        seed: Of the draws.
+        nan: Value for NaN voxels; None refuses them.
+
+    Raises:
+        UsageError: No such strategy, or two folders of annotators with one name.
+    """
+
+    strategy: str = "mixed"
+    done: tuple[Path, ...] = ()
+    returned: tuple[Path, ...] = ()
+    seed: int = 0
+    nan: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            expected = ", ".join(STRATEGIES)
+            raise UsageError(f"No strategy {self.strategy!r}", expected=expected, where="--strategy")
+        names = [folder.resolve().name for folder in self.returned]
+        if len(set(names)) < len(names):
+            raise UsageError(
+                "Two folders of annotators have one name", expected="a name for each annotator", where="--returned"
+            )
+
+
+@dataclass(frozen=True)
+class Round:
+    """What came of a round.
+
+    Args:
+        listed: The work list in order.
+        n_done: Cases that are annotated already.
+        n_used: Cases of which an annotation came back and was used.
+        agreement: Between the annotators and with the pre-annotation.
+        left_out: What came back and could not be used, with the reason.
+        skipped: Images that cannot be used.
+        dataset: Name of the folder for ``fit``; empty where nothing came back.
+    """
+
+    listed: Sequence[tuple[Look, Place]]
+    n_done: int = 0
+    n_used: int = 0
+    agreement: Sequence[Agreement] = ()
+    left_out: tuple[Skipped, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    dataset: str = ""
+
+
+def annotate(
+    model: Model,
+    cases: Sequence[Case],
+    out: Path,
+    wish: Wish | None = None,
+    *,
+    paint: Callable[[Answered], Mapping[str, str]] | None = None,
+    told: Callable[[int], None] = lambda n: None,
+) -> Round:
+    """Write pre-annotations and the work list; read, compare and collect what came back.
+
+    Args:
+        model: Loaded and thereby verified.
+        cases: Images, with patients as far as they are known.
+        out: Folder for ``pre/``, ``worklist.csv`` and, with returned work, ``returned.csv``, ``agreement.csv`` and the
+            data set ``annotated/``.
+        wish: What is asked.
+        paint: As for :func:`lucency.annotate.room.look`.
+        told: Called with the number of cases done so far.
+
+    Raises:
+        UsageError: What the model learned cannot be seen on an image.
+        DataError: No image can be used.
+        OutputError: The disk cannot be written.
+    """
+    wish = wish or Wish()
+    looks, lost = _given_out(model, cases, out / PRE, wish, paint, told)
+    usable = [one.case for one in looks]
+    returned, done = ([read_work(f, usable, model) for f in folders] for folders in (wish.returned, wish.done))
+    annotated = {case for one in (*returned, *done) for case in one.annotations}
+    order = listed(looks, annotated, wish.strategy, np.random.default_rng(wish.seed))
+    write_worklist(out / "worklist.csv", order)
+    if not returned:
+        return Round(order, len(annotated), left_out=_left_out(done), skipped=tuple(lost))
+    pre = replace(read_work(out / PRE, [c for c in usable if c.id in annotated], model), by=PRE)
+    patients = {c.id: c.patient for c in usable}
+    found = agreements([*returned, pre], patients, model.plan, np.random.default_rng(wish.seed))
+    write_agreement(out / "agreement.csv", found)
+    write_returned(out / "returned.csv", returned, pre, model.plan)
+    n_used = write_dataset(out / DATASET, usable, [*returned, *done], model)
+    dataset = DATASET if n_used else ""
+    return Round(order, len(annotated), n_used, found, _left_out([*returned, *done]), tuple(lost), dataset)
+
+
+def _left_out(work: Sequence[Work]) -> tuple[Skipped, ...]:
+    return tuple(Skipped(f"{one.by}/{s.path}", s.reason) for one in work for s in one.left_out)
+
+
+def _given_out(
+    model: Model,
+    cases: Sequence[Case],
+    folder: Path,
+    wish: Wish,
+    paint: Callable[[Answered], Mapping[str, str]] | None,
+    told: Callable[[int], None],
+) -> tuple[list[Look], list[Skipped]]:
+    """Write the pre-annotations and return what is thought of the cases, and what cannot be used."""
+    looks: list[Look] = []
+    lost: list[Skipped] = []
+    task, plan = task_named(model.plan.task), model.plan
+
+    def leave_out(case: Case, error: DataError) -> None:
+        if len(cases) == 1:
+            raise error
+        lost.append(Skipped(error.where or case.sources[0].where, reason(error)))
+
+    def predictions() -> Iterator[Prediction]:
+        found = look(model, cases, nan=wish.nan, refused=leave_out, likeness=likeness(model), paint=paint)
+        for prediction, one in found:
+            looks.append(one)
+            told(len(looks) + len(lost))
+            yield prediction
+        if not looks:
+            raise DataError(
+                f"None of {len(lost)} images can be used; the first: {lost[0].reason.rstrip('.')}",
+                expected="images that can be decoded and that the model was made for",
+                where=lost[0].path,
+            )
+
+    names = Names(plan.classes, plan.labels, plan.dims == 2, tables=lambda found: task.tables(found, plan))
+    write_outputs(predictions(), cases, names, folder)
+    return looks, lost

@@ -1,0 +1,242 @@
+"""Rounds of annotation with a network that has learned nothing: what matters is what goes out and what comes back."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from lucency import model as models
+from lucency.annotate import Wish, annotate
+from lucency.annotate.compared import scores_of
+from lucency.annotation import Annotation
+from lucency.boxes import Box
+from lucency.calibration import Calibration
+from lucency.errors import DataError, OutputError, UsageError
+from lucency.image import Image, diagonal_affine
+from lucency.read import load, read, read_inputs
+from lucency.write.nifti import write_nifti
+from tiny import masks, network_of, plan_for, stripes
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def balls(tmp_path):
+    """Volumes with a ball, their true masks, and a model of balls."""
+    (tmp_path / "data").mkdir()
+    cohort = masks(tmp_path / "data", n=4)
+    for case in cohort.cases:
+        (tmp_path / "data" / case.target.paths[0]).replace(tmp_path / case.target.paths[0])
+    truth = {c.id: load(replace(c.target, root=str(tmp_path))) for c in cohort.cases}
+    plan = plan_for("segment")
+    models.save(tmp_path / "model", plan, Calibration(), {"fold0": network_of(plan).state_dict()}, "# card")
+    return models.load(tmp_path / "model"), read_inputs(tmp_path / "data"), truth
+
+
+def give(folder, truth, *ids, change=lambda array: array):
+    for name in ids:
+        image = truth[name]
+        write_nifti(folder / f"{name}.nii.gz", image.with_array(change(image.array.copy())))
+    return folder
+
+
+def test_pre_annotations_lie_on_their_images_and_the_list_names_every_case_once(balls, tmp_path):
+    model, cases, truth = balls
+    found = annotate(model, cases, tmp_path / "out")
+    rows = rows_of(tmp_path / "out" / "worklist.csv")
+    assert [int(r["rank"]) for r in rows] == [1, 2, 3, 4]
+    assert sorted(r["case"] for r in rows) == sorted(truth)
+    assert [r["case"] for r in rows] == [one.case.id for one, _ in found.listed]
+    for case in cases:
+        mask = read_inputs(tmp_path / "out" / "pre" / f"{case.id}.nii.gz")[0]
+        assert load(mask.sources[0]).size == truth[case.id].size
+    assert all(0 <= float(r[k]) <= 1 for r in rows for k in ("uncertainty", "quality", "doubt"))
+    assert not (tmp_path / "out" / "annotated").exists()
+
+
+def test_the_same_seed_gives_the_same_files_and_another_seed_another_draw(balls, tmp_path):
+    model, cases, _ = balls
+    lists = []
+    for name, seed in (("one", 0), ("two", 0), *((f"s{n}", n) for n in range(1, 5))):
+        annotate(model, cases, tmp_path / name, Wish("random", seed=seed))
+        lists.append((tmp_path / name / "worklist.csv").read_bytes())
+    assert lists[0] == lists[1]
+    assert len(set(lists)) > 1
+
+
+def test_done_cases_are_left_out_of_the_list(balls, tmp_path):
+    model, cases, truth = balls
+    done = give(tmp_path / "done", truth, "case1", "case2")
+    found = annotate(model, cases, tmp_path / "out", Wish(done=(done,)))
+    assert found.n_done == 2
+    assert sorted(one.case.id for one, _ in found.listed) == ["case0", "case3"]
+
+
+def test_each_fault_of_returned_masks_is_named_and_the_others_are_used(balls, tmp_path):
+    model, cases, truth = balls
+    reader = give(tmp_path / "reader", truth, "case0")
+    give(reader, truth, "case1", change=lambda a: a * 7)
+    moved = truth["case2"].affine.copy()
+    moved[:3, 3] += 0.5
+    write_nifti(reader / "case2.nii.gz", Image(truth["case2"].array, moved, kind="labels"))
+    coarse = truth["case3"].affine @ np.diag([2.0, 1.0, 1.0, 1.0])
+    write_nifti(reader / "case3.nii.gz", Image(truth["case3"].array[:, ::2], coarse, kind="labels"))
+    give(reader / "again", truth, "case0")
+    write_nifti(reader / "stranger.nii.gz", truth["case0"])
+    (reader / "broken_mask.nii.gz").write_bytes(b"no gzip")
+    (reader / "notes.txt").write_text("done on Monday", "utf-8")
+    found = annotate(model, cases, tmp_path / "out", Wish(returned=(reader,)))
+    why = {s.path: s.reason for s in found.left_out}
+    expected = ("again/case0.nii.gz", "case1.nii.gz", "case2.nii.gz", "case3.nii.gz", "stranger.nii.gz")
+    assert {p for p in why if "again" in p or "case0" in p} <= {"reader/again/case0.nii.gz", "reader/case0.nii.gz"}
+    assert len(why) == len(expected) + 1
+    assert {f"reader/{n}" for n in (*expected[1:], "broken_mask.nii.gz")} <= set(why)
+    assert "Label 7" in why["reader/case1.nii.gz"]
+    assert "1 (ball)" in why["reader/case1.nii.gz"]
+    assert all("another grid" in why[f"reader/case{n}.nii.gz"] for n in (2, 3))
+    assert "No case has this name" in why["reader/stranger.nii.gz"]
+    assert (found.n_used, len(found.listed)) == (1, 3)
+    listed = rows_of(tmp_path / "out" / "returned.csv")
+    assert [(r["annotator"], r["case"]) for r in listed if r["state"] == "used"] == [("reader", "case0")]
+    assert {r["reason"] for r in listed if r["state"] == "not used"} == set(why.values())
+
+
+def test_two_annotators_are_compared_with_the_pre_annotation_and_each_other(balls, tmp_path):
+    model, cases, truth = balls
+    one = give(tmp_path / "one", truth, "case0", "case1")
+
+    def half(array):
+        inside = np.argwhere(array[0])
+        array[0, inside[len(inside) // 2 :, 0], inside[len(inside) // 2 :, 1], inside[len(inside) // 2 :, 2]] = 0
+        return array
+
+    two = give(tmp_path / "two", truth, "case1", "case2", change=half)
+    found = annotate(model, cases, tmp_path / "out", Wish(returned=(one, two)))
+    table = {(a.first, a.second): a for a in found.agreement if a.measure == "dice"}
+    assert set(table) == {("one", "two"), ("one", "pre"), ("two", "pre")}
+    both = table["one", "two"]
+    n = int(truth["case1"].array.sum())
+    assert both.found.value == pytest.approx(2 * (n // 2) / (n + n // 2))
+    assert (both.n_cases, both.found.method) == (1, "too few for an interval")
+    assert table["two", "pre"].n_cases == 2
+    said = rows_of(tmp_path / "out" / "agreement.csv")
+    assert {(r["first"], r["second"]) for r in said} == set(table)
+    # The first annotator's work is taken where both gave one, and the data set says so.
+    described = json.loads((tmp_path / "out" / "annotated" / "dataset.json").read_text("utf-8"))
+    assert described["annotators"] == {"case0": "one", "case1": "one", "case2": "two"}
+    cohort = read(tmp_path / "out" / "annotated")
+    assert np.array_equal(load(next(c for c in cohort.cases if c.id == "case1").target).array, truth["case1"].array)
+
+
+def test_a_mask_with_turned_axes_but_the_same_voxels_is_taken(balls, tmp_path):
+    model, cases, truth = balls
+    image = truth["case0"]
+    flip = np.diag([1.0, 1.0, -1.0, 1.0])
+    flip[2, 3] = image.size[2] - 1
+    turned = Image(image.array[..., ::-1], image.affine @ flip, kind="labels")
+    write_nifti(tmp_path / "reader" / "case0-label.nii.gz", turned)
+    found = annotate(model, cases, tmp_path / "out", Wish(returned=(tmp_path / "reader",)))
+    assert found.left_out == ()
+    (case,) = read(tmp_path / "out" / "annotated").cases
+    assert np.array_equal(load(case.target).array, image.array)
+
+
+def test_a_second_round_replaces_the_first_but_never_a_folder_of_somebody_else(balls, tmp_path):
+    model, cases, truth = balls
+    reader = give(tmp_path / "reader", truth, "case0")
+    out = tmp_path / "out"
+    annotate(model, cases, out, Wish(returned=(reader,)))
+    give(reader, truth, "case1")
+    annotate(model, cases, out, Wish(returned=(reader,)))
+    assert sorted(c.id for c in read(out / "annotated").cases) == ["case0", "case1"]
+    (tmp_path / "other" / "annotated").mkdir(parents=True)
+    (tmp_path / "other" / "annotated" / "thesis.txt").write_text("years of work", "utf-8")
+    with pytest.raises(OutputError, match="something else"):
+        annotate(model, cases, tmp_path / "other", Wish(returned=(reader,)))
+    assert (tmp_path / "other" / "annotated" / "thesis.txt").exists()
+
+
+def test_an_image_that_cannot_be_used_is_named_and_one_alone_is_refused(balls, tmp_path):
+    model, _, _ = balls
+    write_nifti(tmp_path / "data" / "colour.nii.gz", Image(np.zeros((3, 12, 16, 16), np.float32), np.eye(4)))
+    cases = read_inputs(tmp_path / "data")
+    found = annotate(model, cases, tmp_path / "out")
+    assert [s.path for s in found.skipped] == ["colour.nii.gz"]
+    assert len(found.listed) == 4
+    with pytest.raises(DataError, match="channels"):
+        annotate(model, [c for c in cases if c.id == "colour"], tmp_path / "alone")
+
+
+def test_a_wish_that_cannot_be_fulfilled_is_refused_before_any_work(tmp_path):
+    with pytest.raises(UsageError, match="'best'"):
+        Wish("best")
+    with pytest.raises(UsageError, match="one name"):
+        Wish(returned=(tmp_path / "a" / "anna", tmp_path / "b" / "anna"))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Pictures of stripes, and a model of their classes."""
+    cohort = stripes(tmp_path, n=6)
+    (tmp_path / "new").mkdir()
+    for case in cohort.cases:
+        array = load(case.sources[0]).array[0, 0]
+        Picture.fromarray(array).save(tmp_path / "new" / f"p{int(case.id) // 2}_{case.id}.png")
+    plan = plan_for("classify", task_options={"dropout": 0.1})
+    models.save(tmp_path / "model", plan, Calibration(), {"fold0": network_of(plan).state_dict()}, "# card")
+    return models.load(tmp_path / "model"), tmp_path / "new"
+
+
+def test_words_in_a_table_come_back_and_unknown_ones_are_named(pictures, tmp_path):
+    model, src = pictures
+    reader = tmp_path / "reader"
+    reader.mkdir()
+    (reader / "labels.csv").write_text(
+        "case,label\np0_000,lying\np0_001.png,standing\np1_002,sitting\np9_999,lying\np1_003,\n", "utf-8"
+    )
+    found = annotate(model, read_inputs(src), tmp_path / "out", Wish(returned=(reader,)))
+    why = {s.path: s.reason for s in found.left_out}
+    assert set(why) == {"reader/labels.csv, line 4", "reader/labels.csv, line 5"}
+    assert "'sitting'" in why["reader/labels.csv, line 4"]
+    assert "lying, standing" in why["reader/labels.csv, line 4"]
+    assert (found.n_used, len(found.listed)) == (2, 4)
+    (same,) = found.agreement
+    assert (same.measure, same.n_cases) == ("same", 2)
+
+
+def test_patients_of_a_list_are_told_apart_by_an_expression(pictures, tmp_path):
+    model, src = pictures
+    cases = read_inputs(src, patient=r"(p\d)_")
+    assert len({c.patient for c in cases}) == 3
+    found = annotate(model, cases, tmp_path / "out", Wish("uncertainty"))
+    assert len({one.case.patient for one, _ in found.listed[:3]}) == 3
+
+
+def test_agreement_by_hand():
+    plan = plan_for("segment", labels={1: "a", 2: "b"}, ignore=9)
+    grid = diagonal_affine((1, 1, 1))
+
+    def drawn(*values):
+        labels = {1: "a", 2: "b", 9: "ignore"}
+        return Annotation("x", (Image(np.array(values, np.uint8)[None, None, None], grid, kind="labels"),), labels)
+
+    # a: 2 and 1 voxels with 1 in common, the fourth is left open by one side; b: nobody drew it.
+    found = scores_of(drawn(1, 1, 0, 9), drawn(1, 0, 0, 1), plan)
+    assert found["dice/a"] == pytest.approx(2 / 3)
+    assert np.isnan(found["dice/b"])
+    assert found["dice"] == pytest.approx(2 / 3)
+    assert scores_of(drawn(0, 0, 0, 0), drawn(0, 0, 0, 0), plan)["dice"] == 1
+    boxes = [Box("cell", (0, 0, i), (1, 4, i + 4.0)) for i in (0.0, 10.0, 20.0)]
+    # Two of three are found again, the third lies elsewhere: F1 = 2 * 2 / (3 + 3).
+    other = [*boxes[:2], Box("cell", (0, 0, 40), (1, 4, 44))]
+    given = scores_of(Annotation("x", boxes=tuple(boxes)), Annotation("x", boxes=tuple(other)), plan)
+    assert given == {"box_f1": pytest.approx(2 / 3)}
+    number = replace(plan, classes=())
+    two = scores_of(Annotation("x", classes=("54.5",)), Annotation("x", classes=("50",)), number)
+    assert two == {"difference": pytest.approx(4.5)}
