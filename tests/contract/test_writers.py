@@ -10,20 +10,26 @@ import numpy as np
 import pytest
 
 import lucency.write
+from lucency.annotation import Annotation
 from lucency.case import Case, Prediction, Source
 from lucency.errors import OutputError
 from lucency.image import Image, diagonal_affine
 from lucency.write.capture import write_capture
+from lucency.write.coco import Coco
 from lucency.write.dicom_object import Origin
 from lucency.write.dicom_result import Dicom, write_result
 from lucency.write.dicom_seg import write_seg
 from lucency.write.dicom_series import Identity, write_series
 from lucency.write.dicom_source import Measured, measured
 from lucency.write.dicom_sr import write_classes
+from lucency.write.label_studio import Tasks
 from lucency.write.nifti import write_nifti
 from lucency.write.outputs import Names, write_outputs
 from lucency.write.parametric import write_parametric
+from lucency.write.pictures import write_pictures
 from lucency.write.raster import write_raster
+from lucency.write.seg_nrrd import write_seg_nrrd
+from lucency.write.snap import write_label_file
 from lucency.write.table import write_predictions, write_table
 
 MASK = Image(np.arange(12, dtype=np.uint8).reshape(1, 1, 3, 4), diagonal_affine((2, 1, 1)), kind="labels")
@@ -44,6 +50,21 @@ FOUND = Image((CT.array > 5).astype(np.uint8), CT.affine, kind="labels", unit="l
 HEAT = Image(np.linspace(0, 1, CT.array.size, dtype=np.float32).reshape(CT.array.shape), CT.affine)
 BY = Origin("0" * 64, datetime(2026, 3, 4))
 LABELS = {1: "ball"}
+
+
+DRAWN = Annotation("a", (FOUND,), LABELS)
+
+
+def _coco(path: Path) -> None:
+    coco = Coco(tuple(LABELS.values()))
+    coco.add(DRAWN, FOUND.size)
+    coco.write(path)
+
+
+def _tasks(path: Path) -> None:
+    tasks = Tasks(tuple(LABELS.values()))
+    tasks.add(DRAWN, FOUND.size)
+    tasks.write(path)
 
 
 @cache
@@ -76,17 +97,23 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "parametric": lambda path: write_parametric(path, HEAT, _seen(), BY),
     "capture": lambda path: write_capture(path, CT, FOUND, _seen(), BY),
     "dicom_result": _result,
+    "seg_nrrd": lambda path: write_seg_nrrd(path, DRAWN),
+    "coco": _coco,
+    "label_studio": _tasks,
+    "pictures": lambda path: write_pictures(path, "a", CT),
+    "snap": lambda path: write_label_file(path, LABELS),
 }
 SUFFIX = {"nifti": ".nii.gz", "raster": ".png", "table": ".csv", "predictions": ".csv"} | dict.fromkeys(
     ("dicom_seg", "dicom_sr", "parametric"), ".dcm"
 )
+SUFFIX |= {"seg_nrrd": ".seg.nrrd", "coco": ".json", "snap": ".txt"}
 
 
 def test_every_file_of_the_room_is_tried_here() -> None:
     folder = Path(str(lucency.write.__file__)).parent
     # The demo writes whole data sets with these writers; its own test stands beside it. The others write nothing: what
     # DICOM results and tables are made of.
-    parts = {"dicom_source", "dicom_object", "dicom_frames", "vocabulary", "rows"}
+    parts = {"dicom_source", "dicom_object", "dicom_frames", "vocabulary", "rows", "runlengths", "outlines"}
     files = {p.stem for p in folder.glob("*.py")} - {"__init__", "demo"} - parts
     assert files <= set(WRITERS)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,6 +17,11 @@ GROUPS = (
     (7194, ("49755003", "Morphologically Abnormal Structure")),
     (7166, ("85756007", "Tissue")),
 )
+
+#: Context groups of what is found on images or delineated in them, beyond what is segmented: findings and features of
+#: the chest, of the heart, of wall and cavity, targets of radiotherapy (DICOM PS3.16, CID 6101 to 6106, 12248, 12305,
+#: 645 and 9534). Segments are not described by them, for they are no property types.
+FINDINGS = (6101, 6103, 6104, 6105, 6106, 645, 12248, 12305, 9534)
 
 #: What people call things that the context groups call otherwise.
 SYNONYMS = {
@@ -34,6 +40,9 @@ SYNONYMS = {
     "ra": "right atrium",
     "ivc": "inferior vena cava",
     "grey matter": "gray matter",
+    "infiltration": "infiltrate",
+    "ground-glass opacity": "ground glass opacity",
+    "ggo": "ground glass opacity",
     "肝": "liver",
     "肝脏": "liver",
     "脾": "spleen",
@@ -128,21 +137,42 @@ def property_of(name: str) -> Property:
         ('Kidney', 'Left')
     """
     words = _words(name)
-    known = _known()
     for side, rest in ((None, words), *((s, [w for w in words if w != s]) for s in SIDES if s in words)):
-        phrase = " ".join(rest)
-        found = known.get(SYNONYMS.get(phrase, phrase)) or known.get(_singular(phrase))
+        found = _named(rest, _known())
         if found is not None:
             value, meaning = SIDES.get(side or "", ("", ""))
             return Property(found[0], found[1], Concept(value, "SCT", meaning) if side else None)
     return UNKNOWN
 
 
+def public_code(name: str) -> Concept | None:
+    """Return the standard's code for what a class or label is called, without its side; None where it has none.
+
+    Args:
+        name: As the data call it.
+
+    Source:
+        DICOM PS3.16: the context groups of :data:`GROUPS` and :data:`FINDINGS`.
+
+    Example:
+        >>> public_code("Pneumothorax").value, public_code("viral")
+        ('36118008', None)
+    """
+    known = property_of(name)
+    if known.known:
+        return known.kind
+    words = _words(name)
+    found = _named(words, _findings()) or _named([w for w in words if w not in SIDES], _findings())
+    return found[1] if found else None
+
+
 def finding_of(name: str) -> Concept:
     """Return the code for a class or label of that name: the standard's, or a private one that bears the name."""
-    known = property_of(name)
+    known, found = property_of(name), _named(_words(name), _findings())
     if known.known and known.side is None:
         return known.kind
+    if not known.known and found is not None:
+        return found[1]
     # The same name has the same code in every model and on every computer.
     return Concept(f"N{hashlib.sha256(name.encode()).hexdigest()[:12]}", PRIVATE, name[:64] or "unnamed")
 
@@ -183,16 +213,38 @@ def _words(name: str) -> list[str]:
 
 
 def _singular(phrase: str) -> str:
+    if phrase.endswith("ae"):
+        return phrase[:-1]
     return phrase[:-1] if phrase.endswith("s") else phrase
 
 
+def _named(words: list[str], known: Mapping[str, tuple[Concept, Concept]]) -> tuple[Concept, Concept] | None:
+    """Return what is known by these words, also in the singular and in another order ("vertebrae L1")."""
+    phrase = " ".join(words)
+    phrase = SYNONYMS.get(phrase, phrase)
+    for said in (phrase, _singular(phrase), " ".join(_singular(w) for w in words[::-1])):
+        if said in known:
+            return known[said]
+    return None
+
+
+def _known() -> Mapping[str, tuple[Concept, Concept]]:
+    """Return meaning to (category, concept) of the context groups of segmented property types."""
+    return _of_groups(GROUPS)
+
+
+def _findings() -> Mapping[str, tuple[Concept, Concept]]:
+    """Return meaning to (no category, concept) of the context groups of findings."""
+    return _of_groups(tuple((group, ("", "")) for group in FINDINGS))
+
+
 @cache
-def _known() -> dict[str, tuple[Concept, Concept]]:
-    """Return meaning to (category, concept) of the context groups."""
+def _of_groups(groups: tuple[tuple[int, tuple[str, str]], ...]) -> dict[str, tuple[Concept, Concept]]:
+    """Return meaning to (category, concept) of context groups; where a meaning stands in several, the first counts."""
     from pydicom.sr.codedict import codes  # noqa: PLC0415  # costs start-up time
 
     found: dict[str, tuple[Concept, Concept]] = {}
-    for group, (value, meaning) in GROUPS:
+    for group, (value, meaning) in groups:
         concepts: Any = getattr(codes, f"cid{group}")
         for keyword in concepts.dir():
             concept = getattr(concepts, keyword)
