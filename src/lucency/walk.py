@@ -27,10 +27,12 @@ from lucency.write.table import write_table
 ROOMS = ("read", "inspect", "profile", "plan", "prepare", "train", "evaluate", "report")
 
 #: Keys of ``--set`` that say how data are read and not how a model is made.
-OF_THE_DOORS = ("nan", "missing_slices", "keep_classes", "drop_classes", "mixed_patients", "quality", "visits")
+OF_THE_DOORS = (
+    *("nan", "missing_slices", "keep_classes", "drop_classes", "mixed_patients", "quality", "visits", "pixel_size"),
+)
 
 #: Those of them that decide what is read.
-OF_READING = ("missing_slices", "keep_classes", "drop_classes", "mixed_patients", "visits")
+OF_READING = ("missing_slices", "keep_classes", "drop_classes", "mixed_patients", "visits", "pixel_size")
 
 #: Working time is written down this often, so that a crash forgets no more of it.
 CLOCK_S = 5.0
@@ -326,6 +328,7 @@ class Walk:
             boxes=self._boxes,
             classes=s.keep_classes,
             missing_slices=s.values.get("missing_slices", "refuse"),
+            pixel_size=s.values.get("pixel_size", ""),
             cache=self.folder / "headers.sqlite",
             visits=s.values.get("visits", ""),
             untrained=self.looking,

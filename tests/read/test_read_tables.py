@@ -3,7 +3,7 @@ import pytest
 
 from lucency import text
 from lucency.errors import DataError, UsageError
-from lucency.read import ReadOptions, load, read
+from lucency.read import ReadOptions, load, read, read_inputs
 from lucency.read.layout import tree_of
 from lucency.read.targets import parsed
 
@@ -99,6 +99,58 @@ def test_a_table_beside_pairs_gives_facts_and_pixel_size_until_a_target_is_named
     assert load(case.target).spacing == pytest.approx((1.0, 0.13, 0.13))
     measured = read(folder.root, ReadOptions(target="volume"))
     assert (measured.layout, measured.cases[3].target, len(measured.cases)) == ("table", 4.75, 12)
+
+
+def made_smaller(folder, head, cells):
+    for n in range(12):
+        folder.picture(f"images/{n:02d}.png", np.full((12, 14), n * 9 + 5, np.uint8))
+        folder.mask(f"masks/{n:02d}.png")
+    folder.text("t.csv", f"filename,{head}\n" + "".join(f"{n:02d}.png,{cells}\n" for n in range(12)))
+
+
+@pytest.mark.parametrize(
+    ("head", "cells", "asked", "wanted"),
+    [
+        # The images are 12 × 14 pixels: half as high and half as wide as they were.
+        ("pixel_size_mm,orig_width,orig_height", "0.2,28,24", "", (1.0, 0.2, 0.2)),
+        ("pixel_size_mm,orig_width,orig_height", "0.2,28,24", "pixel_size_mm:full", (1.0, 0.4, 0.4)),
+        ("original_pixel_size_mm,orig_width,orig_height", "0.2,28,24", "", (1.0, 0.4, 0.4)),
+        ("orig_pixel_spacing,original_width", "0.2,42", "", (1.0, 0.6, 0.6)),
+        ("orig_pixel_size,orig_width,orig_height", "0.2,14,24", "", (1.0, 0.4, 0.2)),
+        ("pixel_spacing", "0.3\\0.5", "", (1.0, 0.3, 0.5)),
+        ("how_large", "0.7", "how_large", (1.0, 0.7, 0.7)),
+        ("pixel_size_mm", "0.2", "none", (1.0, 1.0, 1.0)),
+        ("original_pixel_size_mm", "0.2", "", (1.0, 1.0, 1.0)),
+        ("pixel_size_mm", "250", "", (1.0, 1.0, 1.0)),
+    ],
+)
+def test_the_size_of_pixels_is_that_of_the_image_that_the_column_is_of(folder, head, cells, asked, wanted):
+    made_smaller(folder, head, cells)
+    cohort = read(folder.root, ReadOptions(pixel_size=asked))
+    case = cohort.cases[0]
+    assert load(case.sources[0]).spacing == load(case.target).spacing == pytest.approx(wanted)
+    assert case.sources[0].header["spacing_known"] == (wanted != (1.0, 1.0, 1.0))
+    told = [n for n in cohort.notes if n.startswith("The size of pixels in mm is taken from column")]
+    assert len(told) == case.sources[0].header["spacing_known"]
+
+
+def test_what_a_column_of_pixel_sizes_may_be_of_is_said(folder):
+    made_smaller(folder, "pixel_size_mm,orig_width", "0.2,28")
+    notes = read(folder.root).notes
+    assert any("column pixel_size_mm of t.csv, of the images as they are stored" in n for n in notes)
+    assert any("--set pixel_size=pixel_size_mm:full" in n for n in notes)
+
+
+@pytest.mark.parametrize(("asked", "said"), [("pixel", "No column 'pixel'"), ("pixel_size_mm:half", "COLUMN:full")])
+def test_a_column_of_pixel_sizes_that_is_not_there_is_refused(folder, asked, said):
+    made_smaller(folder, "pixel_size_mm", "0.2")
+    with pytest.raises(UsageError, match=said):
+        read(folder.root, ReadOptions(pixel_size=asked))
+
+
+def test_images_to_predict_have_the_pixel_size_of_the_table_beside_them(folder):
+    made_smaller(folder, "pixel_size_mm", "0.2")
+    assert {load(c.sources[0]).spacing for c in read_inputs(folder.root)} == {(1.0, 0.2, 0.2)}
 
 
 def test_one_npz_for_each_case_takes_its_mask_unless_a_target_is_named(folder):

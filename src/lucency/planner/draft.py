@@ -92,6 +92,13 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
         else "fp32: bf16 is not faster on this processor"
     )
     reasons["tta"] = "no mirrored copies at prediction: no mirror axis is known to be safe for these images"
+    sized = sorted(
+        {str(s.header["spacing_from"]) for c in cohort.trainable for s in c.sources if "spacing_from" in s.header}
+    )
+    if sized:
+        reasons["spacing"] = (
+            f"the files do not say how large a pixel is; column {', '.join(sized)} of the table does, in mm"
+        )
     told = told_columns(cohort.trainable) if needs.facts else ()
     if told:
         reasons["facts"] = (

@@ -170,6 +170,10 @@ def digest_of(cohort: Cohort, plan: Plan) -> str:
     ]
     state += [list(plan.classes), list(plan.modalities), plan.task, plan.task_options.get("nan")]
     state += [to_json(plan.facts)] if plan.facts else []
+    # The size of pixels that a table states is no part of the files, and may change without them.
+    state += sorted(
+        [s.paths[0], s.header["spacing"]] for c in cohort.cases for s in c.sources if "spacing_from" in s.header
+    )
     return hashlib.sha256(json.dumps(state, default=str).encode()).hexdigest()[:16]
 
 

@@ -41,6 +41,9 @@ Inputs = inputs.Inputs
 #: In order of precedence (architecture, section 7).
 LAYOUTS: tuple[ModuleType, ...] = (msd, nnunet, pairs, boxes, rows, medmnist, classes, series, singles)
 
+#: Formats that do not say how large a pixel is.
+NO_SIZE = ("raster", "npy", "npz")
+
 #: Two claims nearer than this are a tie.
 TIE = 0.1
 
@@ -64,7 +67,8 @@ def read(
         LeakageError: Supplied parts share a patient.
     """
     options = options or ReadOptions()
-    tree, further = tree_of(data, salt=options.salt, cache=options.cache, fill=options.fill), None
+    tree, further = _tree(data, options), None
+    matching.refuse_unknown_size(tree)
     left_out(tree.skipped)
     if options.test is not None:
         tree, further = test_tree(tree, options.test)
@@ -72,6 +76,8 @@ def read(
     gathered = assemble.Gathering(untrained=options.untrained, refused=list(chosen.draft.refusals))
     gathered.items, found = _annotated(tree, chosen, options)
     gathered.beside, said = beside(tree, gathered.items, chosen.name)
+    if any(i.spacing and i.unit.source.reader in NO_SIZE for i in gathered.items):
+        said += matching.told_of_sizes(found)
     said += told_of_tables(tree.root, [p for p in tree.paths if is_table(p)], tree.tables)
     gathered.skipped, gathered.notes = [*tree.skipped, *chosen.draft.skipped], [*tree.notes, *said]
     if tree.label_heads and chosen.name != series.NAME:
@@ -108,7 +114,12 @@ def preview(data: Path, options: ReadOptions | None = None) -> tuple[Candidate, 
         DataError: Empty folder.
     """
     options = options or ReadOptions()
-    return _candidates(tree_of(data, salt=options.salt, cache=options.cache, fill=options.fill), options)
+    return _candidates(_tree(data, options), options)
+
+
+def _tree(data: Path, options: ReadOptions) -> Tree:
+    tree = tree_of(data, salt=options.salt, cache=options.cache, fill=options.fill)
+    return replace(tree, pixel_size=options.pixel_size)
 
 
 def read_inputs(

@@ -123,7 +123,12 @@ def _completed(item: Item, done: dict[str, Source]) -> Item:
         # The file's own spacing goes first; a table's is taken where the file has none.
         if item.spacing is None or source.header.get("spacing_known"):
             return source
-        return replace(source, header={**source.header, "spacing": item.spacing, "spacing_known": True})
+        size = source.header.get("size")
+        spacing = item.spacing.of(size if isinstance(size, tuple) else (1.0, 1.0, 1.0))
+        told = item.spacing.column
+        return replace(
+            source, header={**source.header, "spacing": spacing, "spacing_known": True, "spacing_from": told}
+        )
 
     units = {m: replace(u, source=spaced(done[key(u.source)])) for m, u in item.units.items()}
     target = spaced(done[key(item.target)]) if isinstance(item.target, Source) else item.target

@@ -43,9 +43,9 @@ def read_inputs(
 ) -> Inputs:
     """Return every image below ``src`` as a Case without a target.
 
-    A table in ``src`` that speaks of the images gives their clinical columns, and a mask beside an image its region.
-    Where ``src`` is a labelled set (images beside masks, dataset.json, nnU-Net raw) only its images are taken; of an
-    npz container every part.
+    A table in ``src`` that speaks of the images gives their clinical columns and the size of their pixels, and a mask
+    beside an image its region. Where ``src`` is a labelled set (images beside masks, dataset.json, nnU-Net raw) only
+    its images are taken; of an npz container every part.
 
     Args:
         src: File or folder.
@@ -66,7 +66,8 @@ def read_inputs(
     tree = tree_of(src, salt=salt, fill=options.fill)
     named = _items(tree, numbered=len(modalities) > 1)
     tables = matching.matches(tree, [i.unit for i in named if "/" not in i.unit.source.item]) if tree.tables else []
-    told = [replace(i, clinical=rows.annotated(i, tables).clinical) for i in named]
+    known = [rows.annotated(i, tables) for i in named]
+    told = [replace(i, clinical=k.clinical, spacing=k.spacing) for i, k in zip(named, known, strict=True)]
     if patient is not None:
         keyed = [replace(i, patient=rows.annotated(i, tables).patient) for i in told]
         told = patients.with_patients(keyed, tree, replace(options, patient=patient or None), tables)[0]

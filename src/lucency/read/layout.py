@@ -37,6 +37,8 @@ class ReadOptions:
         boxes: Boxes are asked for; masks become the boxes around them.
         classes: Classes of boxes to keep; empty keeps all.
         visits: Column that says when images were taken: those of a patient become one sequence; empty joins none.
+        pixel_size: Column with the size of pixels in mm, ``"COLUMN:full"`` where it is of the image before it was made
+            smaller, ``"none"`` for no column; empty takes a column by its name.
         untrained: Do not refuse images from which nothing can be learned; the cohort then says why.
 
     Raises:
@@ -56,6 +58,7 @@ class ReadOptions:
     boxes: bool = False
     classes: tuple[str, ...] = ()
     visits: str = ""
+    pixel_size: str = ""
 
     def __post_init__(self) -> None:
         if self.missing_slices not in ("refuse", "interpolate"):
@@ -110,6 +113,31 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Spaced:
+    """The size of pixels as a table states it.
+
+    Args:
+        spacing: (k, j, i) mm.
+        column: That states it.
+        full: (J, I) of the image that it is of, where that was made smaller for the file; 0 is not known. Empty where
+            it is of the file's own pixels.
+    """
+
+    spacing: tuple[float, float, float]
+    column: str
+    full: tuple[float, float] | tuple[()] = ()
+
+    def of(self, size: tuple[float, ...]) -> tuple[float, float, float]:
+        """Return (k, j, i) mm of an image of (K, J, I) pixels."""
+        k, j, i = self.spacing
+        if not self.full:
+            return k, j, i
+        # One side alone tells how much smaller: proportions are kept.
+        ratios = [whole / own if whole else 0.0 for whole, own in zip(self.full, size[1:], strict=True)]
+        return k, j * (ratios[0] or ratios[1]), i * (ratios[1] or ratios[0])
+
+
+@dataclass(frozen=True)
 class Item:
     """One case before its files are opened.
 
@@ -120,7 +148,7 @@ class Item:
         patient: Key that tells patients apart, in clear; ``""`` unknown.
         facts: For the Case.
         id: Given by the layout; ``""`` makes it from the file name.
-        spacing: (k, j, i) mm from a table, where the file has none.
+        spacing: From a table, where the file has none.
         clinical: Further columns of tables, to number or word.
         region: Mask beside the image, where it is not what is to be learned.
         drawn: Boxes as a label file states them, not yet checked; None where no file speaks of the image.
@@ -134,7 +162,7 @@ class Item:
     patient: str = ""
     facts: Mapping[str, str | float] = field(default_factory=dict)
     id: str = ""
-    spacing: tuple[float, float, float] | None = None
+    spacing: Spaced | None = None
     clinical: Mapping[str, str | float] = field(default_factory=dict)
     region: Source | None = None
     drawn: tuple[Drawn, ...] | None = None
@@ -216,6 +244,7 @@ class Tree:
         salt: Secret of the run, for the pseudonyms of DICOM identifiers.
         cache: As in :class:`ReadOptions`.
         fill: Fill in missing DICOM slices between others.
+        pixel_size: As in :class:`ReadOptions`.
     """
 
     root: Path
@@ -224,6 +253,7 @@ class Tree:
     salt: bytes = b""
     cache: Path | None = None
     fill: bool = False
+    pixel_size: str = ""
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
@@ -421,11 +451,11 @@ def test_tree(tree: Tree, test: Path) -> tuple[Tree, Tree]:
         UsageError: No such path.
         DataError: An empty folder.
     """
-    own = tree_of(test, salt=tree.salt, cache=tree.cache, fill=tree.fill)
+    own = replace(tree_of(test, salt=tree.salt, cache=tree.cache, fill=tree.fill), pixel_size=tree.pixel_size)
     place = test.absolute()
     rest = tuple(p for p in tree.paths if not (tree.root / p).is_relative_to(place))
     if is_table(test.name) and not own.units:
-        own = Tree(tree.root, rest, place, tree.salt, tree.cache, tree.fill)
+        own = Tree(tree.root, rest, place, tree.salt, tree.cache, tree.fill, tree.pixel_size)
     return replace(tree, paths=rest), own
 
 

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lucency.case import pseudonym
+from lucency.errors import UsageError
 from lucency.read.edges import box_columns
 from lucency.read.files import part_of, stem_of, suffix_of
-from lucency.read.layout import Tree, Unit
+from lucency.read.layout import Spaced, Tree, Unit
 from lucency.read.nnunet import by_case
 from lucency.read.table import Table, is_missing, number
 
@@ -20,6 +21,9 @@ MAX_REPEATS = 0.1
 
 #: A column of more different words holds names or remarks.
 MOST_WORDS = 20
+
+#: What ``--set pixel_size`` says behind a column that is of the image before it was made smaller, and for no column.
+FULL, NO_COLUMN = "full", "none"
 
 SEXES = {"m": "M", "male": "M", "男": "M", "f": "F", "female": "F", "女": "F", "o": "O", "other": "O"}
 
@@ -35,6 +39,7 @@ class Match:
         absent: Values of the column that name nothing here.
         repeated: Values that name an image already named.
         paths: Whether the column names files, so that an absent one is an error.
+        pixel_size: As in :class:`lucency.read.ReadOptions`.
     """
 
     table: Table
@@ -43,6 +48,7 @@ class Match:
     absent: tuple[str, ...]
     repeated: tuple[str, ...]
     paths: bool
+    pixel_size: str = ""
 
     @cached_property
     def measuring(self) -> tuple[str, ...]:
@@ -123,7 +129,7 @@ class Index:
 def matches(tree: Tree, units: Iterable[Unit]) -> list[Match]:
     """Return every table of the tree that speaks of the images, one row for each, best first."""
     index = Index(units, tree.salt)
-    found = [m for t in tree.tables if (m := match(t, index)) is not None]
+    found = [replace(m, pixel_size=tree.pixel_size) for t in tree.tables if (m := match(t, index)) is not None]
     return sorted(found, key=lambda m: -len(m.by_unit))
 
 
@@ -219,11 +225,71 @@ def clinical_of(match_: Match, row: dict[str, str]) -> dict[str, str | float]:
     return found
 
 
-def spacing_of(match_: Match, row: dict[str, str]) -> tuple[float, float, float] | None:
-    """Return (1, p, p) mm from a column of pixel sizes; a number no scanner has is not taken."""
-    value = number(row.get(match_.table.roles.get("spacing", ""), ""))
+def spacing_of(match_: Match, row: dict[str, str]) -> Spaced | None:
+    """Return the size of pixels that a row states; a number no scanner has is not taken."""
+    column, full = size_column(match_)
+    if not column:
+        return None
+    # Two numbers are those of rows and of columns, in the order of DICOM's Pixel Spacing (PS3.3, 10.7.1.3).
+    cell = [number(word) for word in re.findall(r"[\d.eE+-]+", row.get(column, ""))]
     # Microscopes begin below 1 µm; no pixel of a patient's image is wider than 20 mm.
-    return (1.0, value, value) if value is not None and 1e-4 < value < 20.0 else None
+    sizes = [v for v in cell if v is not None and 1e-4 < v < 20.0]
+    if not sizes or len(sizes) != len(cell) or len(sizes) > 2:
+        return None
+    spacing = (1.0, sizes[0], sizes[-1])
+    if not full:
+        return Spaced(spacing, column)
+    height, width = (number(row.get(match_.table.roles.get(f"full_{side}", ""), "")) for side in ("height", "width"))
+    if not height and not width:
+        return None
+    return Spaced(spacing, column, (height or 0.0, width or 0.0))
+
+
+def size_column(match_: Match) -> tuple[str, bool]:
+    """Return the column that states the size of pixels, and whether of the image before it was made smaller."""
+    roles, asked = match_.table.roles, match_.pixel_size
+    if asked:
+        # Here "none" is no column.
+        name, _, of = asked.partition(":")
+        return match_.table.named(name), of.strip() == FULL
+    own = roles.get("spacing", "")
+    return own or roles.get("full_spacing", ""), not own
+
+
+def told_of_sizes(found: Iterable[Match]) -> list[str]:
+    """Return where the size of pixels is taken from, for images whose files do not state it."""
+    said = []
+    for match_ in found:
+        column, full = size_column(match_)
+        if not column or not any(spacing_of(match_, row) for row in match_.by_unit.values()):
+            continue
+        width = match_.table.roles.get("full_width") or match_.table.roles.get("full_height") or ""
+        whose = f"of the images before they were made smaller ({width})" if full else "of the images as they are stored"
+        said.append(f"The size of pixels in mm is taken from column {column} of {match_.table.path}, {whose}.")
+        if width and not full:
+            said.append(
+                f"The table also has the size of the images before they were made smaller ({width}); where {column} is "
+                f"of those, say --set pixel_size={column}:{FULL}."
+            )
+    return said
+
+
+def refuse_unknown_size(tree: Tree) -> None:
+    """Refuse a column of pixel sizes that no table has.
+
+    Raises:
+        UsageError: It is in no table, or what stands behind the colon is not known.
+    """
+    name, colon, of = tree.pixel_size.partition(":")
+    if not name or name == NO_COLUMN:
+        return
+    if colon and of.strip() != FULL:
+        raise UsageError(
+            f"pixel_size = {tree.pixel_size!r}", expected=f"COLUMN or COLUMN:{FULL}", where="--set pixel_size"
+        )
+    if not any(t.named(name) for t in tree.tables):
+        columns = ", ".join(dict.fromkeys(c for t in tree.tables for c in t.columns if c)) or "none"
+        raise UsageError(f"No column {name!r}", where="--set pixel_size", remedy=f"use one of the columns: {columns}")
 
 
 def part_in(match_: Match, row: dict[str, str]) -> str:

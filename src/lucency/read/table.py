@@ -106,8 +106,33 @@ ROLES: dict[str, frozenset[str]] = {
     "time": frozenset(["time", "survivaltime", "followuptime", "ostime", "days", "时间", "生存时间", "随访时间"]),
     "event": frozenset(["event", "survivalevent", "deadstatus", "vitalstatus", "osevent", "事件", "生存状态", "结局"]),
     "spacing": frozenset(
-        ["pixelsize", "pixelsizemm", "pixelspacing", "pixelspacingmm", "spacing", "spacingmm", "mmperpixel", "像素间距"]
+        [
+            "pixelsize",
+            "pixelsizemm",
+            "pixelspacing",
+            "pixelspacingmm",
+            "spacing",
+            "spacingmm",
+            "mmperpixel",
+            "像素间距",
+            "像素大小",
+            "像素尺寸",
+        ]
     ),
+    # Of the image before it was made smaller; its own size in pixels tells by how much.
+    "full_spacing": frozenset(
+        [
+            *(
+                f"{image}{size}{unit}"
+                for image in ("orig", "original", "full", "fullsize")
+                for size in ("pixelsize", "spacing", "pixelspacing")
+                for unit in ("", "mm")
+            ),
+            "原始像素间距",
+        ]
+    ),
+    "full_width": frozenset(["origwidth", "originalwidth", "fullwidth", "fullsizewidth", "原始宽度"]),
+    "full_height": frozenset(["origheight", "originalheight", "fullheight", "fullsizeheight", "原始高度"]),
 }
 
 #: Written for "not known".

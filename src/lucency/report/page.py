@@ -303,9 +303,10 @@ def _labels(pages: Pages, facts: Facts, lang: str) -> None:
     roc, pr = figures.curves(part, "roc", lang, share), figures.curves(part, "pr", lang, share)
     pages.figure(t("figure.curves", lang, n=part.n_cases), roc, pr)
     pages.figure(t("figure.reliability", lang, n=part.n_cases), figures.reliability(part, lang))
-    pages.figure(
-        t("figure.agreement", lang, n=part.n_cases), agreement.scatter(part, lang), agreement.difference(part, lang)
-    )
+    for what in agreement.of_what(part):
+        caption = t("figure.agreement", lang, n=part.n_cases)
+        caption = paired(what, caption, lang) if what else caption
+        pages.figure(caption, agreement.scatter(part, lang, what), agreement.difference(part, lang, what))
     groups, axis = per_case(part, facts.evaluation.headline, lang)
     pages.figure(t("figure.distribution", lang, what=axis), figures.distribution(groups, axis, lang))
     if not pages.sections[-1].blocks:

@@ -18,8 +18,8 @@ from lucency.write.table import write_rows, write_table
 NOTICE = """Research use only, not a medical device.
 研究用途，非医疗器械。
 
-Made by lucency. predictions.csv has one row per image, boxes.csv one per box; masks lie on the grid of their source
-image.
+Made by lucency. predictions.csv has one row per image, boxes.csv one per box, measures.csv one per image and label;
+masks lie on the grid of their source image.
 """
 
 #: Formats by name.
