@@ -69,3 +69,7 @@ class OutputError(LucencyError):
 
 class MemoryShortError(LucencyError):
     """The machine ran out of memory and a smaller plan did not help."""
+
+
+class DivergedError(LucencyError):
+    """Training whose loss is no longer a finite number."""

@@ -84,8 +84,9 @@ LEFT = (
         "profile.json",
         "machine.json",
         "plan.json",
+        "trial.json",
     ),
-    *("evaluation.json", "prepared", "training", "out_of_fold", "controls", "model", "report"),
+    *("evaluation.json", "prepared", "trial", "training", "out_of_fold", "controls", "model", "report"),
 )
 
 

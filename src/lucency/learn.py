@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from lucency import __version__, carry, controls, evaluate, machine, planner, record
+from lucency import __version__, carry, controls, evaluate, machine, planner, record, trial
 from lucency import model as models
 from lucency.calibration import Calibration
 from lucency.case import Case, Source
@@ -48,7 +48,30 @@ class Learning:
         return [s.minutes, s.seed, s.task, dict(s.values), __version__, s.start]
 
     def plan(self) -> None:
-        """Do the room's work."""
+        """Do the room's work: decide, try what is worth a trial, and write it down."""
+        folder = self.walk.folder
+        begun = trial.waiting(folder, self.walk.digest)
+        if begun is None:
+            final, tried = self._decided()
+            trial.begin(folder, self.walk.digest, final, tried, self.walk.clock.elapsed())
+        else:
+            final, tried = begun
+        if tried is not None:
+            final = trial.settled(self._work(task_named(final.task), final, self.store(final)), tried, folder)
+        record.write(folder / "plan.json", final)
+        self.walk.accept()
+        self.walk.events.emit(
+            "plan",
+            "found",
+            network=final.network,
+            steps=final.schedule.steps,
+            members=len(final.folds),
+            memory_mib=round(final.forecast.memory_mib),
+            seconds=round(sum(final.forecast.seconds.values())),
+        )
+
+    def _decided(self) -> tuple[Plan, planner.Trial | None]:
+        """Return the plan as it is without a trial, and the trial that it is worth."""
         task = task_named(self.walk.settings.task) if self.walk.settings.task else task_for(self.walk.cohort)
         if task.suits(self.walk.cohort) <= 0:
             raise DataError(
@@ -80,30 +103,23 @@ class Learning:
                 "Memory ran out while one training step was rehearsed, with smaller and smaller plans",
                 remedy="close other programs, or use a machine with more memory",
             )
+        found, said = self.walk.profiled(), tuple(self.walk.settings.planned)
+        tried, refused = planner.designed(draft, task.needs(found), timing, self.walk.cohort, found, said=said)
         final = planner.timed(
-            draft,
+            replace(draft, reasons=planner.remarked(draft.reasons, refused)),
             timing,
-            self.walk.profiled(),
+            found,
             n_locked=len(self.walk.cohort.locked),
             spent_s=self.walk.clock.elapsed(),
             dense=task.dense,
+            trial_s=tried.seconds if tried else 0.0,
         )
         final = planner.overridden(final, self.walk.settings.planned)
         final = carry.begun(final, self.walk.settings.start, self.walk.cohort, task)
         final = controls.timed(self._work(task, final, store), timing)
         self.walk.state["plan"]["prepare_s"] = round(prepare_s, 2)
         record.write(self.walk.folder / "machine.json", measured)
-        record.write(self.walk.folder / "plan.json", final)
-        self.walk.accept()
-        self.walk.events.emit(
-            "plan",
-            "found",
-            network=final.network,
-            steps=final.schedule.steps,
-            members=len(final.folds),
-            memory_mib=round(final.forecast.memory_mib),
-            seconds=round(sum(final.forecast.seconds.values())),
-        )
+        return final, tried
 
     def _draft(self, task: Task, measured: Machine, budget: Budget) -> Plan:
         found = self.walk.profiled()
@@ -296,8 +312,11 @@ class Learning:
         shown = evaluate.show(grounds, chosen, _truth_of)
         seconds = {r: float(self.walk.state.get(r, {}).get("seconds", 0.0)) for r in ROOMS if r != "report"}
         moved = float(self.walk.state.get("plan", {}).get("prepare_s", 0.0))
-        seconds["plan"], seconds["prepare"] = seconds["plan"] - moved, seconds["prepare"] + moved
-        seconds = {"before training": sum(v for r, v in seconds.items() if r not in ("train", "evaluate")), **seconds}
+        tried = trial.of_run(self.walk.folder)
+        trial_s = tried.seconds if tried else 0.0
+        seconds["plan"], seconds["prepare"] = seconds["plan"] - moved - trial_s, seconds["prepare"] + moved
+        before = sum(v for r, v in seconds.items() if r not in ("train", "evaluate"))
+        seconds = {"before training": before, **({"trial": trial_s} if tried else {}), **seconds}
         facts = Facts(
             cohort=self.walk.cohort,
             plan=grounds.plan,
@@ -313,6 +332,7 @@ class Learning:
             images=inspection.images,
             thumbnails=self._thumbnails(inspection.images),
             time_guard=history["time_guard"],
+            tried=tried,
         )
         write_report(facts, self.walk.folder / "report", self.walk.settings.lang)
         models.replace_card(self.walk.folder / "model", card(facts, self.walk.settings.lang))

@@ -188,6 +188,8 @@ class Needs:
         passes: Passes over the images that the task needs at least; 0 is what recognition needs.
         least_side: Side in pixels that images may be scaled down to for that; 0 is what recognition needs.
         batch: Images in a step at least.
+        tried: Setting of the task's own to values that are tried against its default on held-out patients, where the
+            budget allows; the task's metric for that is :meth:`lucency.tasks.Task.balanced`.
     """
 
     task: str
@@ -209,6 +211,7 @@ class Needs:
     passes: int = 0
     least_side: int = 0
     batch: int = 1
+    tried: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

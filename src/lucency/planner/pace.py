@@ -33,7 +33,9 @@ def compared_members(profile: Profile) -> int:
     return min(5, math.ceil(5 * COMPARED_PATIENTS / max(profile.n_patients, 1)))
 
 
-def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent_s: float, dense: bool) -> Plan:
+def timed(
+    draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent_s: float, dense: bool, trial_s: float = 0.0
+) -> Plan:
     """Put what the rehearsal measured into the plan: layout, members, steps, forecast.
 
     Args:
@@ -43,6 +45,7 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
         n_locked: Cases of the locked part.
         spent_s: Working time used so far.
         dense: One output per voxel.
+        trial_s: Set aside for a trial of choices before training.
 
     Returns:
         The final plan.
@@ -51,7 +54,7 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
     held = profile.n_cases / 5
     patches = _patches(draft, profile)
     enough = ENOUGH_EPOCHS[dense] * epoch * patches
-    room = draft.minutes * 60 * FILL - spent_s - REPORT_S - baseline_seconds(profile, dense=dense)
+    room = draft.minutes * 60 * FILL - spent_s - trial_s - REPORT_S - baseline_seconds(profile, dense=dense)
     # Every control has as long as the network itself.
     whole, room = room, room / (1 + len(draft.controls))
     mirrors = tuple(a for a in "kji" if draft.augmentation.get(f"flip_{a}"))[:2]
@@ -104,7 +107,13 @@ def timed(draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent
         reasons["tta"] = f"mean of {2 ** len(mirrors)} mirrored copies along {', '.join(mirrors)}, which are safe here"
     train_forecast = members * steps * timing.step_s + whole - room
     evaluate_s = members * per_member + fixed + baseline_seconds(profile, dense=dense)
-    seconds = {"before training": spent_s, "train": train_forecast, "evaluate": evaluate_s, "report": REPORT_S}
+    seconds = {
+        "before training": spent_s,
+        **({"trial": trial_s} if trial_s else {}),
+        "train": train_forecast,
+        "evaluate": evaluate_s,
+        "report": REPORT_S,
+    }
     return replace(
         draft,
         folds=tuple(range(members)),
@@ -142,10 +151,14 @@ def _patches(draft: Plan, profile: Profile) -> int:
     return int(min(8, max(1, round(ratio))))
 
 
+def epoch_steps(draft: Plan, profile: Profile) -> int:
+    """Return the steps of one pass over the images of a member."""
+    return math.ceil(profile.n_cases * 0.8 / draft.batch) * _patches(draft, profile)
+
+
 def passes(draft: Plan, timing: Timing, profile: Profile) -> float:
     """Return how many passes over the training images the rehearsed step allows in the time planned for training."""
-    epoch = math.ceil(profile.n_cases * 0.8 / draft.batch) * _patches(draft, profile)
-    return TRAIN_SHARE * draft.minutes * 60 / timing.step_s / epoch
+    return TRAIN_SHARE * draft.minutes * 60 / timing.step_s / epoch_steps(draft, profile)
 
 
 def surprise(draft: Plan, timing: Timing, profile: Profile, *, dense: bool) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from lucency.plan import Grid, Machine, Needs, Option
 from lucency.planner.boxes import box_shape
 from lucency.planner.pace import LEAST_EPOCHS, compared_members
+from lucency.planner.size import USUAL, sized
 from lucency.profile import Profile
 
 #: Slices this many times thicker than wide are convolved within the slice first (Isensee 2021).
@@ -68,6 +69,14 @@ def choose_shape(
         f"{machine.gflops:.0f} GFLOP/s"
         + ("" if fit == "fit" else "; no smaller size is tried, small structures would be gone")
     )
+    if not (needs.narrow or needs.passes):
+        options = sized(
+            options,
+            profile.n_cases,
+            lambda o: train_s * machine.gflops * 1e9 / _train_flops(frame, o, dims),
+            reasons,
+            dense=needs.dense,
+        )
     voxels = math.prod(frame)
     if needs.dense:
         batch = max(2, min(16, round(300_000 / voxels)))
@@ -122,6 +131,15 @@ def sequence_shape(
         fits = cost * profile.n_cases * epochs <= train_s
         if fits:
             break
+    # The usual one is narrow already.
+    options = sized(
+        options,
+        profile.n_cases,
+        lambda o: train_s * machine.gflops * 1e9 / (KEPT_FRAMES * _train_flops(frame, o, 2)),
+        reasons,
+        dense=False,
+        least=USUAL,
+    )
     few = "" if n_frames == long else f", evenly taken from up to {max(profile.sizes[0], default=long)}"
     reasons["grid"] = (
         f"{n_frames} frames of {frame[1]}×{frame[2]}{few}: memory and time grow with every frame; {epochs} passes over "
@@ -186,6 +204,13 @@ def _volume_shape(
         "strides": ",".join("x".join(map(str, s)) for s in strides),
         "residual": False,
     }
+    options = sized(
+        options,
+        profile.n_cases,
+        lambda o: train_s * machine.gflops * 1e9 / _train_flops(triple(rounded), o, 3),
+        reasons,
+        dense=True,
+    )
     grid = Grid("spacing", triple(size), (spacing[0], spacing[1], spacing[2]))
     return grid, options, triple(rounded), batch
 

@@ -10,6 +10,7 @@ from lucency.errors import UsageError
 from lucency.evaluate import Evaluation, Part, Scored
 from lucency.inspect import ImageFacts
 from lucency.plan import Forecast, Machine, Plan
+from lucency.planner import Tried
 
 #: Cases shown with a picture: the worst first, then some from the middle and the best, so that neither flatters.
 N_WORST, N_MIDDLE, N_BEST = 8, 2, 2
@@ -72,6 +73,7 @@ class Facts:
         images: What inspection measured and thought of every image.
         thumbnails: Case id to picture, of the images that ``report.quality.doubtful`` names.
         time_guard: What the time guard stopped or cut, as a sentence; empty when nothing.
+        tried: What a trial of choices before training showed; None where nothing was tried.
     """
 
     cohort: Cohort
@@ -88,6 +90,7 @@ class Facts:
     images: Sequence[ImageFacts] = ()
     thumbnails: Mapping[str, Picture] = field(default_factory=dict)
     time_guard: str = ""
+    tried: Tried | None = None
 
     def __post_init__(self) -> None:
         if not self.evaluation.parts:

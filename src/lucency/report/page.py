@@ -392,6 +392,7 @@ def _plan(pages: Pages, facts: Facts, lang: str) -> None:
         )
     )
     pages.table(tables.plan(facts.plan, lang))
+    pages.table(tables.tried(facts, lang))
     pages.table(tables.forecast(facts.plan.forecast, facts.actual, lang))
     pages.figure(t("figure.losses", lang), figures.losses(facts.history, lang))
 
@@ -409,6 +410,7 @@ def _methods(pages: Pages, facts: Facts, lang: str) -> None:
     rows = [(metric_name(k, lang), t(f"define.{k}", lang), _source(k)) for k in keys if known(f"define.{k}")]
     said = {m.method.lower() for p in parts for m in _all_metrics(p)}
     compared = [c for p in parts for c in p.baselines.values()]
+    said |= {a.test.lower() for a in (facts.tried.arms if facts.tried else ())}
     said |= {c.test.lower() for c in compared} | ({"holm"} if any(c.p_holm is not None for c in compared) else set())
     for word, pattern in METHODS.items():
         if any(re.search(pattern, s) for s in said):

@@ -251,6 +251,24 @@ def plan(plan: Plan, lang: str) -> Table:
     return Table(t("table.plan_caption", lang), heads, tuple(rows), plain=True)
 
 
+def tried(facts: Facts, lang: str) -> Table | None:
+    """What was tried before training: each choice's number and its gain over the default, the one kept in bold."""
+    found = facts.tried
+    if found is None or not found.arms:
+        return None
+    rows = []
+    for arm in found.arms:
+        value = estimate("balanced", arm.value, lang) if arm.value else t("plan.diverged", lang)
+        gain = estimate("gain", arm.gain, lang, sign=True) if arm.gain else DASH
+        test = sentence(arm.test, lang) if arm.test else DASH
+        rows.append((arm.choice, value, gain, p_value(arm.p_holm), test))
+    heads = tuple(t(f"table.{k}", lang) for k in ("choice", "balanced", "gain", "p_holm", "test"))
+    what = name("decision", found.trial.setting, lang)
+    caption = t("table.tried_caption", lang, what=what, steps=found.trial.steps, folds=len(found.trial.folds))
+    kept = frozenset(n for n, a in enumerate(found.arms) if a.choice == found.kept)
+    return Table(caption, heads, tuple(rows), frozenset({1, 2, 3}), strong=kept)
+
+
 def plan_value(value: object, lang: str = "en", key: str = "") -> str:
     """Return a decision's value as a person would write it; sizes with a multiplication sign."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

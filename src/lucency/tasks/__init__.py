@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lucency import statistics
 from lucency.boxes import Box
 from lucency.calibration import Calibration
 from lucency.case import Case, Cohort, Prediction
@@ -24,7 +25,7 @@ from lucency.errors import DataError, UsageError
 from lucency.plan import Needs, Option, Plan
 from lucency.prepare import Prepared
 from lucency.profile import Profile
-from lucency.statistics import Metric
+from lucency.statistics import Metric, Statistic
 from lucency.write.rows import Rows, tabled
 
 
@@ -224,6 +225,17 @@ class Task(Protocol):
     ) -> tuple[Metric, float | None, str]:
         """Return (our headline minus theirs, p, test) on the same cases, paired by patient."""
         ...
+
+    def balanced(self, outputs: Sequence[np.ndarray], targets: Sequence["np.ndarray | float"]) -> Statistic:
+        """Return the metric in which every class counts as much, of weighted cases; the higher, the better.
+
+        Only tasks with ``needs(...).tried`` are asked. By default the mean AUC of each class against the others.
+
+        Args:
+            outputs: Activated, (classes,) each.
+            targets: Class numbers.
+        """
+        return statistics.macro_auc_of(np.array(targets, dtype=int), np.stack(outputs))
 
     def perfect(self, target: "np.ndarray | float | int", plan: Plan) -> np.ndarray:
         """Return the activated output of a network that is right; kept for the contract tests."""

@@ -31,6 +31,14 @@ BALANCED_ALPHA = 0.2
 #: Share of a batch that each choice draws class by class.
 BALANCE = {"balanced_mixup": 0.5, "balanced_sampling": 1.0}
 
+#: From this many times as many images of the commonest class as of the rarest on, other choices are tried. At less
+#: than that base rates cost little; chosen, not measured.
+UNLIKE = 5
+
+#: The choices that are then tried, one by sampling (ahead of other samplings and losses in Galdran 2021) and one by
+#: the loss (Menon 2021). Each costs a training, so there are two and not six.
+TRIED = ("balanced_mixup", "logit_adjustment")
+
 #: Length of the logits where they are cosines (Cao 2019, doi 10.48550/arXiv.1906.07413).
 COSINE_SCALE = 30.0
 
@@ -79,6 +87,7 @@ class Classify:
         few = n < SMALL_SET
         network, why = image_network(profile)
         counts = sorted(profile.class_counts.values())
+        unlike = counts[-1] > UNLIKE * counts[0]
         return Needs(
             task=self.name,
             network=network,
@@ -89,8 +98,10 @@ class Classify:
                 "task": f"{classes} classes, {counts[0]} to {counts[-1]} training images each",
                 "network": why,
                 "imbalance": "plain cross-entropy, thresholds chosen on calibrated out-of-fold probabilities; "
-                "resampling would spoil calibration (arXiv 2603.00208)",
+                "resampling would spoil calibration (arXiv 2603.00208)"
+                + ("" if unlike else f"; no other choice is tried below {UNLIKE} images to 1"),
             },
+            tried={"imbalance": TRIED} if unlike else {},
         )
 
     def build(self, plan: Plan) -> dict[str, nn.Module]:

@@ -61,14 +61,14 @@ class Ordinal(Classify):
         asked = super().needs(profile)
         grades = len(profile.class_counts)
         reasons = {
-            **asked.reasons,
+            **{k: v for k, v in asked.reasons.items() if k != "imbalance"},
             "task": f"{grades} classes in a known order",
             "loss": "the odds of being above each grade for a case that is not below it: grades stay in order "
             "(doi 10.1007/s10044-023-01181-9)",
         }
         # Rare grades are helped by their neighbours; classes as such have no weight here.
         options = {k: v for k, v in asked.options.items() if k != "imbalance"}
-        return replace(asked, task=self.name, outputs=grades - 1, options=options, reasons=reasons)
+        return replace(asked, task=self.name, outputs=grades - 1, options=options, reasons=reasons, tried={})
 
     def build(self, plan: Plan) -> dict[str, nn.Module]:
         """Return the network."""

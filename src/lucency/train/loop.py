@@ -18,7 +18,7 @@ from torch import nn
 
 from lucency.augment import augment, augment_boxes, augment_frames
 from lucency.case import Cohort
-from lucency.errors import LucencyError
+from lucency.errors import DivergedError
 from lucency.events import Clock, Events
 from lucency.model import load_facts, load_weights, save_weights
 from lucency.plan import Plan
@@ -108,7 +108,7 @@ def train_member(work: Work, fold: int, deadline: float) -> Trained:
         Averaged weights.
 
     Raises:
-        LucencyError: The loss is no longer finite.
+        DivergedError: The loss is no longer finite.
     """
     return Loop(work, fold, deadline).run()
 
@@ -211,7 +211,7 @@ class Loop:
                 optimiser.step()
                 self.losses.append(float(loss.detach()))
         if not math.isfinite(self.losses[-1]):
-            raise LucencyError(
+            raise DivergedError(
                 f"The loss is {self.losses[-1]} at step {self.step}",
                 expected="a finite number",
                 remedy="lower schedule.rate in plan.json, or set precision to fp32, and run again",
