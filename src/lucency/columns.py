@@ -43,6 +43,14 @@ RADIOMICS = re.compile(
 )
 
 
+#: Names of columns that hold what patients were given, in lower case without spaces and signs.
+TREATMENT = re.compile(
+    r"^(treatment|treatmentarm|treatmentgroup|therapy|arm|studyarm|intervention|drug|regimen|surgery|operated|resection|"
+    r"chemo|chemotherapy|radiotherapy|radiation|chemoradiation|immunotherapy|targetedtherapy|adjuvant|adjuvanttherapy)$"
+    r"|^(治疗|治疗方案|治疗方式|治疗组|分组|化疗|放疗|手术|是否手术|是否化疗|是否放疗|用药|免疫治疗|靶向治疗)$"
+)
+
+
 @dataclass(frozen=True)
 class Column:
     """A column that is learned from.
@@ -75,6 +83,16 @@ def tells_the_end(name: str) -> bool:
     """
     plain = re.sub(r"[\W_]+", "", name.lower())
     return any(w in plain for w in OUTCOME_WORDS) or re.split(r"[\W_]+", name.lower())[0] in END_POINTS
+
+
+def treatment_in(columns: "Sequence[Column]") -> str:
+    """Return the first column whose name says that it holds what patients were given, or nothing.
+
+    Example:
+        >>> treatment_in((Column("age"), Column("Chemo_therapy", ("no", "yes"))))
+        'Chemo_therapy'
+    """
+    return next((c.name for c in columns if TREATMENT.match(re.sub(r"[\W_]+", "", c.name.lower()))), "")
 
 
 def is_radiomics(name: str) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lucency.case import Case, Prediction
+from lucency.columns import REGION_VOLUME
 from lucency.detector import LOOKED, NOTHING
 from lucency.errors import DataError, ModelError
 from lucency.image import Image
@@ -337,6 +338,9 @@ def prepare_case(case: Case, model: Model, nan: float | None = None) -> tuple[Pr
         visits = [images_of(visit, plan, nan) for visit in case.visits]
         judged = [_judged(visit, images, model) for visit, images in zip(case.visits, visits, strict=True)]
         worst = max(judged, key=lambda v: ("accept", "warn", "reject").index(v.quality))
+        if _untold(case, plan):
+            known = worst if worst.quality == "reject" else replace(worst, quality="warn")
+            worst = replace(known, reasons=(*known.reasons, "no clinical column is known: they count as missing"))
         return replace(prepare_visits(visits, plan), facts=facts_of(case, plan)), worst
     except DataError as error:
         where = error.where or case.sources[0].where
@@ -363,14 +367,17 @@ def lacking_in(case: Case, plan: Plan) -> tuple[str, ...]:
 
 
 def unlike_training(cases: Iterable[Case], plan: Plan) -> tuple[str, ...]:
-    """Return sentences that name the modalities that are missing, and those that training has never seen.
+    """Return sentences that name what is missing (modalities, clinical columns) and what training has never seen.
 
     Args:
         cases: To predict on.
         plan: Of the model.
     """
+    cases = list(cases)
+    bare = sorted(c.id for c in cases if _untold(c, plan))
+    said = [f"{len(bare)} of {len(cases)} cases have no clinical columns: {listed(bare)}."] if bare else []
     if len(plan.modalities) < 2:
-        return ()
+        return tuple(said)
     lacking: dict[str, list[str]] = {}
     foreign: dict[str, list[str]] = {}
     for case in cases:
@@ -378,12 +385,18 @@ def unlike_training(cases: Iterable[Case], plan: Plan) -> tuple[str, ...]:
             lacking.setdefault(modality, []).append(case.id)
         for modality in sorted(set(case.images) - set(plan.modalities)):
             foreign.setdefault(modality, []).append(case.id)
-    said = [f"{len(c)} cases lack modality {m}: {listed(sorted(c))}." for m, c in sorted(lacking.items())]
+    said += [f"{len(c)} cases lack modality {m}: {listed(sorted(c))}." for m, c in sorted(lacking.items())]
     said += [
         f"{len(c)} cases have modality {m}, which training has never seen; it is passed over: {listed(sorted(c))}."
         for m, c in sorted(foreign.items())
     ]
     return tuple(said)
+
+
+def _untold(case: Case, plan: Plan) -> bool:
+    """Tell whether the plan has clinical columns and none of them is known of a case."""
+    names = [c.name for c in plan.facts if c.name != REGION_VOLUME]
+    return bool(names) and not any(n in case.clinical for n in names)
 
 
 def _check_modality(case: Case, plan: Plan) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lucency.columns import standard
-from lucency.survival.cox import fit_penalised_cox
+from lucency.survival.cox import Cox, fit_penalised_cox
 from lucency.survival.curves import aalen_johansen
 from lucency.survival.intervals import incidence_of, labelled, marginal_logits
 from lucency.survival.outcome import Outcomes
@@ -68,12 +68,38 @@ def _everybody(train: np.ndarray, outcomes: Outcomes, further: np.ndarray, edges
 
 def _cox(train: np.ndarray, outcomes: Outcomes, further: np.ndarray, edges: np.ndarray, seed: int) -> np.ndarray:
     """Fit a penalised Cox model for each cause, and put the causes together as competing ones."""
+
+    def fit(rows: np.ndarray, told: Outcomes, cause: int) -> Cox:
+        return fit_penalised_cox(rows, told.of(cause), np.random.default_rng((seed, cause)))
+
+    return cox_incidence(train, outcomes, further, edges, fit)
+
+
+def cox_incidence(
+    train: np.ndarray,
+    outcomes: Outcomes,
+    further: np.ndarray,
+    edges: np.ndarray,
+    fit: Callable[[np.ndarray, Outcomes, int], Cox],
+) -> np.ndarray:
+    """Return the incidence of patients by Cox models of each cause, put together as competing ones.
+
+    Args:
+        train: (n, p) float, NaN where not known.
+        outcomes: (n,) of the same patients.
+        further: (k, p) to predict.
+        edges: (m + 1,) days.
+        fit: (standardised rows, outcomes, cause) -> the model of one cause.
+
+    Returns:
+        (k, causes, m) probability of each event by the end of each interval.
+    """
     train, further = tamed(train, further)
     known = standard(train)
     rows, others = (np.clip(known.apply(t), -FAR, FAR) for t in (train, further))
     logits = []
     for cause in range(1, max(outcomes.causes, default=1) + 1):
-        model = fit_penalised_cox(rows, outcomes.of(cause), np.random.default_rng((seed, cause)))
+        model = fit(rows, outcomes, cause)
         alone = model.incidence(others, edges[1:])
         before = np.concatenate([np.zeros((len(alone), 1)), alone[:, :-1]], axis=1)
         hazard = np.clip((alone - before) / np.maximum(1 - before, 1e-9), 1e-9, 1 - 1e-9)

@@ -96,6 +96,48 @@ class Pattern:
 
 
 @dataclass(frozen=True)
+class Arm:
+    """Everybody at one value of a treatment column.
+
+    Args:
+        survival: Mean predicted chance to be without the event at the horizon.
+        difference: That minus the mean at the first value; None at the first.
+    """
+
+    survival: Metric
+    difference: Metric | None = None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What is predicted for the same patients under each value of a treatment column: an association, unless by lot.
+
+    Args:
+        column: Its name.
+        horizon: Days.
+        n_patients: Held-out patients of whom the column is known.
+        values: As in the table.
+        counts: Patients who had each value.
+        n_comparable: Patients who, by the other columns, could have had any value; the numbers are over these.
+        arms: By the model, one for each value; empty where nothing is printed.
+        beside: By a Cox model on the clinical columns.
+        refused: Why nothing is printed.
+        cases: Case id to the predicted survival under each value.
+    """
+
+    column: str
+    horizon: float
+    n_patients: int = 0
+    values: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+    n_comparable: int = 0
+    arms: tuple[Arm, ...] = ()
+    beside: tuple[Arm, ...] = ()
+    refused: str = ""
+    cases: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Part:
     """Everything measured on one held-out part.
 
@@ -139,6 +181,7 @@ class Evaluation:
         notes: Sentences for the reader: warnings, limits, what was too few.
         suspects: Out-of-fold cases whose label the model confidently denies, the surest first: their labels may be
             wrong.
+        effect: What is predicted under each value of a treatment column; None where there is none.
     """
 
     task: str
@@ -148,3 +191,4 @@ class Evaluation:
     looks: int = 1
     notes: tuple[str, ...] = ()
     suspects: tuple[Scored, ...] = ()
+    effect: Effect | None = None

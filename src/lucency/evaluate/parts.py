@@ -14,6 +14,7 @@ from lucency.evaluate.beside import compared
 from lucency.evaluate.evaluation import Curve, Evaluation, Part, Scored
 from lucency.evaluate.judge import Grounds, judge_locked, judge_out_of_fold, judge_uncalibrated
 from lucency.evaluate.missing import patterns
+from lucency.evaluate.treatment import effect_of
 from lucency.statistics import Metric
 from lucency.tasks import Judged, Measures, Task
 
@@ -65,6 +66,7 @@ def evaluate(grounds: Grounds, ledger: Path) -> Evaluation:
         looks=looks,
         suspects=suspects(parts),
         notes=_notes(grounds, parts),
+        effect=effect_of(grounds),
     )
 
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from lucency.case import Cohort
-from lucency.columns import told_columns
+from lucency.columns import told_columns, treatment_in
 from lucency.mirror import SAFE
 from lucency.plan import Grid, Machine, Needs, Normalisation, Option, Plan, Schedule
 from lucency.planner.boxes import box_augmentation
@@ -104,6 +104,13 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
         reasons["facts"] = (
             f"told beside the image: {', '.join(c.name for c in told)}; missing values are the mean of the training "
             "fold, with a flag"
+        )
+    given = treatment_in(told)
+    if given and "treatment" in task_options and not task_options["treatment"]:
+        task_options["treatment"] = given
+        reasons["treatment"] = (
+            f"column {given!r} is taken for a treatment by its name: the report says what is predicted under each of "
+            "its values, if patients are comparable; --set treatment=none leaves that out"
         )
     reasons.setdefault("folds", "fold 0 until the rehearsal has shown how many members the budget allows")
     return Plan(

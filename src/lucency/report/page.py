@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lucency import record
 from lucency.baselines import BOX_BASELINES, IMAGE_BASELINES, MASK_BASELINES, NUMBER_BASELINES, OUTCOME_BASELINES
 from lucency.evaluate import Part, Scored
-from lucency.report import agreement, asked, figures, quality, tables, verdict
+from lucency.report import agreement, asked, figures, quality, tables, treated, verdict
 from lucency.report.facts import Facts, cases_to_show
 from lucency.report.modelcard import card
 from lucency.report.numbers import DASH, bracketed, headline, metric_name, number, paired, part_name, split
@@ -126,6 +126,7 @@ def write_report(facts: Facts, folder: Path, lang: str = "en") -> Path:
     html = render(facts, lang)
     record.write_text(folder / "card.md", card(facts, lang))
     record.write(folder / "metrics.json", metrics_json(facts))
+    treated.write_cases(facts.evaluation.effect, folder)
     record.write_text(folder / "index.html", html)
     return folder / "index.html"
 
@@ -193,6 +194,7 @@ def sections(facts: Facts, lang: str) -> list[Section]:
     _cases(pages, facts, lang)
     _labels(pages, facts, lang)
     _asked(pages, facts, lang)
+    _treatment(pages, facts, lang)
     _subgroups(pages, facts, lang)
     _data(pages, facts, lang)
     _quality(pages, facts, lang)
@@ -210,7 +212,8 @@ def _results(pages: Pages, facts: Facts, lang: str) -> None:
         caption = t("figure.comparison", lang, metric=metric_name(found[0], lang), n=part.n_patients)
         pages.figure(caption, figures.comparison(part, wanted, lang))
     pages.table(tables.metrics(facts, lang))
-    pages.table(tables.baselines(part, wanted, lang))
+    for each in (part, *facts.others):
+        pages.table(tables.baselines(each, wanted, lang))
     registered = {k: b.description for k, b in IMAGE_BASELINES.items()}
     registered |= {k: b.description for k, b in MASK_BASELINES.items()}
     registered |= {k: b.description for k, b in NUMBER_BASELINES.items()}
@@ -322,6 +325,17 @@ def _asked(pages: Pages, facts: Facts, lang: str) -> None:
         pages.table(asked.behind(part, figure, lang))
     if not pages.sections[-1].blocks:
         pages.sections.pop()
+
+
+def _treatment(pages: Pages, facts: Facts, lang: str) -> None:
+    """Say what is predicted under each value of a treatment column, with its caveat first, or why that is not said."""
+    found = facts.evaluation.effect
+    if found is None:
+        return
+    pages.section("treatment")
+    for line in treated.sentences(found, lang):
+        pages.text(line)
+    pages.table(treated.table(found, lang))
 
 
 def per_case(part: Part, wanted: str, lang: str) -> tuple[dict[str, list[float]], str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lucency.evaluate import Comparison, Part
+from lucency.evaluate import Arm, Comparison, Effect, Part
 from lucency.report.facts import Facts
 from lucency.statistics import Metric
 
@@ -17,6 +17,30 @@ def metrics_json(facts: Facts) -> dict[str, Any]:
         "metrics": plain_metrics(top.metrics),
         "baselines": {b: _comparison(c) for b, c in top.baselines.items()},
         "parts": {p.name: _part(p) for p in facts.evaluation.parts},
+        **({"treatment": _effect(facts.evaluation.effect)} if facts.evaluation.effect is not None else {}),
+    }
+
+
+def _effect(found: Effect) -> dict[str, Any]:
+    """Return what is predicted under each value of a treatment column."""
+
+    def arms(each: tuple[Arm, ...]) -> dict[str, Any]:
+        return {
+            value: plain_metrics(
+                {"survival": arm.survival} | ({} if arm.difference is None else {"difference": arm.difference})
+            )
+            for value, arm in zip(found.values, each, strict=False)
+        }
+
+    return {
+        "column": found.column,
+        "horizon_days": found.horizon,
+        "n_patients": found.n_patients,
+        "n_comparable": found.n_comparable,
+        "counts": dict(zip(found.values, found.counts, strict=False)),
+        "model": arms(found.arms),
+        "Cox on clinical columns": arms(found.beside),
+        "refused": found.refused,
     }
 
 

@@ -100,7 +100,8 @@ def baselines(part: Part, wanted: str, lang: str) -> Table | None:
         rows.append((name("baseline", baseline, lang), own, difference, p, said, test))
     words = ("baseline", "", "difference", "p_holm", "verdict", "test")
     heads = tuple(t(f"table.{w}", lang) if w else metric_name(key, lang) for w in words)
-    caption = t("table.baselines_caption", lang, metric=metric_name(key, lang))
+    held = part_name(part.name, lang)
+    caption = t("table.baselines_caption", lang, metric=metric_name(key, lang), part=held, n=part.n_patients)
     return Table(caption, heads, tuple(rows), frozenset({1, 2, 3}), frozenset({0}))
 
 

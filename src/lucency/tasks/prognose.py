@@ -90,6 +90,7 @@ class Prognose:
                 "horizon_days": horizon,
                 "proportional": n_events < MANY_EVENTS,
                 "dropout": 0.3,
+                "treatment": "",
             },
             reasons={
                 "task": f"{share}" + (f", of {causes} competing kinds" if causes > 1 else ""),
@@ -117,6 +118,13 @@ class Prognose:
                 f"inputs = {given!r} with {len(plan.facts)} clinical columns",
                 expected="both, image, or clinical where there are columns",
                 where="task_options.inputs",
+            )
+        treatment, columns_told = str(plan.task_options.get("treatment", "")), [c.name for c in plan.facts]
+        if treatment not in ("", "none", *columns_told):
+            raise UsageError(
+                f"treatment = {treatment!r} is no clinical column",
+                expected=", ".join(columns_told) or "a clinical column",
+                where="--set treatment",
             )
         trunk = body(plan.network, plan.channels, plan.dims, plan.network_options) if given != "clinical" else None
         columns = sum(c.width for c in plan.facts) if given != "image" else 0
