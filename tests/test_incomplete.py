@@ -89,7 +89,7 @@ def test_a_modality_that_training_never_saw_is_named_and_passed_over(data):
     said = unlike_training([more, data.cases[1]], plan)
     assert said == (
         "1 cases lack modality t2: case1.",
-        "1 cases have modality pet, which training has never seen; it is passed over: case0.",
+        "1 cases have modality pet, which training has never seen and which is passed over: case0.",
     )
     assert unlike_training([more], tiny.plan_for()) == ()
 

@@ -21,6 +21,9 @@ from lucency.train.member import is_done, member
 #: Seconds of steps by which a control is timed, at most.
 LOOK_S = 3.0
 
+#: More steps than a look at a control takes.
+LOOK_STEPS = 100
+
 
 def with_zero_filling(plan: Plan) -> Plan:
     """Return the plan with the network beside it that shows what zeros in place of a missing modality would do."""
@@ -57,8 +60,10 @@ def timed(work: Work, timing: Timing) -> Plan:
         timing: Of the network itself.
     """
     plan, steps = work.plan, {}
+    # A budget of hardly any step is timed by more of them all the same.
+    long = replace(plan, schedule=replace(plan.schedule, steps=max(plan.schedule.steps, LOOK_STEPS)))
     for name in plan.controls:
-        trial = replace(work, plan=plan_of(plan, name), events=Events())
+        trial = replace(work, plan=plan_of(long, name), events=Events())
         step_s = Loop(trial, plan.folds[0], math.inf).time_steps(LOOK_S)
         # A quicker control gets more steps, but not so many that it only learns by heart.
         steps[name] = max(1, min(round(plan.schedule.steps * timing.step_s / step_s), 3 * plan.schedule.steps))

@@ -386,10 +386,9 @@ def unlike_training(cases: Iterable[Case], plan: Plan) -> tuple[str, ...]:
         for modality in sorted(set(case.images) - set(plan.modalities)):
             foreign.setdefault(modality, []).append(case.id)
     said += [f"{len(c)} cases lack modality {m}: {listed(sorted(c))}." for m, c in sorted(lacking.items())]
-    said += [
-        f"{len(c)} cases have modality {m}, which training has never seen; it is passed over: {listed(sorted(c))}."
-        for m, c in sorted(foreign.items())
-    ]
+    for m, c in sorted(foreign.items()):
+        never = "which training has never seen and which is passed over"
+        said.append(f"{len(c)} cases have modality {m}, {never}: {listed(sorted(c))}.")
     return tuple(said)
 
 

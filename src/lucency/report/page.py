@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lucency import record
 from lucency.baselines import BOX_BASELINES, IMAGE_BASELINES, MASK_BASELINES, NUMBER_BASELINES, OUTCOME_BASELINES
 from lucency.evaluate import Part, Scored
-from lucency.report import agreement, asked, figures, quality, tables, treated, verdict
+from lucency.report import agreement, asked, figures, lacking, quality, tables, treated, verdict
 from lucency.report.facts import Facts, cases_to_show
 from lucency.report.modelcard import card
 from lucency.report.numbers import DASH, bracketed, headline, metric_name, number, paired, part_name, split
@@ -194,6 +194,7 @@ def sections(facts: Facts, lang: str) -> list[Section]:
     _cases(pages, facts, lang)
     _labels(pages, facts, lang)
     _asked(pages, facts, lang)
+    _missing(pages, facts, lang)
     _treatment(pages, facts, lang)
     _subgroups(pages, facts, lang)
     _data(pages, facts, lang)
@@ -360,6 +361,15 @@ def per_case(part: Part, wanted: str, lang: str) -> tuple[dict[str, list[float]]
     return dict(groups), t("figure.true_probability", lang)
 
 
+def _missing(pages: Pages, facts: Facts, lang: str) -> None:
+    """Say what is left without some of the modalities, where the model can do without."""
+    pages.section("missing")
+    for part in (facts.locked, *facts.others):
+        pages.table(lacking.table(part, facts.evaluation.headline, lang))
+    if not pages.sections[-1].blocks:
+        pages.sections.pop()
+
+
 def _subgroups(pages: Pages, facts: Facts, lang: str) -> None:
     part, wanted = facts.locked, facts.evaluation.headline
     pages.section("subgroups")
@@ -423,6 +433,7 @@ def _methods(pages: Pages, facts: Facts, lang: str) -> None:
     keys = dict.fromkeys(split(k)[0] for p in parts for k in [*p.metrics, *(k for b in p.by_label.values() for k in b)])
     rows = [(metric_name(k, lang), t(f"define.{k}", lang), _source(k)) for k in keys if known(f"define.{k}")]
     said = {m.method.lower() for p in parts for m in _all_metrics(p)}
+    said |= {x.test.lower() for p in parts for x in p.patterns}
     compared = [c for p in parts for c in p.baselines.values()]
     said |= {a.test.lower() for a in (facts.tried.arms if facts.tried else ())}
     said |= {c.test.lower() for c in compared} | ({"holm"} if any(c.p_holm is not None for c in compared) else set())

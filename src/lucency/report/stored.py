@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lucency.evaluate import Arm, Comparison, Effect, Part
+from lucency.evaluate import Arm, Comparison, Effect, Part, Pattern
 from lucency.report.facts import Facts
 from lucency.statistics import Metric
 
@@ -53,6 +53,21 @@ def _part(part: Part) -> dict[str, Any]:
         "subgroups": {group: plain_metrics(m) for group, m in part.subgroups.items()},
         "confusion": part.confusion,
         "baselines": {b: _comparison(c) for b, c in part.baselines.items()},
+        **({"modalities": [_pattern(p) for p in part.patterns]} if part.patterns else {}),
+    }
+
+
+def _pattern(pattern: Pattern) -> dict[str, Any]:
+    """Return what is left with some modalities only."""
+    told = {"metric": pattern.metric, "against_all": pattern.loss}
+    told |= {"zero_filling": pattern.zero_filling, "minus_zero_filling": pattern.gain}
+    return {
+        "given": list(pattern.given),
+        "n_cases": pattern.n_cases,
+        "n_patients": pattern.n_patients,
+        **plain_metrics({k: m for k, m in told.items() if m is not None}),
+        "p_against_all": pattern.p_loss,
+        "p_minus_zero_filling": pattern.p_gain,
     }
 
 
