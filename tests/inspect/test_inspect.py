@@ -444,3 +444,13 @@ def test_unreadable_pixels_were_said_twice_and_without_what_to_do():
     found = "The pixels cannot be read: 8 of 9 bytes are there"
     problem = Problem("a", "a.dcm", "unreadable", found, "", "fetch it again")
     assert problem.reason == f"{found}. What to do: fetch it again."
+
+
+def test_a_clip_of_one_frame_is_named_and_kept(shelf):
+    for n in range(12):
+        shelf.add(f"clip{n:02d}", shelf.picture((1 if n == 3 else 4, 40, 48)), "ab"[n % 2], k_axis="time")
+    found = inspect(shelf.cohort(), load=shelf.load, quality="off")
+    assert [w for w in found.warnings if "single frame" in w] == [
+        "1 sequences have a single frame, of which no order can be read: clip03."
+    ]
+    assert "clip03" not in found.left_out

@@ -8,7 +8,7 @@ import numpy as np
 from lucency.case import Case, Cohort, Skipped, with_folds
 from lucency.errors import DataError, UsageError
 from lucency.events import Events
-from lucency.inspect.checks import check_alike, check_problems, check_targets, clips_of, judge, listed
+from lucency.inspect.checks import check_alike, check_problems, check_targets, clips_of, judge, listed, lone_frames
 from lucency.inspect.duplicates import Merged, find_pairs, merge
 from lucency.inspect.inspection import ImageFacts, Inspection, Loader, MaskFacts, Pair
 from lucency.inspect.leakage import check_leaks, conflicting_labels, part_of, training_copies
@@ -96,6 +96,7 @@ def inspect(  # noqa: PLR0913 - one parameter for each thing a caller may say
     warnings = [
         *_skip_warnings(problems, images),
         *doubts.hear(check_alike, images, clips_of(cohort.cases)),
+        *lone_frames(images, clips_of(cohort.cases)),
         *quality_warnings,
     ]
     judged = _judged(looks, images, usable, quality)

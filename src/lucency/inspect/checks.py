@@ -79,6 +79,19 @@ def clips_of(cases: Sequence[Case]) -> frozenset[str]:
     return frozenset(c.id for c in cases if any(s.header.get("k_axis") == "time" for s in c.sources))
 
 
+def lone_frames(images: Sequence[ImageFacts], clips: frozenset[str]) -> list[str]:
+    """Return a warning that names the sequences of a single frame; they are sequences all the same.
+
+    Args:
+        images: Of the set.
+        clips: Cases whose images run over time.
+    """
+    lone = sorted({i.case for i in images if i.case in clips and 1 in i.size})
+    return (
+        [f"{len(lone)} sequences have a single frame, of which no order can be read: {listed(lone)}."] if lone else []
+    )
+
+
 def check_alike(images: Sequence[ImageFacts], clips: frozenset[str] = frozenset()) -> list[str]:
     """Refuse a set that mixes 2-D and 3-D, channel counts or units of length; return warnings.
 
