@@ -19,6 +19,7 @@ BARS = [
     ["record", "image", "boxes"],
     ["events"],
     ["case", "annotation"],
+    ["spare"],
     ["read"],
     [
         "filters",
@@ -45,7 +46,7 @@ BARS = [
     ["plan", "enhance"],
     ["planner"],
     ["prepare", "machine"],
-    ["prognosis"],
+    ["prognosis", "pretext"],
     ["tasks", "baselines", "model"],
     ["predict"],
     ["features"],

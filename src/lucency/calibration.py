@@ -24,6 +24,13 @@ LARGEST_LOGIT = 20.0
 TRUSTED_CASES = 30
 #: Thresholds this close to the best smoothed accuracy are one plateau; its middle is taken.
 PLATEAU = 0.005
+#: How sure a network must be of a class before what it says of an image without a label is believed: so many of the
+#: held-out cases it was as sure of must be right (Sohn 2020, doi 10.48550/arXiv.2001.07685, and Cascante-Bonilla 2021,
+#: doi 10.1609/aaai.v35i8.16852, take .95 and percentiles of the probability itself, which need not be calibrated).
+SURE = 0.95
+#: Held-out cases called by a class from which on its threshold is learned; with fewer the calibrated probability must
+#: be :data:`SURE` itself. A threshold that leaves fewer than the second is not tried. NEVER is above any probability.
+LEARNED_FROM, LEAST_ABOVE, NEVER = 10, 5, 2.0
 #: Thresholds tried, and the most scores a class is stood for by (evenly spaced quantiles beyond).
 N_GRID, N_QUANTILES = 400, 2000
 
@@ -175,6 +182,40 @@ def fit(
     scaled = fit_temperature(logits, targets, bias=bias)
     cuts = choose_thresholds(scaled.apply(logits), targets, rule)
     return Calibration(scaled.temperature, scaled.bias, cuts)
+
+
+def sure_at(probabilities: np.ndarray, targets: np.ndarray) -> tuple[float, ...]:
+    """Return for each class the probability from which on a network that calls it is right :data:`SURE` of the time.
+
+    Args:
+        probabilities: (n, classes) calibrated, of cases the network was not trained on.
+        targets: (n,) class index.
+
+    Returns:
+        The lowest such probability, at least one half; :data:`SURE` itself where too few cases are called by the class
+        to tell; :data:`NEVER` where no probability is high enough.
+
+    Example:
+        >>> p = np.linspace(0.5, 1, 20, endpoint=False)
+        >>> right = (p >= 0.7).astype(int)
+        >>> sure_at(np.stack([1 - p, p], axis=1), right)
+        (0.95, 0.7)
+    """
+    called, best = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    found = []
+    for label in range(probabilities.shape[1]):
+        mine = called == label
+        order = np.argsort(-best[mine], kind="stable")
+        p, right = best[mine][order], (np.asarray(targets)[mine] == label)[order]
+        if len(p) < LEARNED_FROM:
+            found.append(SURE)
+            continue
+        share = np.cumsum(right) / np.arange(1, len(p) + 1)
+        # A threshold stands at a probability that occurs, all that have it included.
+        last = np.append(p[1:] < p[:-1], True)
+        good = np.flatnonzero(last & (share >= SURE) & (np.arange(1, len(p) + 1) >= LEAST_ABOVE))
+        found.append(float(max(p[good[-1]], 0.5)) if len(good) else NEVER)
+    return tuple(found)
 
 
 #: Shares of the log base rates that are tried: 0 leaves the outputs as they are, 1 undoes even odds in training.

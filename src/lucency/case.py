@@ -226,6 +226,8 @@ class Cohort:
         skipped: Files that could not be read.
         beside: Files of other kinds; listed as well, but not counted as unusable.
         untrainable: Why nothing can be learned from the data as they are (found, expected, where, remedy); else empty.
+        unlabelled: Case id to the fold whose network must not see it, -1 where every one may: the cases without a label
+            that may be learned from (:mod:`lucency.spare`).
         visits: Column by which a patient's images were put together as one sequence; empty where none were.
 
     Raises:
@@ -247,6 +249,7 @@ class Cohort:
     allow_leak: bool = False
     untrainable: tuple[str, ...] = ()
     beside: tuple[Skipped, ...] = ()
+    unlabelled: Mapping[str, int] = field(default_factory=dict)
     visits: str = ""
 
     def __post_init__(self) -> None:

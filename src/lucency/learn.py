@@ -1,5 +1,6 @@
 """The rooms of a walk that learn: plan, prepare, train, evaluate, report."""
 
+import math
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -17,11 +18,11 @@ from lucency.inspect import ImageFacts
 from lucency.networks import every_network, options_of
 from lucency.plan import Forecast, Machine, Needs, Option, Plan, Timing
 from lucency.planner import Budget
-from lucency.prepare import Store, digest_of, prepare
+from lucency.prepare import Store, digest_of, prepare, used
 from lucency.read import load
 from lucency.report import Facts, Picture, card, cases_to_show, doubtful, picture, thumbnail, write_report
 from lucency.tasks import Task, task_for, task_named
-from lucency.train import OutOfFold, Work, calibrate, rehearse
+from lucency.train import OutOfFold, Work, calibrate, early, rehearse
 from lucency.train.member import member
 from lucency.walk import ROOMS, Walk
 
@@ -116,6 +117,7 @@ class Learning:
         )
         final = planner.overridden(final, self.walk.settings.planned)
         final = carry.begun(final, self.walk.settings.start, self.walk.cohort, task)
+        final = early.timed(self._work(task, final, store), timing, said="pretrain_steps" in self.walk.settings.planned)
         final = controls.timed(self._work(task, final, store), timing)
         self.walk.state["plan"]["prepare_s"] = round(prepare_s, 2)
         record.write(self.walk.folder / "machine.json", measured)
@@ -124,6 +126,9 @@ class Learning:
     def _draft(self, task: Task, measured: Machine, budget: Budget) -> Plan:
         found = self.walk.profiled()
         needs = _for_network(task.needs(found), self.walk.settings.planned)
+        if self.walk.settings.start is not None:
+            # What a network starts with is said already.
+            needs = replace(needs, pretrain="none")
         draft = planner.plan(self.walk.cohort, found, needs, measured, budget)
         if self.walk.settings.nan is not None:
             draft = replace(draft, task_options={**draft.task_options, "nan": self.walk.settings.nan})
@@ -157,8 +162,9 @@ class Learning:
     def _rehearsed(self, task: Task, draft: Plan, store: Store, budget: Budget) -> Timing | None:
         """Return what a rehearsal took, or None where it ran out of memory."""
         work = self._work(task, draft, store)
-        largest = max(store.entries.values(), key=lambda e: e.shape[1] * e.shape[2] * e.shape[3]).case
-        case = next(c for c in self.walk.cohort.cases if c.id == largest)
+        labelled = (*self.walk.cohort.trainable, *self.walk.cohort.locked_cases)
+        case = max(labelled, key=lambda c: math.prod(store.entries[c.id].shape[1:]))
+        largest = case.id
         prepared = store.prepared(largest)
         truth = evaluate.target_of(store, task, largest)
         output = task.perfect(truth, draft)
@@ -202,7 +208,7 @@ class Learning:
     def store(self, plan: Plan) -> Store:
         """The prepared cases; made anew if somebody deleted them."""
         folder = self.walk.folder / "prepared" / digest_of(self.walk.cohort, plan)
-        wanted = len(self.walk.cohort.trainable) + len(self.walk.cohort.locked_cases)
+        wanted = len(used(self.walk.cohort, plan))
         store = Store(folder)
         return store if len(store.entries) == wanted else self._prepared(task_named(plan.task), plan)[0]
 
@@ -245,14 +251,17 @@ class Learning:
         work = self._work(task, plan, store)
         after = sum(plan.forecast.seconds.get(k, 0.0) for k in ("evaluate", "report"))
         end = max(plan.minutes * 60 * 0.97 - after, self.walk.clock.elapsed() + 1.0)
-        weights, history, guards, shares = {}, [], [], []
+        weights, history, guards, shares, rows = {}, [], [], [], []
         beside = list(controls.waiting(work, self.walk.folder))
+        now, n = self.walk.clock.elapsed(), len(plan.folds)
+        early.first_round(work, now + (end - now) * n / (n + len(beside)))
         for number, fold in enumerate(plan.folds):
             left = len(plan.folds) - number + len(beside)
             now = self.walk.clock.elapsed()
             one = member(work, fold, self.walk.folder / "out_of_fold", now + (end - now) / left)
             weights[f"fold{fold}"] = one.weights
             history += one.facts["history"]
+            rows += one.facts["early"]
             guards += [one.facts["guard"]] if one.facts["guard"] else []
             shares.append(one.facts["augment"])
         for number, (name, fold) in enumerate(beside):
@@ -270,7 +279,8 @@ class Learning:
             foreign=learn_foreign(work.cohort, store, plan, weights[f"fold{plan.folds[0]}"]),
         )
         self.walk.state["train"]["augment_share"] = round(sum(shares) / len(shares), 4)
-        record.write(self.walk.folder / "training" / "history.json", {"rows": history, "time_guard": "; ".join(guards)})
+        told = {"rows": history, "time_guard": "; ".join(guards), "pretraining": rows}
+        record.write(self.walk.folder / "training" / "history.json", told)
 
     # evaluate -----------------------------------------------------------------------------------------------------
 
@@ -327,6 +337,7 @@ class Learning:
             inspection_warnings=inspection.warnings,
             inspection_skipped=inspection.skipped,
             history=history["rows"],
+            pretraining=history.get("pretraining", ()),
             actual=Forecast(machine.peak_memory_mib(), seconds),
             pictures={s.case.id: picture(s) for s in shown},
             images=inspection.images,

@@ -59,6 +59,11 @@ class Normalisation:
 #: (doi 10.48550/arXiv.1711.05101) for AdamW.
 OPTIMISERS: Mapping[str, tuple[float, float]] = {"sgd": (0.05, 5e-4), "adam": (1e-3, 0.0), "adamw": (2e-3, 0.05)}
 
+#: What a network's body may learn from images alone before it learns the task, and what its training may do with images
+#: without a label; see docs/decisions and :mod:`lucency.train.early`, :mod:`lucency.train.teacher`.
+PRETRAIN = ("none", "contrastive", "masked")
+UNLABELLED = ("none", "mean-teacher", "pseudo")
+
 #: See :class:`Schedule`. Loshchilov 2017 (doi 10.48550/arXiv.1608.03983) for the cosine.
 SHAPES = ("constant", "step", "cosine", "plateau")
 
@@ -188,6 +193,8 @@ class Needs:
         passes: Passes over the images that the task needs at least; 0 is what recognition needs.
         least_side: Side in pixels that images may be scaled down to for that; 0 is what recognition needs.
         batch: Images in a step at least.
+        pretrain: What its network's body may learn first from images alone, where most of them have no label; a name of
+            :data:`PRETRAIN`.
         tried: Setting of the task's own to values that are tried against its default on held-out patients, where the
             budget allows; the task's metric for that is :meth:`lucency.tasks.Task.balanced`.
     """
@@ -211,6 +218,7 @@ class Needs:
     passes: int = 0
     least_side: int = 0
     batch: int = 1
+    pretrain: str = "contrastive"
     tried: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -251,6 +259,10 @@ class Plan:
         most_passes: Passes that are not exceeded whatever the budget allows; 0 is what recognition bears.
         controls: Simpler network that the network is compared with to its optimiser steps; 0 until they were timed.
         start: Digest of the model whose weights training starts from; "" starts from random ones.
+        pretrain: What the body learns from images alone before training, a name of :data:`PRETRAIN`.
+        pretrain_steps: Optimiser steps of that for each member; 0 until one was timed.
+        pretrain_share: Share of a member's training time that it may take, 0 to 1.
+        unlabelled: What training does with images without a label, a name of :data:`UNLABELLED`.
         forecast: See :class:`Forecast`.
 
     Raises:
@@ -289,6 +301,10 @@ class Plan:
     most_passes: int = 0
     controls: Mapping[str, int] = field(default_factory=dict)
     start: str = ""
+    pretrain: str = "none"
+    pretrain_steps: int = 0
+    pretrain_share: float = 0.0
+    unlabelled: str = "none"
     forecast: Forecast = Forecast()
 
     def __post_init__(self) -> None:
@@ -305,9 +321,16 @@ class Plan:
             ("tta", set(self.tta) <= {"k", "j", "i"}, "of k, j and i"),
             ("normalisation.kind", self.normalisation.kind in ("zscore", "fixed"), "zscore or fixed"),
             ("grid.mode", self.grid.mode in GRID_MODES, ", ".join(GRID_MODES)),
+            ("pretrain", self.pretrain in PRETRAIN, ", ".join(PRETRAIN)),
+            ("unlabelled", self.unlabelled in UNLABELLED, ", ".join(UNLABELLED)),
         ):
             if not ok:
                 raise UsageError(f"{name} = {getattr(self, name.split('.')[0])}", expected=want, where="plan.json")
+
+    @property
+    def uses_unlabelled(self) -> bool:
+        """Whether images without a label are prepared."""
+        return self.pretrain != "none" or self.unlabelled != "none"
 
     @property
     def stems(self) -> tuple[int, ...]:
@@ -336,6 +359,7 @@ class Plan:
 
 #: Modalities up to which every choice of them is scored: 15 of four; of five it would be 31.
 ALL_PATTERNS = 4
+
 
 #: Fields of a Plan that are decisions and must say why.
 DECISIONS = (

@@ -118,8 +118,9 @@ class Rooms:
         """Return one point of the loss curve in words; the held-out loss only where there is one."""
         held = event.get("val_loss")
         known = held is not None and math.isfinite(float(held))
+        early = event.get("stage") == "pretrain"
         return t(
-            "cli.epoch" if known else "cli.epoch_alone",
+            "cli.epoch_early" if early else "cli.epoch" if known else "cli.epoch_alone",
             self.lang,
             fold=f"{float(event.get('member', 0)):.0f}",
             epoch=f"{float(event.get('epoch', 0)):.1f}",

@@ -16,6 +16,7 @@ from lucency.inspect.mixtures import mixtures
 from lucency.inspect.quality import POLICIES, Limit, Limits, Verdict, verdict
 from lucency.inspect.quality_set import Judged, judge_set
 from lucency.inspect.scan import Look, Looker, Problem, measured_of, scan
+from lucency.spare import with_unlabelled
 
 __all__ = [
     "POLICIES",
@@ -158,7 +159,7 @@ class _Doubts:
 
 
 def settle(cohort: Cohort, inspection: Inspection) -> Cohort:
-    """Return the cohort that later rooms use: unusable cases and copies left out, folds drawn anew.
+    """Return the cohort that later rooms use: unusable cases and copies left out, folds drawn anew, spare images known.
 
     Args:
         cohort: The one that was inspected.
@@ -171,7 +172,8 @@ def settle(cohort: Cohort, inspection: Inspection) -> Cohort:
         raise UsageError("The inspection is of other data", where="inspection.json", remedy="inspect the data again")
     skipped = tuple(dict.fromkeys((*cohort.skipped, *inspection.skipped)))
     left_out = {**cohort.left_out, **inspection.left_out}
-    return with_folds(replace(cohort, left_out=left_out, skipped=skipped), inspection.groups)
+    drawn = with_folds(replace(cohort, left_out=left_out, skipped=skipped), inspection.groups)
+    return with_unlabelled(drawn, inspection.groups)
 
 
 def _look_at(cases: Sequence[Case], looker: Looker, events: Events, workers: int) -> list[Look]:

@@ -31,6 +31,9 @@ STRONG = {
     "gamma": 0.3,
 }
 
+#: So many times as many images without a label as with one let the body learn from images alone first.
+UNLABELLED_TIMES = 10
+
 #: Chance that a modality is left out of a training image, where cases lack some. Chosen, not compared with others.
 MODALITY_DROPOUT = 0.3
 
@@ -105,6 +108,7 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
             f"told beside the image: {', '.join(c.name for c in told)}; missing values are the mean of the training "
             "fold, with a flag"
         )
+    pretrain = _pretrain(cohort, profile, needs, reasons)
     given = treatment_in(told)
     if given and "treatment" in task_options and not task_options["treatment"]:
         task_options["treatment"] = given
@@ -144,7 +148,21 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
         least_members=needs.least_members,
         most_passes=needs.most_passes,
         controls=dict.fromkeys(needs.controls, 0),
+        pretrain=pretrain,
     )
+
+
+def _pretrain(cohort: Cohort, profile: Profile, needs: Needs, reasons: dict[str, str]) -> str:
+    """Choose what the body learns from images alone: nothing, unless most images have no label."""
+    spare = len(cohort.unlabelled)
+    if needs.pretrain == "none" or spare < UNLABELLED_TIMES * profile.n_cases:
+        return "none"
+    reasons["pretrain"] = (
+        f"{needs.pretrain}: {spare} images without a label are at least {UNLABELLED_TIMES} times the "
+        f"{profile.n_cases} with one, so the network's body learns from images alone first; no image of the locked "
+        "part or of the fold that a member is judged by is among them"
+    )
+    return needs.pretrain
 
 
 def told_modalities(profile: Profile, reasons: dict[str, str]) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -21,6 +21,10 @@ MOST_EPOCHS = {True: 600, False: 300}
 FEWEST_EPOCHS = 6
 
 
+#: Share of a member's training time in which its body learns from images alone, where it does; and members wanted where
+#: images without a label are named by a teacher.
+PRETRAIN_SHARE, PSEUDO_MEMBERS = 0.3, 3
+
 #: Cases by which a choice of modalities is scored, at most, in each part.
 PATTERN_CASES = 60
 
@@ -73,10 +77,14 @@ def timed(
         wanted = compared_members(profile)
         shorter = LEAST_EPOCHS[dense] * epoch * patches * timing.step_s + per_member
         members = max(members, min(wanted, int((room - fixed) / shorter)))
-    if draft.least_members > members:
+    # Thresholds for pseudo-labels are learned from other folds than the member's own.
+    least = max(draft.least_members, PSEUDO_MEMBERS if draft.unlabelled == "pseudo" else 1)
+    if least > members:
         shorter = FEWEST_EPOCHS * epoch * patches * timing.step_s + per_member
-        members = max(members, min(draft.least_members, int((room - fixed) / shorter)))
+        members = max(members, min(least, int((room - fixed) / shorter)))
     train_s = max(room - fixed - members * per_member, 0.2 * room, 1.0)
+    share = PRETRAIN_SHARE if draft.pretrain != "none" else 0.0
+    whole_train_s, train_s = train_s, (1 - share) * train_s
     steps = int(train_s / members / timing.step_s)
     most_passes = draft.most_passes or MOST_EPOCHS[dense]
     most = most_passes * epoch * patches
@@ -92,6 +100,8 @@ def timed(
             f"{steps} steps a member, {most_passes} passes over the training images: the budget allows more, "
             "but so few images would only be learned by heart"
         )
+        # What training has no use for, learning from images alone may have.
+        share = 1 - members * steps * timing.step_s / whole_train_s if share else 0.0
     reasons["schedule"] = f"{schedule_reason}. {reasons['schedule']}"
     if passes < LEAST_EPOCHS[dense] / 2:
         reasons["schedule"] += f". TOO FEW: about {LEAST_EPOCHS[dense]} passes are needed; give more --minutes"
@@ -105,7 +115,7 @@ def timed(
     )
     if mirrors:
         reasons["tta"] = f"mean of {2 ** len(mirrors)} mirrored copies along {', '.join(mirrors)}, which are safe here"
-    train_forecast = members * steps * timing.step_s + whole - room
+    train_forecast = members * steps * timing.step_s / (1 - share) + whole - room
     evaluate_s = members * per_member + fixed + baseline_seconds(profile, dense=dense)
     seconds = {
         "before training": spent_s,
@@ -117,6 +127,7 @@ def timed(
     return replace(
         draft,
         folds=tuple(range(members)),
+        pretrain_share=share,
         tta=mirrors,
         channels_last=timing.channels_last,
         schedule=replace(

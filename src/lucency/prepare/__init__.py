@@ -3,7 +3,18 @@
 from lucency.prepare.facts import facts_of, region_ml, region_of
 from lucency.prepare.grid import normalise, place_of, prepare_image, prepare_labels, resize, restore
 from lucency.prepare.place import Place, Prepared
-from lucency.prepare.store import Entry, Seen, Store, TargetOf, digest_of, images_of, label_source, prepare
+from lucency.prepare.store import (
+    Entry,
+    Seen,
+    Store,
+    TargetOf,
+    digest_of,
+    images_of,
+    label_source,
+    prepare,
+    unlabelled,
+    used,
+)
 from lucency.prepare.tiles import tile_starts
 from lucency.prepare.tilt import lean_back, set_upright, upright_of
 from lucency.prepare.visits import prepare_visits
@@ -32,5 +43,7 @@ __all__ = [
     "restore",
     "set_upright",
     "tile_starts",
+    "unlabelled",
     "upright_of",
+    "used",
 ]

@@ -14,12 +14,16 @@ from lucency.case import Case, Cohort, Source
 from lucency.errors import DataError, OutputError
 from lucency.events import Events
 from lucency.image import Image
+from lucency.losses import IGNORE
 from lucency.plan import Plan
 from lucency.prepare.facts import facts_of
 from lucency.prepare.place import Place, Prepared
 from lucency.prepare.visits import prepare_visits
 from lucency.read import load
 from lucency.record import from_json, to_json, write_text
+
+#: Images without a label that are prepared at the most, and the bytes that all of them together may take.
+MOST_UNLABELLED, UNLABELLED_BYTES = 20_000, 2 * 2**30
 
 #: What a network is given of a case: the image, (C, K, J, I), or that and its clinical columns, (n,).
 Seen = np.ndarray | tuple[np.ndarray, np.ndarray]
@@ -103,13 +107,15 @@ class Store:
         return self._images[entry.image_at : entry.image_at + int(np.prod(entry.shape))].reshape(entry.shape)
 
     def mask(self, case: str) -> np.ndarray:
-        """(K, J, I) int16."""
+        """(K, J, I) int16; of a case that nobody annotated it is IGNORE throughout."""
         entry = self.entries[case]
         size = entry.shape[1:]
+        if entry.mask_at < 0:
+            return np.full(size, IGNORE, dtype=np.int16)
         return self._masks[entry.mask_at : entry.mask_at + int(np.prod(size))].reshape(size)
 
     def target(self, case: str) -> "float | np.ndarray":
-        """Class index or number, or the numbers where the target takes several, (n,)."""
+        """Class index or number, NaN of a case without a label, or the numbers where the target takes several, (n,)."""
         entry = self.entries[case]
         if entry.width:
             return np.array(entry.vector, dtype=np.float64).reshape(-1, entry.width)
@@ -170,6 +176,7 @@ def digest_of(cohort: Cohort, plan: Plan) -> str:
     ]
     state += [list(plan.classes), list(plan.modalities), plan.task, plan.task_options.get("nan")]
     state += [to_json(plan.facts)] if plan.facts else []
+    state += ["unlabelled"] if plan.uses_unlabelled else []
     # The size of pixels that a table states is no part of the files, and may change without them.
     state += sorted(
         [s.paths[0], s.header["spacing"]] for c in cohort.cases for s in c.sources if "spacing_from" in s.header
@@ -177,10 +184,32 @@ def digest_of(cohort: Cohort, plan: Plan) -> str:
     return hashlib.sha256(json.dumps(state, default=str).encode()).hexdigest()[:16]
 
 
+def used(cohort: Cohort, plan: Plan) -> tuple[Case, ...]:
+    """Return the cases that a plan uses: those of the folds and of the locked part, then those without a label."""
+    return (*cohort.trainable, *cohort.locked_cases, *unlabelled(cohort, plan))
+
+
+def unlabelled(cohort: Cohort, plan: Plan) -> tuple[Case, ...]:
+    """Return the cases without a label that a plan uses, sorted by id; none where it learns from none.
+
+    Of more than :data:`MOST_UNLABELLED`, or than fit into :data:`UNLABELLED_BYTES`, some are drawn; the draw depends on
+    the data only.
+    """
+    if not plan.uses_unlabelled:
+        return ()
+    fit = [c for c in cohort.cases if c.id in cohort.unlabelled and set(plan.modalities) <= set(c.images)]
+    each = 2 * plan.channels * int(np.prod(plan.grid.size))
+    most = min(MOST_UNLABELLED, max(1, UNLABELLED_BYTES // each))
+    if len(fit) > most:
+        drawn = np.random.default_rng(int(cohort.digest[:15], 16)).choice(len(fit), most, replace=False)
+        fit = [fit[int(n)] for n in np.sort(drawn)]
+    return tuple(fit)
+
+
 def prepare(
     cohort: Cohort, plan: Plan, target: TargetOf, folder: Path, *, workers: int = 1, events: Events | None = None
 ) -> Store:
-    """Prepare every labelled case of the cohort; what an interrupted call left whole is kept.
+    """Prepare every case that the plan uses; what an interrupted call left whole is kept.
 
     Args:
         cohort: After ``inspect``.
@@ -200,7 +229,7 @@ def prepare(
     done = before.entries
     image_at = max((e.image_at + int(np.prod(e.shape)) for e in done.values()), default=0)
     mask_at = max((e.mask_at + int(np.prod(e.shape[1:])) for e in done.values() if e.mask_at >= 0), default=0)
-    todo = [c for c in (*cohort.trainable, *cohort.locked_cases) if c.id not in done]
+    todo = [c for c in used(cohort, plan) if c.id not in done]
     if not todo:
         return before
     # Written anew: behind a line that a crash cut off, nothing could be appended.
@@ -212,7 +241,8 @@ def prepare(
     def work(case: Case) -> tuple[Case, Prepared, "np.ndarray | int | float | None"]:
         try:
             visits = [images_of(visit, plan, fill) for visit in case.visits]
-            image, learned = prepare_visits(visits, plan), target(case, plan)
+            image = prepare_visits(visits, plan)
+            learned = None if case.target is None else target(case, plan)
             image = replace(image, facts=facts_of(case, plan))
             if isinstance(learned, np.ndarray) and learned.ndim == 3 and learned.shape != image.array.shape[1:]:
                 raise DataError(

@@ -68,6 +68,7 @@ class Facts:
         inspection_skipped: Files that could not be decoded.
         history: One row for each epoch of each member: ``member``, ``epoch``, ``step``, ``loss``, ``val_loss``,
             ``rate``; ``val_loss`` may be absent or NaN.
+        pretraining: The same rows, of what members learned from images alone before.
         actual: Measured peak memory and seconds per room, to set beside ``plan.forecast``.
         pictures: Case id to picture; see :func:`cases_to_show`.
         images: What inspection measured and thought of every image.
@@ -85,6 +86,7 @@ class Facts:
     inspection_warnings: tuple[str, ...] = ()
     inspection_skipped: tuple[Skipped, ...] = ()
     history: Sequence[Mapping[str, float]] = ()
+    pretraining: Sequence[Mapping[str, float]] = ()
     actual: Forecast = field(default_factory=Forecast)
     pictures: Mapping[str, Picture] = field(default_factory=dict)
     images: Sequence[ImageFacts] = ()

@@ -324,8 +324,8 @@ def _spread(n: int) -> np.ndarray:
 
 
 @styled
-def losses(history: Sequence[Mapping[str, float]], lang: str) -> str:
-    """Training and validation loss for each epoch and member."""
+def losses(history: Sequence[Mapping[str, float]], lang: str, ident: str = "losses") -> str:
+    """Training and validation loss for each epoch and member; ``ident`` names the figure."""
     if not history:
         return ""
     members = sorted({int(row.get("member", 0)) for row in history})
@@ -345,4 +345,4 @@ def losses(history: Sequence[Mapping[str, float]], lang: str) -> str:
     axes.set_ylabel(t("figure.loss_axis", lang))
     axes.locator_params(axis="x", integer=True)
     legend(axes, loc="upper left", bbox_to_anchor=(1.01, 1.02))
-    return sheet.svg("losses", t("alt.losses", lang, epochs=len({r["epoch"] for r in history})))
+    return sheet.svg(ident, t("alt.losses", lang, epochs=len({r["epoch"] for r in history})))

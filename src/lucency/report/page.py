@@ -419,6 +419,7 @@ def _plan(pages: Pages, facts: Facts, lang: str) -> None:
     pages.table(tables.tried(facts, lang))
     pages.table(tables.forecast(facts.plan.forecast, facts.actual, lang))
     pages.figure(t("figure.losses", lang), figures.losses(facts.history, lang))
+    pages.figure(t("figure.pretraining", lang), figures.losses(facts.pretraining, lang, "pretraining"))
 
 
 def _limits(pages: Pages, facts: Facts, lang: str) -> None:

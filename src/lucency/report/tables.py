@@ -241,7 +241,9 @@ def plan(plan: Plan, lang: str) -> Table:
         if part.name in ("reasons", "forecast"):
             continue
         value = getattr(plan, part.name)
-        if value in ((), {}, None, "", (0, 0, 0)) and part.name not in plan.reasons:
+        if value in ((), {}, None, "", "none", (0, 0, 0)) and part.name not in plan.reasons:
+            continue
+        if part.name in ("pretrain_steps", "pretrain_share") and plan.pretrain == "none":
             continue
         reason = sentence(plan.reasons.get(part.name, ""), lang) or DASH
         rows.append((name("decision", part.name, lang), plan_value(value, lang, part.name), reason))

@@ -4,6 +4,7 @@ from collections import Counter
 
 from lucency.case import UNKNOWN_PATIENTS
 from lucency.evaluate import LEAKED, Comparison, Part
+from lucency.prepare import unlabelled as learned_from
 from lucency.report.facts import Facts
 from lucency.report.numbers import bracketed, digits, headline, interval, metric_name, number, p_value, part_name
 from lucency.statistics import Metric
@@ -219,7 +220,9 @@ def limits(facts: Facts, lang: str) -> tuple[str, ...]:
         lines.append(t("limit.prevalence", lang))
     unlabelled = sum(c.target is None for c in cohort.cases)
     if unlabelled:
-        lines.append(t("limit.unlabelled", lang, n=unlabelled, total=len(cohort.cases)))
+        shown = len(learned_from(cohort, facts.plan))
+        key = "limit.unlabelled_used" if shown else "limit.unlabelled"
+        lines.append(t(key, lang, n=unlabelled, total=len(cohort.cases), **({"used": shown} if shown else {})))
     if cohort.ignore is not None:
         lines.append(t("limit.ignore", lang))
     if facts.skipped:

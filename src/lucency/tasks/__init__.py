@@ -131,6 +131,10 @@ class Task(Protocol):
     #: many for each image; those of tiles, mirrored copies and members follow each other and are not averaged. Rows
     #: of score 0 and class -1 fill up. The target is rows too, (n, 1 + 2 d): class, low corner, high corner.
     boxes: bool = False
+    #: It learns from images alone: no target is drawn, and images without a label are drawn as well.
+    blind: bool = False
+    #: Images without a label can teach it: raw outputs are (B, L, ...) logits, in training of the finest map first.
+    semi: bool = False
     #: It has not reached what it was to reach; the README and every report say so.
     experimental: bool = False
     #: Figures of the report that only this task has.

@@ -73,6 +73,7 @@ class Classify:
     """The classification task."""
 
     name = "classify"
+    semi = True
     dense = False
     headline = "auc"
     baselines = "classes"

@@ -73,6 +73,7 @@ class Segment:
     """The segmentation task."""
 
     name = "segment"
+    semi = True
     dense = True
     headline = "dice"
     baselines = "masks"
@@ -89,6 +90,8 @@ class Segment:
             network="unet",
             outputs=1 + labels,
             dense=True,
+            # The contrast of whole images would teach the encoder only.
+            pretrain="masked",
             options={"supervised": SUPERVISED, "priors": _priors(profile), "measure": "", "measure_factors": ()},
             reasons={
                 "task": f"masks with {labels} label{'' if labels == 1 else 's'} beside the images",

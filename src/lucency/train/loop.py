@@ -17,16 +17,18 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from lucency.augment import augment, augment_boxes, augment_frames
+from lucency.calibration import Calibration
 from lucency.case import Cohort
 from lucency.errors import DivergedError
 from lucency.events import Clock, Events
 from lucency.model import load_facts, load_weights, save_weights
 from lucency.plan import Plan
 from lucency.predict import device_of, memory_format
-from lucency.prepare import Store
+from lucency.prepare import Store, unlabelled
 from lucency.tasks import Batch, Task
 from lucency.train.course import fitting, optimiser_of, share_of_rate
 from lucency.train.sampler import Sampler
+from lucency.train.teacher import Teaching
 
 # Fabric announces its precision at every start; the plan has said it already.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -83,7 +85,9 @@ class Work:
         folder: ``RUN/training``; holds the checkpoints.
         clock: Working time of the run.
         events: One event per point of the loss curve.
-        start: Weights of another model that ``"net"`` starts from, where they fit.
+        start: Weights that ``"net"`` starts from, where they fit.
+        teacher: Weights of the network that names images without a label; empty for the moving average.
+        trusted: Its temperature, and under ``"sure_at"`` how sure it must be of each class.
     """
 
     cohort: Cohort
@@ -94,6 +98,12 @@ class Work:
     clock: Clock
     events: Events
     start: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    teacher: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    trusted: Calibration = field(default_factory=Calibration)
+
+    def unlabelled(self, fold: int) -> list[str]:
+        """Return the ids of the cases without a label that the network of a fold may see."""
+        return [c.id for c in unlabelled(self.cohort, self.plan) if self.cohort.unlabelled[c.id] != fold]
 
 
 def train_member(work: Work, fold: int, deadline: float) -> Trained:
@@ -140,8 +150,11 @@ class Loop:
             self.training[name], self.optimisers[name] = self.fabric.setup(compiled, optimiser)
             self.average[name].to(self.fabric.device)
         outside = [c.id for c in work.cohort.outside(fold)]
-        self.sampler = Sampler(store, outside, plan, dense=task.dense, balance=task.balance(plan))
-        self.held = [c.id for c in work.cohort.fold(fold)]
+        outside += work.unlabelled(fold) if task.blind else []
+        balance = task.balance(plan)
+        self.sampler = Sampler(store, outside, plan, dense=task.dense, balance=balance, blind=task.blind)
+        self.held = [] if task.blind else [c.id for c in work.cohort.fold(fold)]
+        self.teaching = Teaching(work, fold) if plan.unlabelled != "none" else None
         self.step, self.left, self.progress = 0, plan.schedule.steps, 0.0
         self.history: list[dict[str, float]] = []
         self.recent: deque[float] = deque(maxlen=GUARD_STEPS)
@@ -201,7 +214,10 @@ class Loop:
         with torch.random.fork_rng():
             # Dropout draws from the global generator: seeded by the step and given back as it was.
             torch.manual_seed(self.plan.seed * 7919 + self.fold * 31 + self.step)
-            for name, loss in self.task.losses(self.training, batch, generator):
+            for name, task_loss in self.task.losses(self.training, batch, generator):
+                loss = task_loss
+                if self.teaching is not None and name == "net":
+                    loss = loss + self.teaching.loss(self.training["net"], self.average["net"], batch, self.step)
                 optimiser = self.optimisers[name]
                 for group in optimiser.param_groups:
                     group["lr"] = rate
@@ -268,7 +284,10 @@ class Loop:
         self.losses = []
         self.history.append(row)
         per_step = self.train_s / max(1, self.step)
-        self.events.emit("train", "epoch", **row, steps=self.step + self.left, seconds_left=round(per_step * self.left))
+        stage = {"stage": "pretrain"} if self.task.blind else {}
+        self.events.emit(
+            "train", "epoch", **row, **stage, steps=self.step + self.left, seconds_left=round(per_step * self.left)
+        )
 
     @torch.no_grad()
     def _validate(self) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lucency.model import load_facts, load_weights, save_weights
+from lucency.train.early import early
 from lucency.train.held_out import OutOfFold, predict_held_out
 from lucency.train.loop import Work, train_member
 
@@ -19,7 +20,8 @@ class Member:
 
     Args:
         weights: Averaged weights and buffers.
-        facts: ``history``, ``guard`` and ``augment``, as :class:`lucency.train.Trained` has them.
+        facts: ``history``, ``guard`` and ``augment``, as :class:`lucency.train.Trained` has them; ``early`` and
+            ``sure_at``, as :class:`lucency.train.early.Early` has them.
     """
 
     weights: Mapping[str, torch.Tensor]
@@ -45,9 +47,11 @@ def member(work: Work, fold: int, outputs: Path, deadline: float) -> Member:
     """
     path = _path(work, fold)
     if not is_done(work, fold, outputs):
-        trained = train_member(work, fold, deadline)
+        begun = early(work, fold, deadline)
+        trained = train_member(begun.work, fold, deadline)
         predict_held_out(work, fold, trained.weights, outputs)
         facts = {"history": trained.history, "guard": trained.shortened, "augment": trained.augment_share}
+        facts |= {"early": list(begun.rows), "sure_at": list(begun.sure_at)}
         save_weights(path, trained.weights, {"facts": json.dumps(facts)})
         (work.folder / f"fold{fold}.checkpoint.safetensors").unlink(missing_ok=True)
     return Member(load_weights(path), json.loads(load_facts(path)["facts"]))

@@ -31,10 +31,20 @@ class Sampler:
         plan: Patch and batch.
         dense: Whether targets are masks.
         balance: Share of a batch, its last rows, for which first a class is drawn and then one of its cases.
+        blind: Images alone; every target is 0.
     """
 
-    def __init__(self, store: Store, cases: Sequence[str], plan: Plan, *, dense: bool, balance: float = 0.0) -> None:
-        self.store, self.cases, self.plan, self.dense = store, list(cases), plan, dense
+    def __init__(
+        self,
+        store: Store,
+        cases: Sequence[str],
+        plan: Plan,
+        *,
+        dense: bool,
+        balance: float = 0.0,
+        blind: bool = False,
+    ) -> None:
+        self.store, self.cases, self.plan, self.dense, self.blind = store, list(cases), plan, dense, blind
         self._n_balanced = int(balance * plan.batch)
         if not self.cases:
             raise DataError("No training case", remedy="label more cases")
@@ -42,14 +52,14 @@ class Sampler:
         self._foreground: dict[str, np.ndarray] = {}
         whole = {store.entries[c].shape for c in self.cases}
         self._stack: torch.Tensor | None = None
-        cut = any(store.entries[c].width for c in self.cases) and whole != {(plan.channels, *plan.patch)}
+        cut = (blind or any(store.entries[c].width for c in self.cases)) and whole != {(plan.channels, *plan.patch)}
         if not dense and len(whole) == 1 and not cut:
             # Every image is the same size: one tensor in memory, a batch is one indexing.
             self._stack = torch.from_numpy(np.stack([store.image(c) for c in self.cases]))
-            self._targets = _numbers([store.target(c) for c in self.cases])
+            self._targets = _numbers([0.0 if blind else store.target(c) for c in self.cases])
 
         self._by_class: list[np.ndarray] = []
-        if plan.classes and not dense:
+        if plan.classes and not dense and not blind:
             classes = [store.target(c) for c in self.cases]
             if not any(isinstance(c, np.ndarray) for c in classes):
                 self._by_class = [np.flatnonzero(np.array(classes) == k) for k in range(len(plan.classes))]
@@ -96,6 +106,8 @@ class Sampler:
 
     def _within(self, case: str, start: tuple[int, ...]) -> "float | np.ndarray":
         """Return what a case is to teach, boxes as they lie in the patch."""
+        if self.blind:
+            return 0.0
         target = self.store.target(case)
         if not self.store.entries[case].width or not isinstance(target, np.ndarray):
             return target
@@ -136,7 +148,7 @@ class Sampler:
         if all(s <= 0 for s in spare):
             return tuple(s // 2 for s in spare)
         centre: np.ndarray | None = None
-        if forced and (self.dense or self.store.entries[case].width):
+        if forced and not self.blind and (self.dense or self.store.entries[case].width):
             places = self._places(case)
             if len(places):
                 centre = places[rng.integers(len(places))]
