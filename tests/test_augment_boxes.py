@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lucency.augment import augment_boxes
+from lucency.augment import augment, augment_boxes, mosaic
+from lucency.errors import UsageError
 
 FLIPS = {"flip_k": 0.5, "flip_j": 0.5, "flip_i": 0.5}
 
@@ -78,3 +79,48 @@ def test_a_batch_without_any_box_goes_through():
     image, _ = scene((20, 20), (10, 10), (3, 3))
     _, moved = augment_boxes(image, torch.zeros(1, 0, 5), {"rotate": 10.0}, torch.Generator().manual_seed(0))
     assert moved.shape == (1, 0, 5)
+
+
+@pytest.mark.parametrize("size", [(40, 60), (12, 20, 16)])
+def test_in_a_mosaic_every_box_lies_around_what_it_lay_around(size):
+    # Each image has a colour of its own and so have its things: a piece says where it comes from.
+    generator = torch.Generator().manual_seed(0)
+    d = len(size)
+    images = torch.zeros(3, 1, *size)
+    rows = torch.full((3, 4, 1 + 2 * d), -1.0)
+    for n in range(3):
+        images[n] = n + 1
+        for m in range(3):
+            low = [2 + m * (s - 8) // 3 + n for s in size]
+            high = [a + 4 for a in low]
+            images[(n, 0, *(slice(a, b) for a, b in zip(low, high, strict=True)))] = 10 * (n + 1) + m
+            rows[n, m] = torch.tensor([m, *low, *high], dtype=torch.float32)
+    seen, moved = mosaic(images, rows, 1.0, generator)
+    assert seen.shape == images.shape
+    owners = [{int(v) for v in (image[image < 10]).unique()} for image in seen]
+    assert max(len(o) for o in owners) > 1
+    n_boxes = 0
+    for image, own in zip(seen[:, 0], moved, strict=True):
+        for row in own[own[:, 0] >= 0]:
+            inside = image[tuple(slice(int(a), int(b)) for a, b in zip(row[1 : 1 + d], row[1 + d :], strict=True))]
+            # A box that a piece cuts holds its own thing alone, and at least half of it.
+            assert (inside >= 10).all()
+            assert (inside % 10 == row[0]).all()
+            assert inside.numel() >= 0.5 * 4**d
+            n_boxes += 1
+    assert n_boxes > 0
+
+
+def test_without_a_chance_a_mosaic_leaves_images_and_boxes_as_they_are():
+    image, rows = scene((20, 30), (7, 9), (3, 4))
+    seen, moved = mosaic(image, rows, 0.0, torch.Generator().manual_seed(0))
+    assert torch.equal(seen, image)
+    assert torch.equal(moved, rows)
+
+
+def test_a_mosaic_is_for_boxes_alone():
+    image, rows = scene((20, 30), (7, 9), (3, 4))
+    with pytest.raises(UsageError, match="mosaic"):
+        augment(image, None, {"mosaic": 0.5}, torch.Generator().manual_seed(0))
+    _, moved = augment_boxes(image, rows, {"mosaic": 1.0}, torch.Generator().manual_seed(0))
+    assert moved.shape[2] == 5

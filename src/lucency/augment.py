@@ -1,6 +1,7 @@
 """Augmentation of whole batches at once: one warp, then intensities. What is safe is the plan's decision."""
 
 import difflib
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -14,6 +15,12 @@ TRANSFORMS = (
     *("flip_k", "flip_j", "flip_i"),
     *("contrast", "brightness", "gamma", "noise", "cutout"),
 )
+
+#: What boxes know beyond them: images made of pieces of several.
+MOSAIC = "mosaic"
+
+#: Where a mosaic is cut, as a share of each axis.
+CUT = (0.3, 0.7)
 
 #: Those that move every frame of a sequence alike.
 FRAME_WARPS = ("rotate", "scale", "shift", "flip_j", "flip_i")
@@ -100,7 +107,7 @@ def augment_boxes(
         images: As for :func:`augment`.
         rows: (B, n, 1 + 2 d) float: class, low corner, high corner in pixels, axes in the order of the array; a class
             below 0 only fills up.
-        strengths: As for :func:`augment`.
+        strengths: As for :func:`augment`, and ``mosaic``, the probability that an image is made of pieces of several.
         generator: As for :func:`augment`.
         spacing: As for :func:`augment`.
 
@@ -110,7 +117,10 @@ def augment_boxes(
     Source:
         Kalra 2021, Towards Rotation Invariance in Object Detection, ICCV, pages 3530-3540 (arXiv:2109.13488).
     """
-    seen_anew, _, theta = _seen_anew(images, None, strengths, generator, spacing)
+    if strengths.get(MOSAIC):
+        images, rows = mosaic(images, rows, strengths[MOSAIC], generator)
+    alone = {k: v for k, v in strengths.items() if k != MOSAIC}
+    seen_anew, _, theta = _seen_anew(images, None, alone, generator, spacing)
     images = _still_missing(images, seen_anew)
     dims = images.ndim - 2
     size = torch.tensor(images.shape[2:], dtype=torch.float32, device=images.device)
@@ -134,6 +144,68 @@ def _still_missing(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         return after
     there = (before != 0).flatten(2).any(dim=2)
     return after * there.view(*there.shape, *[1] * (after.ndim - 2))
+
+
+def mosaic(
+    images: torch.Tensor, rows: torch.Tensor, chance: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a batch in which some images are made of pieces of several, each cut out at its own scale.
+
+    The image is cut in two along every axis, and each part is filled with as large a piece from anywhere on an image
+    of the batch; so a small set shows more neighbourhoods than it has.
+
+    Args:
+        images: (B, C, ...) float32.
+        rows: (B, n, 1 + 2 d) float, as for :func:`augment_boxes`.
+        chance: 0 to 1, for each image.
+        generator: Everything random comes from it.
+
+    Returns:
+        Images, and (B, m, 1 + 2 d) rows, m up to 2 ** d times n; a box that a piece holds less than half of is left
+        out.
+
+    Source:
+        Bochkovskiy 2020, section 3.3 (doi 10.48550/arXiv.2004.10934); pieces are not scaled here, for the size of
+        things is known.
+    """
+    dims, n = images.ndim - 2, len(images)
+    size = torch.tensor(images.shape[2:])
+    made = (_uniform((n,), 0, 1, generator) < chance).tolist()
+    cuts = (_uniform((n, dims), *CUT, generator).cpu() * size).round().long()
+    corners = list(itertools.product((0, 1), repeat=dims))
+    whose = torch.randint(n, (n, len(corners)), generator=generator, device=generator.device).tolist()
+    places = _uniform((n, len(corners), dims), 0, 1, generator).cpu()
+    out, kept = images.clone(), []
+    for number in range(n):
+        if not made[number]:
+            kept.append(rows[number])
+            continue
+        found = []
+        for part, corner in enumerate(corners):
+            side = torch.tensor(corner)
+            low, high = side * cuts[number], torch.where(side > 0, size, cuts[number])
+            start = (places[number, part] * (size - (high - low) + 1)).long().clamp(max=size - (high - low))
+            source = tuple(slice(int(a), int(a + b)) for a, b in zip(start, high - low, strict=True))
+            goal = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+            owner = whose[number][part]
+            out[number][(slice(None), *goal)] = images[owner][(slice(None), *source)]
+            found.append(_moved_into(rows[owner], (low - start).to(rows), low.to(rows), high.to(rows)))
+        kept.append(torch.cat(found))
+    most = max(len(k) for k in kept)
+    filled = rows.new_full((n, most, rows.shape[2]), -1.0)
+    for number, own in enumerate(kept):
+        filled[number, : len(own)] = own
+    return out, filled
+
+
+def _moved_into(rows: torch.Tensor, shift: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """Return the rows of real boxes, shifted, that lie at least half between two corners, cut there."""
+    own = rows[rows[:, 0] >= 0]
+    d = len(shift)
+    first, last = own[:, 1 : 1 + d] + shift, own[:, 1 + d :] + shift
+    inside = [torch.minimum(torch.maximum(edge, low), high) for edge in (first, last)]
+    held = (inside[1] - inside[0]).prod(1) >= HELD * (last - first).prod(1)
+    return torch.cat([own[:, :1], *inside], dim=1)[held]
 
 
 def _check_names(strengths: Mapping[str, float]) -> None:

@@ -30,9 +30,7 @@ def joined(output: np.ndarray, n_classes: int) -> np.ndarray:
     tiles = list(output[ends, 2:])
     if len({tuple(t) for t in tiles}) <= 1:
         return clustered(answers)
-    d = (output.shape[1] - 2) // 2
-    size = np.max(tiles, axis=0)[d:]
-    return clustered([without_cut(a, t, size) for a, t in zip(answers, tiles, strict=True)], tiles)
+    return clustered([without_cut(a, t, tiles) for a, t in zip(answers, tiles, strict=True)], tiles)
 
 
 def surest(rows: np.ndarray, single: Sequence[int]) -> np.ndarray:
@@ -93,24 +91,28 @@ def clustered(answers: Sequence[np.ndarray], tiles: "Sequence[np.ndarray] | None
 
 
 def _could_see(rows: np.ndarray, n: int, tiles: "Sequence[np.ndarray] | None") -> np.ndarray:
-    """Return how many answers looked at the middle of each box."""
+    """Return how many answers looked at all of each box."""
     if tiles is None:
         return np.full(len(rows), float(n))
+    return np.asarray(np.sum([_whole(rows, t, tiles) for t in tiles], axis=0), dtype=float)
+
+
+def _whole(rows: np.ndarray, tile: np.ndarray, tiles: Sequence[np.ndarray]) -> np.ndarray:
+    """Tell of each box whether it lies in a tile and off the borders at which a tile cuts the image."""
     d = (rows.shape[1] - 2) // 2
-    middle = (rows[:, 2 : 2 + d] + rows[:, 2 + d :]) / 2
-    seen = [((middle >= t[:d]) & (middle < t[d:])).all(axis=1) for t in tiles]
-    return np.asarray(np.sum(seen, axis=0), dtype=float)
+    size = np.max(tiles, axis=0)[d:]
+    low = (rows[:, 2 : 2 + d] >= tile[:d] + RIM) | (tile[:d] <= 0)
+    high = (rows[:, 2 + d :] <= tile[d:] - RIM) | (tile[d:] >= size)
+    return np.asarray((low & high).all(axis=1))
 
 
-def without_cut(rows: np.ndarray, tile: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Return found rows without the boxes that a border of their tile cuts inside the image.
+def without_cut(rows: np.ndarray, tile: np.ndarray, tiles: Sequence[np.ndarray]) -> np.ndarray:
+    """Return found rows without the boxes that a border of their tile cuts and another tile holds whole.
 
     Args:
         rows: (n, 2 + 2 d), in pixels of the image.
-        tile: (2 d,) low and high corner of the tile.
-        size: (d,) of the image.
+        tile: (2 d,) low and high corner of the tile they were found in.
+        tiles: All tiles of the image.
     """
-    d = len(size)
-    low = (rows[:, 2 : 2 + d] < tile[:d] + RIM) & (tile[:d] > 0)
-    high = (rows[:, 2 + d :] > tile[d:] - RIM) & (tile[d:] < size)
-    return np.asarray(rows[~(low | high).any(axis=1)])
+    elsewhere = np.any([_whole(rows, t, tiles) for t in tiles], axis=0)
+    return np.asarray(rows[_whole(rows, tile, tiles) | ~elsewhere])

@@ -44,7 +44,13 @@ def yolo(tree: Tree) -> Labels | None:
     if not any(images.values()):
         return None
     parts = {s: p for path, s in zip(paths, images, strict=True) if (p := _part_above(path))}
-    return Labels("YOLO", tuple(paths), images, tuple(names.values()), parts)
+    unnamed = {b.label for boxes in images.values() for b in boxes} - set(names.values())
+    notes = (
+        (f"No file names {len(unnamed)} of the classes (classes.txt or data.yaml): they go by their numbers.",)
+        if unnamed
+        else ()
+    )
+    return Labels("YOLO", tuple(paths), images, tuple(names.values()), parts, notes)
 
 
 def _part_above(path: str) -> str:
