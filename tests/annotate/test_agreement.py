@@ -5,12 +5,15 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from lucency.annotate.agreement import boxes_alike, kappa, kappa_of_many, regions_alike
+from lucency.annotate.compared import agreements
+from lucency.annotate.returned import Work
 from lucency.annotation import Annotation
 from lucency.boxes import Box
 from lucency.errors import UsageError
 from lucency.image import Image, diagonal_affine
 from lucency.metrics.agreement import cohen_kappa, fleiss_kappa, shared_boxes
 from lucency.statistics import TOO_FEW
+from tiny import plan_for
 
 #: Fleiss' kappa, worked example as it is printed widely (10 subjects, 14 raters, 5 categories): kappa = 0.210.
 PRINTED = np.array(
@@ -138,6 +141,46 @@ def test_regions_by_label_with_distance_where_both_drew_it():
     assert found["assd_mm/liver"].value == pytest.approx(((2 + 1 + 1 + 2) / 8 + 0) / 2)
     assert np.isnan(found["dice/absent"].value)
     assert found["dice/liver"].method.startswith(TOO_FEW)
+
+
+def test_three_annotators_are_compared_two_by_two_and_all_together():
+    plan = plan_for("classify", classes=("a", "b"))
+    rng = np.random.default_rng(0)
+    truth = rng.choice(["a", "b"], 40)
+    words = [list(truth), list(truth), list(np.where(rng.random(40) < 0.2, "a", truth))]
+    sides = [
+        work(f"r{n}", {f"c{k}": Annotation(f"c{k}", classes=(w,)) for k, w in enumerate(own)})
+        for n, own in enumerate(words)
+    ]
+    pre = work("pre", {f"c{k}": Annotation(f"c{k}", classes=("a",)) for k in range(40)})
+    found = agreements([*sides, pre], {f"c{k}": f"p{k}" for k in range(40)}, plan, rng)
+    by_name = {(a.first, a.second, a.measure): a.found for a in found}
+    assert by_name["r0", "r1", "cohen_kappa"].value == 1
+    assert by_name["r0", "r2", "cohen_kappa"].value == pytest.approx(cohen_kappa_score(words[0], words[2]))
+    together = by_name["r0", "r1 – r2", "fleiss_kappa"]
+    # 3 words a case, pairs alike: all 3 or 1 of 3 pairs.
+    counts = np.array([[sum(w[k] == c for w in words) for c in "ab"] for k in range(40)])
+    assert together.value == pytest.approx(fleiss_kappa(counts, np.ones((1, 40)))[0])
+    assert together.lower < together.value < together.upper
+    assert not [a for a in found if a.measure == "fleiss_kappa" and "pre" in (a.first, a.second)]
+
+
+def work(name, annotations):
+    return Work(name, {case: (lambda given=given: given) for case, given in annotations.items()})
+
+
+def test_regions_of_a_round_have_their_surface_distance_too():
+    plan = plan_for("segment", labels={1: "liver"})
+    array = np.zeros((1, 1, 5, 9), np.uint8)
+    array[0, 0, 2, 2:6] = 1
+    moved = np.roll(array, 1, axis=3)
+    masks = [Image(a, diagonal_affine((1, 1, 2)), kind="labels", unit="label") for a in (array, moved)]
+    one, two = ({"c": Annotation("c", (m,), {1: "liver"})} for m in masks)
+    found = agreements([work("r", one), work("pre", two)], {"c": "p"}, plan, np.random.default_rng(0))
+    by_name = {a.measure: a.found.value for a in found if a.label in ("", "liver")}
+    # Four voxels of 2 mm each, one step aside: only the outer ones are 2 mm away, one on either side.
+    assert by_name["assd_mm"] == pytest.approx((2 + 2) / 8)
+    assert by_name["dice"] == pytest.approx(2 * 3 / 8)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from lucency.calibration import Calibration
 from lucency.errors import DataError, OutputError, UsageError
 from lucency.image import Image, diagonal_affine
 from lucency.read import load, read, read_inputs
+from lucency.statistics import TOO_FEW
 from lucency.write.nifti import write_nifti
 from tiny import masks, network_of, plan_for, stripes
 
@@ -206,8 +207,9 @@ def test_words_in_a_table_come_back_and_unknown_ones_are_named(pictures, tmp_pat
     assert "'sitting'" in why["reader/labels.csv, line 4"]
     assert "lying, standing" in why["reader/labels.csv, line 4"]
     assert (found.n_used, len(found.listed)) == (2, 4)
-    (same,) = found.agreement
+    same, beyond_chance = found.agreement
     assert (same.measure, same.n_cases) == ("same", 2)
+    assert (beyond_chance.measure, beyond_chance.found.method) == ("cohen_kappa", TOO_FEW)
 
 
 def test_patients_of_a_list_are_told_apart_by_an_expression(pictures, tmp_path):

@@ -8,17 +8,22 @@ from pathlib import Path
 import numpy as np
 
 from lucency import metrics, statistics
+from lucency.annotate.agreement import boxes_alike, kappa, kappa_of_many
 from lucency.annotate.returned import Work
 from lucency.annotate.views import box_f1
 from lucency.annotation import Annotation
 from lucency.plan import Plan
 from lucency.read.table import number
 from lucency.statistics import Metric
+from lucency.tasks import task_named
 from lucency.write.rows import Cell
 from lucency.write.table import write_table
 
-#: Measures that are shares of cases.
-SHARES = ("same",)
+#: Measures that are shares of cases, and those without bounds, of which 0 is best.
+SHARES, DISTANCES = ("same",), ("difference", "assd_mm")
+
+#: What a task reports first where its classes are grades; then a mistake weighs as the square of its distance.
+OF_GRADES = "kappa"
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class Agreement:
     Args:
         first: Name of an annotator.
         second: Name of another, or of the pre-annotation.
-        measure: ``"dice"``, ``"box_f1"``, ``"same"`` or ``"difference"``.
+        measure: ``"dice"``, ``"assd_mm"``, ``"box_f1"``, ``"same"``, ``"cohen_kappa"`` (``"kappa"`` for grades),
+            ``"fleiss_kappa"`` or ``"difference"``.
         label: What it is about; empty for all.
         found: The number with its interval over patients.
         n_cases: Cases that both annotated.
@@ -45,7 +51,7 @@ class Agreement:
 def agreements(
     sides: Sequence[Work], patients: Mapping[str, str], plan: Plan, rng: np.random.Generator
 ) -> list[Agreement]:
-    """Return how far each two sides agree.
+    """Return how far each two sides agree, and more than two annotators together.
 
     Args:
         sides: Annotators, and the pre-annotation as the last.
@@ -56,19 +62,85 @@ def agreements(
     found = []
     for first, second in itertools.combinations(sides, 2):
         cases = [c for c in first.annotations if c in second.annotations]
-        scores = [scores_of(first.annotations[c](), second.annotations[c](), plan) for c in cases]
+        scores: list[dict[str, float]] = []
+        boxes: list[tuple[Annotation, Annotation]] = []
+        words: list[tuple[str | None, str | None]] = []
+        for case in cases:
+            one, two = first.annotations[case](), second.annotations[case]()
+            scores.append({**scores_of(one, two, plan), **_distances(one, two, plan)})
+            words.append((_word(one, plan), _word(two, plan)))
+            boxes += [(one, two)] if one.boxes is not None and two.boxes is not None else []
+        ids = [patients[c] for c in cases]
+        made: dict[str, Metric] = {}
         for key in dict.fromkeys(k for one in scores for k in one):
             values = np.array([one.get(key, np.nan) for one in scores], dtype=float)
+            made[key] = _metric(key.partition("/")[0], values, ids, rng)
+        if cases and len(boxes) == len(cases):
+            # Over all cases together: a mean over cases counts every case without boxes as full agreement.
+            made["box_f1"] = boxes_alike([a for a, _ in boxes], [b for _, b in boxes], ids, rng)
+        made |= _beyond_chance(words, ids, plan, rng)
+        for key, metric in made.items():
             measure, _, label = key.partition("/")
-            made = _metric(measure, values, [patients[c] for c in cases], rng)
-            found.append(Agreement(first.by, second.by, measure, label, made, len(cases)))
+            found.append(Agreement(first.by, second.by, measure, label, metric, len(cases)))
+    return found + _of_all(sides[:-1], patients, plan, rng)
+
+
+def _word(annotation: Annotation, plan: Plan) -> str | None:
+    """Return the one class of an annotation; None where it has none or several."""
+    words = annotation.classes or ()
+    return words[0] if len(words) == 1 and words[0] in plan.classes else None
+
+
+def _beyond_chance(
+    words: Sequence[tuple[str | None, str | None]], patients: Sequence[str], plan: Plan, rng: np.random.Generator
+) -> dict[str, Metric]:
+    """Return the kappa of two where every case has one class from both."""
+    pairs = [(a, b) for a, b in words if a is not None and b is not None]
+    if not pairs or len(pairs) < len(words):
+        return {}
+    grades = task_named(plan.task).headline == OF_GRADES
+    weighting = "quadratic" if grades else "none"
+    one, two = [a for a, _ in pairs], [b for _, b in pairs]
+    return {"kappa" if grades else "cohen_kappa": kappa(one, two, plan.classes, patients, rng, weighting=weighting)}
+
+
+def _of_all(
+    annotators: Sequence[Work], patients: Mapping[str, str], plan: Plan, rng: np.random.Generator
+) -> list[Agreement]:
+    """Return Fleiss' kappa of more than two annotators over the cases that at least two of them gave one class."""
+    if len(annotators) < 3 or not plan.classes:
+        return []
+    by_case: dict[str, list[str | None]] = {}
+    for n, one in enumerate(annotators):
+        for case, annotation in one.annotations.items():
+            by_case.setdefault(case, [None] * len(annotators))[n] = _word(annotation(), plan)
+    cases = sorted(c for c, words in by_case.items() if sum(w is not None for w in words) > 1)
+    if not cases:
+        return []
+    table = [[by_case[c][n] for c in cases] for n in range(len(annotators))]
+    made = kappa_of_many(table, plan.classes, [patients[c] for c in cases], rng)
+    rest = " – ".join(one.by for one in annotators[1:])
+    return [Agreement(annotators[0].by, rest, "fleiss_kappa", "", made, len(cases))]
+
+
+def _distances(first: Annotation, second: Annotation, plan: Plan) -> dict[str, float]:
+    """Return the mean surface distance of each label that both drew, in mm."""
+    if not first.layers or not second.layers:
+        return {}
+    found = {}
+    mine, other = first.layers[0], second.layers[0]
+    for value, name in sorted(plan.labels.items()):
+        a, b = mine.array[0] == value, other.array[0] == value
+        if a.any() and b.any():
+            # Surface Dice is not asked for here, so its tolerance does not matter.
+            found[f"assd_mm/{name}"] = metrics.mask_scores(a, b, mine.spacing, 1.0).assd_mm
     return found
 
 
 def _metric(measure: str, values: np.ndarray, patients: Sequence[str], rng: np.random.Generator) -> Metric:
     if measure in SHARES:
         return statistics.proportion_metric(values > 0, list(patients), rng)
-    bounds = None if measure == "difference" else (0.0, 1.0)
+    bounds = None if measure in DISTANCES else (0.0, 1.0)
     return statistics.mean_metric(values, list(patients), rng, best=0.0 if bounds is None else 1.0, bounds=bounds)
 
 
