@@ -77,31 +77,31 @@ def settled(work: Work, trial: Trial, run: Path) -> Plan:
         DivergedError: The default itself cannot be trained.
     """
     begun = float(record.read_object(run / FOLDER / "begun.json")["at_s"])
-    broken, kept = "", trial.choices[0]
+    broken, choice = "", trial.choices[0]
     arms: tuple[Arm, ...] = ()
     try:
-        arms = _judged(work, trial, [_trained(work, trial, choice, run) for choice in trial.choices])
-        kept = _kept(arms)
+        arms = judged(work, trial, [trained(work, trial, c, run) for c in trial.choices])
+        choice = kept(arms)
     except _BrokenOffError as reason:
         broken = str(reason)
     seconds = round(work.clock.elapsed() - begun, 2)
-    why = _said(trial, arms, kept, seconds, broken)
-    record.write(run / FILE, Tried(trial, arms, kept, why, seconds))
+    why = _said(trial, arms, choice, seconds, broken)
+    record.write(run / FILE, Tried(trial, arms, choice, why, seconds))
     shutil.rmtree(run / FOLDER, ignore_errors=True)
     work.events.emit(
         "plan",
         "tried",
         setting=trial.setting,
-        kept=kept,
+        kept=choice,
         steps=trial.steps,
         folds=list(trial.folds),
         seconds_in_all=seconds,
-        arms=[{"choice": a.choice, "value": _ends(a.value), "gain": _ends(a.gain)} for a in arms],
+        arms=[{"choice": a.choice, "value": ends(a.value), "gain": ends(a.gain)} for a in arms],
         broken_off=broken,
     )
     old = work.plan.reasons.get(trial.setting, "")
-    reasons = {**work.plan.reasons, trial.setting: f"{old}; {why}" if kept == trial.choices[0] and old else why}
-    return replace(work.plan, task_options={**work.plan.task_options, trial.setting: kept}, reasons=reasons)
+    reasons = {**work.plan.reasons, trial.setting: f"{old}; {why}" if choice == trial.choices[0] and old else why}
+    return replace(work.plan, task_options={**work.plan.task_options, trial.setting: choice}, reasons=reasons)
 
 
 def of_run(run: Path) -> Tried | None:
@@ -116,8 +116,21 @@ def plan_of(plan: Plan, trial: Trial, choice: str) -> Plan:
     return replace(plan, task_options=options, schedule=schedule, folds=trial.folds, tta=(), controls={}, compile=False)
 
 
-def _trained(work: Work, trial: Trial, choice: str, run: Path) -> tuple[Plan, OutOfFold] | None:
-    """Train a choice on every fold of the trial; None where its loss diverged."""
+def trained(work: Work, trial: Trial, choice: str, run: Path) -> tuple[Plan, OutOfFold] | None:
+    """Train a choice on every fold of the trial.
+
+    Args:
+        work: With the plan as it is without a trial.
+        trial: Says on which folds and for how many steps.
+        choice: One of its choices.
+        run: Run folder.
+
+    Returns:
+        The plan it trained under and its held-out outputs; None where its loss diverged.
+
+    Raises:
+        DivergedError: The default itself cannot be trained.
+    """
     plan, place = plan_of(work.plan, trial, choice), run / FOLDER / choice
     place.mkdir(parents=True, exist_ok=True)
     own = replace(work, plan=plan, folder=place, events=Events(None))
@@ -143,8 +156,14 @@ def _trained(work: Work, trial: Trial, choice: str, run: Path) -> tuple[Plan, Ou
     return plan, OutOfFold(outputs)
 
 
-def _judged(work: Work, trial: Trial, trained: Sequence[tuple[Plan, OutOfFold] | None]) -> tuple[Arm, ...]:
-    """Return what each choice reached and gained; one that diverged has no number."""
+def judged(work: Work, trial: Trial, found: Sequence[tuple[Plan, OutOfFold] | None]) -> tuple[Arm, ...]:
+    """Return what each choice reached and gained on the patients held out; one that diverged has no number.
+
+    Args:
+        work: As for training.
+        trial: As for training.
+        found: What :func:`trained` gave for each choice, in their order.
+    """
     cases = [c for fold in trial.folds for c in work.cohort.fold(fold)]
     patients = [c.patient for c in cases]
     targets = [target_of(work.store, work.task, c.id) for c in cases]
@@ -152,11 +171,11 @@ def _judged(work: Work, trial: Trial, trained: Sequence[tuple[Plan, OutOfFold] |
     parts = [slice(a, b) for a, b in itertools.pairwise(ends)]
     arms: list[Arm] = []
     default: list[Statistic] = []
-    for choice, found in zip(trial.choices, trained, strict=True):
-        if found is None:
+    for choice, one in zip(trial.choices, found, strict=True):
+        if one is None:
             arms.append(Arm(choice, None))
             continue
-        outputs = _activated(replace(work, plan=found[0]), found[1], [c.id for c in cases])
+        outputs = _activated(replace(work, plan=one[0]), one[1], [c.id for c in cases])
         each = [_within(work.task.balanced(outputs[p], targets[p]), p) for p in parts]
         value = statistics.bootstrap_metric(_mean(each), patients, _rng(work), truth=np.array(targets, dtype=int))
         paired = _gained(work, trial, each, default, patients) if default else None
@@ -199,8 +218,15 @@ def _rng(work: Work) -> np.random.Generator:
     return np.random.default_rng((work.plan.seed, 23))
 
 
-def _kept(arms: Sequence[Arm]) -> str:
-    """Return the choice whose gain is certain and largest, or the default."""
+def kept(arms: Sequence[Arm]) -> str:
+    """Return the choice whose gain is certain and largest, or the default.
+
+    Certain is a gain whose interval lies above 0 and whose p, after Holm for the number of choices, is at most
+    :data:`LEVEL`.
+
+    Args:
+        arms: The default first.
+    """
     sure = [
         a
         for a in arms[1:]
@@ -213,14 +239,14 @@ def _kept(arms: Sequence[Arm]) -> str:
     return max(sure, key=lambda a: a.gain.value if a.gain else 0.0).choice if sure else arms[0].choice
 
 
-def _ends(metric: Metric | None) -> list[float | None]:
-    """Return value, lower and upper end; None for what there is not."""
+def ends(metric: Metric | None) -> list[float | None]:
+    """Return value, lower and upper end of a metric; None for what there is not."""
     ends = (metric.value, metric.lower, metric.upper) if metric else (None, None, None)
     return [round(float(v), 4) if v is not None and math.isfinite(v) else None for v in ends]
 
 
 def _number(metric: Metric) -> str:
-    value, lower, upper = _ends(metric)
+    value, lower, upper = ends(metric)
     if value is None:
         return "not to be had"
     return f"{value:.3f}" + (f" ({lower:.3f} to {upper:.3f})" if lower is not None and upper is not None else "")
