@@ -164,6 +164,21 @@ def test_gamma_of_an_image_does_not_depend_on_its_neighbours():
     assert float(quiet[0].max()) == pytest.approx(float(images[0].max()), abs=1e-4)
 
 
+def test_lost_slices_are_filled_in_from_their_neighbours():
+    """A volume that rises evenly along k: what lies linearly between two slices is the slice that was lost."""
+    even = torch.arange(12.0).view(1, 1, 12, 1, 1).expand(4, 2, 12, 3, 3).clone()
+    seen, _ = augment(even, None, {"slices": 0.6}, generator())
+    assert torch.allclose(seen, even, atol=1e-5)
+    rough = torch.randn(4, 2, 12, 3, 3)
+    seen, _ = augment(rough, None, {"slices": 0.4}, generator())
+    changed = (seen != rough).flatten(3).any(dim=3)
+    assert (changed[:, 0] == changed[:, 1]).all()  # a slice is lost in all channels
+    assert not changed[:, :, [0, -1]].any()
+    assert 0.2 < changed[:, 0, 1:-1].float().mean() < 0.6
+    flat = torch.randn(2, 1, 8, 8)
+    assert torch.equal(augment(flat, None, {"slices": 0.9}, generator())[0], flat)
+
+
 def test_cutout_hides_its_share_behind_the_mean():
     images = torch.arange(40 * 40, dtype=torch.float32).reshape(1, 1, 40, 40).repeat(200, 1, 1, 1)
     seen, _ = augment(images, None, {"cutout": 0.5}, generator())

@@ -13,7 +13,7 @@ from lucency.errors import UsageError
 TRANSFORMS = (
     *("rotate", "tilt", "scale", "shift"),
     *("flip_k", "flip_j", "flip_i"),
-    *("contrast", "brightness", "gamma", "noise", "cutout"),
+    *("contrast", "brightness", "gamma", "noise", "cutout", "slices"),
 )
 
 #: What boxes know beyond them: images made of pieces of several.
@@ -47,7 +47,8 @@ def augment(
         strengths: ``rotate`` (degrees in the plane of the slice, standard range ±), ``tilt`` (degrees out of it),
             ``scale``, ``shift`` (shares of the image), ``contrast``, ``brightness`` (of one standard deviation),
             ``gamma``, ``noise`` (standard deviation), ``flip_k``, ``flip_j``, ``flip_i`` (probability),
-            ``cutout`` (side as a share). Absent or 0 is off.
+            ``cutout`` (side as a share), ``slices`` (share of a volume's inner slices that are lost and filled in
+            from their neighbours). Absent or 0 is off.
         generator: Everything random comes from it; on the device of the images.
         spacing: Voxel size per spatial axis; turns are rigid in mm. Empty means equal.
 
@@ -236,7 +237,7 @@ def augment_frames(images: torch.Tensor, strengths: Mapping[str, float], generat
     present = (flat.amax(dim=2) > flat.amin(dim=2))[:, None, :, None, None]
     warps = {k: v for k, v in strengths.items() if k in FRAME_WARPS}
     moved, _ = augment(images.flatten(1, 2), None, warps, generator)
-    rest = {k: v for k, v in strengths.items() if k not in FRAME_WARPS and k not in ("tilt", "flip_k")}
+    rest = {k: v for k, v in strengths.items() if k not in FRAME_WARPS and k not in ("tilt", "flip_k", "slices")}
     return _intensities(moved.view(images.shape), rest, generator) * present
 
 
@@ -292,6 +293,8 @@ def _intensities(images: torch.Tensor, on: Mapping[str, float], generator: torch
         images = images + torch.randn(images.shape, generator=generator, device=generator.device) * level
     if "cutout" in on:
         images = _cutout(images, on["cutout"], generator)
+    if "slices" in on and images.ndim == 5:
+        images = _lost_slices(images, on["slices"], generator)
     return images
 
 
@@ -307,6 +310,28 @@ def _cutout(images: torch.Tensor, side: float, generator: torch.Generator) -> to
         inside = inside & near.view(view)
     mean = images.mean(dim=tuple(range(2, images.ndim)), keepdim=True)
     return torch.where(inside, mean, images)
+
+
+def _lost_slices(images: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    """Put in place of some slices what lies linearly between the nearest that are left, as reading fills a hole.
+
+    Args:
+        images: (B, C, K, J, I); the first and last slice stay.
+        share: Chance of each other slice to be lost.
+        generator: As for :func:`augment`.
+    """
+    n, depth = len(images), images.shape[2]
+    left = _uniform((n, depth), 0, 1, generator) >= share
+    left[:, 0] = left[:, -1] = True
+    at = torch.arange(depth, device=images.device).expand(n, depth)
+    before = torch.where(left, at, 0).cummax(dim=1).values
+    after = torch.where(left, at, depth - 1).flip(1).cummin(dim=1).values.flip(1)
+    part = ((at - before) / (after - before).clamp(min=1)).to(images.dtype)
+    filled = torch.empty_like(images)
+    for number in range(n):
+        low, high = images[number, :, before[number]], images[number, :, after[number]]
+        filled[number] = torch.lerp(low, high, part[number].view(1, -1, 1, 1))
+    return filled
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> torch.Tensor:

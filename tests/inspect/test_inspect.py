@@ -1,3 +1,4 @@
+import re
 import threading
 import weakref
 from dataclasses import replace
@@ -12,6 +13,7 @@ from lucency.events import Events
 from lucency.image import diagonal_affine
 from lucency.inspect import Inspection, inspect, settle
 from lucency.inspect.scan import Problem
+from lucency.text import sentence
 
 
 def look(shelf, nan=None, **settings):
@@ -134,6 +136,22 @@ def test_constant_image_is_rejected_and_left_out(two_classes):
     found = look(shelf)
     assert found.left_out == {"blank": "image without a picture: all 1920 voxels are 9"}
     assert next(i for i in found.images if i.case == "blank").quality == "reject"
+
+
+def test_empty_slices_between_others_are_named_and_the_volume_is_kept(shelf):
+    for number in range(12):
+        pixels = shelf.picture((9, 40, 48))
+        pixels[0, 0] = pixels[0, 8] = -1000  # beside the body: nothing is lost there
+        if number == 3:
+            pixels[0, 4:6] = 0
+        shelf.add(f"case{number:03}", pixels, "ab"[number % 2])
+    found = look(shelf)
+    assert {i.case: i.reason for i in found.images if i.reason} == {
+        "case003": "slices without a picture between others (4, 5)"
+    }
+    assert not found.left_out
+    (said,) = (w for w in found.warnings if "without a picture between others: 1" in w)
+    assert not re.search(r"[a-z]{3,} [a-z]{3,}", sentence(said, "zh")), sentence(said, "zh")
 
 
 def test_image_of_extreme_contrast_is_pointed_out(two_classes):

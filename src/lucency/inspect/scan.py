@@ -224,6 +224,10 @@ def count_labels(array: np.ndarray) -> dict[int, int]:
     return dict(sorted(counts.items()))
 
 
+#: Slices that a remark names.
+SHOWN_SLICES = 5
+
+
 def pixel_digest(array: np.ndarray) -> str:
     """Return the SHA-256 of type, shape and values; the file format does not matter."""
     state = hashlib.sha256(f"{array.dtype.newbyteorder('<')} {array.shape}".encode())
@@ -241,6 +245,10 @@ def _facts(
     digest = pixel_digest(image.array)
     order = orientation_of(image.affine).order
     size, spacing = image.size, image.spacing
+    lost = empty_slices(image)
+    shown = ", ".join(str(k) for k in lost[:SHOWN_SLICES]) + (" …" if len(lost) > SHOWN_SLICES else "")
+    remarks = ["NaN or infinite voxels were filled"] if filled else []
+    remarks += [f"slices without a picture between others ({shown})"] if lost else []
     facts = ImageFacts(
         case=case.id,
         modality=modality,
@@ -256,8 +264,8 @@ def _facts(
         std=seen.std,
         digest=digest,
         hash="" if seen.hash is None else seen.hash.tobytes().hex(),
-        quality="warn" if filled else "accept",
-        reason="NaN or infinite voxels were filled" if filled else "",
+        quality="warn" if remarks else "accept",
+        reason="; ".join(remarks),
         filled=filled,
         unit=image.unit,
         inverted=bool(source.header.get("inverted")),
@@ -266,6 +274,22 @@ def _facts(
         flat = f"all {image.array.size} voxels are {seen.minimum:g}"
         return replace(facts, quality="reject", reason=flat), None
     return facts, Thumb(case.id, modality, digest, seen.picture, seen.detail, seen.hash)
+
+
+def empty_slices(image: Image) -> tuple[int, ...]:
+    """Return the slices of one number throughout that lie between slices with a picture: what was there is lost.
+
+    Args:
+        image: A volume; single images and clips have none.
+
+    Returns:
+        Slice numbers along k, from 0.
+    """
+    if image.size[0] < 3 or image.k_axis == "time":
+        return ()
+    flat = image.array.reshape(image.channels, image.size[0], -1)
+    told = np.flatnonzero((flat.max(axis=2) > flat.min(axis=2)).any(axis=0))
+    return tuple(sorted(set(range(int(told[0]), int(told[-1]))) - set(told.tolist()))) if told.size else ()
 
 
 def _grid(image: Image) -> str:
