@@ -19,7 +19,7 @@ SETS: dict[str, tuple[str, dict[float, dict[str, float]]]] = {
     "hippocampus": ("hippocampus", {10: {"dice": 0.875}, 30: {"dice": 0.885}}),
     "pneumoniamnist": ("pneumoniamnist_trainval.npz", {10: {"auc": 0.975, "accuracy": 0.90, "ece": 0.05}}),
     "sunnybrook_lv": ("sunnybrook_lv", {10: {"dice": 0.88}}),
-    "hc18": ("hc18", {}),
+    "hc18": ("hc18", {20: {"dice": 0.97, "mae/head_circumference_mm": 3.0}}),
     "mednist": ("mednist/mednist_64.npz", {}),
     "lus_video": ("lus_video", {}),
     "hc18_circumference": ("hc18", {}),
@@ -39,7 +39,7 @@ WORDS: dict[str, list[str]] = {
 #: Sets too small for a locked part to say anything: their target is for cross-validation.
 CROSS_VALIDATED = ("cxr_structures",)
 
-#: Metrics whose best value is 0: a target is an upper limit.
+#: Metrics whose best value is 0, whatever column they are of: a target is an upper limit.
 LOWER_IS_BETTER = ("ece", "mae")
 
 #: The memory of the process and its children is looked at this often.
@@ -189,7 +189,8 @@ def reached(metrics: dict[str, Any], targets: dict[str, float]) -> dict[str, Any
     out: dict[str, Any] = {}
     for name, wanted in targets.items():
         value = metrics.get(name, {}).get("value")
-        good = value is not None and (value <= wanted if name in LOWER_IS_BETTER else value >= wanted)
+        lower = name.partition("/")[0] in LOWER_IS_BETTER
+        good = value is not None and (value <= wanted if lower else value >= wanted)
         out[name] = {"wanted": wanted, "found": value, "reached": good}
     return out
 

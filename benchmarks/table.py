@@ -70,6 +70,19 @@ FITS = (
         ),
     ),
     Fit(
+        "hc18",
+        20,
+        ("dice", "mae/head_circumference_mm"),
+        (
+            "the same, measured: head circumference against the table's, mm",
+            "同上并测量：头围与表中数值之差，mm",
+        ),
+        (
+            "Dice 0.97, 2.8 mm, 800 full-size images, official test part (doi:10.1371/journal.pone.0200412)",
+            "Dice 0.97，2.8 mm，800 幅原尺寸图像，官方测试集（doi:10.1371/journal.pone.0200412）",
+        ),
+    ),
+    Fit(
         "mednist",
         10,
         ("accuracy",),
@@ -82,6 +95,7 @@ NAMES = {
     "auc": ("AUC", "AUC"),
     "accuracy": ("accuracy", "准确率"),
     "ece": ("ECE", "ECE"),
+    "mae/head_circumference_mm": ("mean absolute difference (mm)", "平均绝对差（mm）"),
 }
 
 

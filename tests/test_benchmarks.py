@@ -123,6 +123,8 @@ def test_fit_targets_know_which_way_is_better(benchmark):
     reached = benchmark("fit_sets").reached
     found = reached({"auc": {"value": 0.98}, "ece": {"value": 0.06}}, {"auc": 0.975, "ece": 0.05, "accuracy": 0.9})
     assert {name: row["reached"] for name, row in found.items()} == {"auc": True, "ece": False, "accuracy": False}
+    measured = reached({"mae/hc_mm": {"value": 2.5}, "dice": {"value": 0.9}}, {"mae/hc_mm": 3.0, "dice": 0.97})
+    assert {name: row["reached"] for name, row in measured.items()} == {"mae/hc_mm": True, "dice": False}
 
 
 def test_memory_of_a_command_is_seen_from_outside(benchmark):
@@ -225,6 +227,13 @@ def test_quality_gate_abstains_from_degraded_images_only(tmp_path):
         assert part["no gate"]["abstained"] == 0 <= part["reject"]["abstained"] <= part["warn"]["abstained"]
     assert found["parts"]["degraded"]["reject"]["abstained"] > found["parts"]["untouched"]["reject"]["abstained"]
     assert sum(found["by_fault"]["inverted"][q] for q in ("accept", "warn", "reject")) > 0
+
+
+def test_true_masks_give_back_what_the_table_states(tmp_path):
+    found = quick("measures", tmp_path / "measures.json")
+    assert found["n_masks"] == 24
+    assert found["targets"]["mae_mm"]["reached"]
+    assert found["limit_lower_mm"]["value"] < found["bias_mm"]["value"] < found["limit_upper_mm"]["value"]
 
 
 def test_cost_of_knowing_everybody_is_measured(tmp_path):
