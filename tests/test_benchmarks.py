@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -240,3 +241,25 @@ def test_cost_of_knowing_everybody_is_measured(tmp_path):
     result = quick("everybody", tmp_path / "r.json")
     assert set(result["cpu_ms"]) == {f"{what}, {n} patients" for what in ("text", "file") for n in (1, 100)}
     assert all(cost > 0 for cost in result["cpu_ms"].values())
+
+
+def test_the_set_made_unlike_judges_by_images_that_nothing_learned_from(benchmark, tmp_path):
+    found = benchmark("imbalance")
+    found.thinned(tmp_path / "set.npz", argparse.Namespace(quick=True), 0)
+    with np.load(tmp_path / "set.npz") as made:
+        learned, judged = ({i.tobytes() for i in made[f"{part}_images"]} for part in ("train", "test"))
+        assert np.bincount(made["train_labels"].ravel()).tolist() == [60, 200]
+        assert np.bincount(made["test_labels"].ravel()).tolist() == [40, 40]
+    assert not learned & judged
+    # Nearly every image is its own; noise seldom repeats.
+    assert len(learned) == 260
+
+
+def test_every_trial_of_the_unlike_classes_is_counted_once(benchmark):
+    found = benchmark("imbalance")
+    keys = ["seed", "apart", "over folds", "fold 0 alone"]
+    keys += ["seed against seed, over folds", "seed against seed, fold 0 alone"]
+    counted = {key: [kind for kind in found.KINDS if found._is(key, kind)] for key in keys}
+    assert counted["seed"] == counted["apart"] == []
+    assert sorted(kinds[0] for kinds in counted.values() if kinds) == sorted(found.KINDS)
+    assert all(len(kinds) <= 1 for kinds in counted.values())
