@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lucency.annotate.collecting import collected, numbered
-from lucency.annotate.exchange import FORMS, Told, annotation_of, export, mask_of
+from lucency.annotate.exchange import FORMS, Exporter, Told, annotation_of, export, mask_of
 from lucency.annotation import Annotation
 from lucency.boxes import Box
 from lucency.case import Prediction
@@ -340,8 +340,10 @@ def test_unknown_forms_and_cases_are_refused(tmp_path):
 
 def test_pictures_show_the_slices_and_the_interface_knows_the_labels(tmp_path):
     case = source_of(tmp_path, "nifti")
-    told = replace(TOLD, labels={1: 'a "b" <c>', 3: "结节"}, findings={case.id: "Nothing seen."})
-    export([drawn_on(case)], [case], tmp_path / "out", "label-studio", told)
+    told = replace(TOLD, labels={1: 'a "b" <c>', 3: "结节"})
+    exporter = Exporter(tmp_path / "out", "label-studio", told)
+    exporter.add(drawn_on(case), case, "Nothing seen.")
+    assert [p.name for p in exporter.finish()] == ["tasks.json", "config.xml"]
     assert sorted(p.name for p in (tmp_path / "out" / "images").iterdir()) == [f"a__{n:04d}.png" for n in (1, 2, 3, 4)]
     config = (tmp_path / "out" / "config.xml").read_text("utf-8")
     assert "value='a \"b\" &lt;c&gt;'" in config

@@ -120,6 +120,8 @@ def test_classes_and_numbers_are_the_models_and_no_diagnosis():
     assert finding(value, seen, {}, "en").startswith("The model's value for the image is 54.25, between 50 and 58.5;")
     bare = Prediction("a", "", value=54.25)
     assert finding(bare, seen, {}, "zh").startswith("模型给出的数值为 54.25；")
+    alike = Prediction("a", "", neighbours=("viral", "viral"), label="viral")
+    assert finding(alike, seen, {}, "en") == "The model's label for the image is “viral”; the model's doubt is low."
     with pytest.raises(UsageError, match="none of an image"):
         finding(Prediction("a", "", course=Course((1.0,), {"1": (0.5,)}, 0.5, 1.0)), seen, {}, "en")
     with pytest.raises(UsageError, match="Language 'de'"):

@@ -10,7 +10,9 @@ from PIL import Image as Picture
 
 from lucency import model as models
 from lucency.annotate import Wish, annotate
+from lucency.annotate.collecting import collected
 from lucency.annotate.compared import scores_of
+from lucency.annotate.exchange import mask_of
 from lucency.annotation import Annotation
 from lucency.boxes import Box
 from lucency.calibration import Calibration
@@ -59,6 +61,29 @@ def test_pre_annotations_lie_on_their_images_and_the_list_names_every_case_once(
         assert load(mask.sources[0]).size == truth[case.id].size
     assert all(0 <= float(r[k]) <= 1 for r in rows for k in ("uncertainty", "quality", "doubt"))
     assert not (tmp_path / "out" / "annotated").exists()
+
+
+def test_every_form_that_is_asked_for_lies_beside_the_pre_annotations_and_comes_back(balls, tmp_path):
+    model, cases, _ = balls
+    forms = ("nifti", "seg-nrrd", "coco", "label-studio")
+    annotate(model, cases, tmp_path / "out", Wish(forms=forms))
+    given = {c.id: load(read_inputs(tmp_path / "out" / "pre" / f"{c.id}.nii.gz")[0].sources[0]).array for c in cases}
+    tasks = json.loads((tmp_path / "out" / "label-studio" / "tasks.json").read_text("utf-8"))
+    rows = {r["case"]: r for r in rows_of(tmp_path / "out" / "worklist.csv")}
+    assert {t["data"]["finding"] for t in tasks} == {r["finding_en"] for r in rows.values()}
+    assert all(
+        "the model's doubt is" in r["finding_en"] and "模型的不确定程度" in r["finding_zh"] for r in rows.values()
+    )
+    for task in tasks:
+        task["annotations"] = [{"result": task["predictions"][0]["result"]}]
+    (tmp_path / "out" / "label-studio" / "tasks.json").write_text(json.dumps(tasks), "utf-8")
+    for form in forms:
+        for item in collected(tmp_path / "out" / form, cases, model.plan.labels).items:
+            assert np.array_equal(mask_of(item.load()).array, given[item.case]), form
+    with pytest.raises(UsageError, match="label-studio"):
+        Wish(forms=("dwg",))
+    with pytest.raises(UsageError, match="not DICOM"):
+        annotate(model, cases, tmp_path / "again", Wish(forms=("dicom-seg",)))
 
 
 def test_the_same_seed_gives_the_same_files_and_another_seed_another_draw(balls, tmp_path):

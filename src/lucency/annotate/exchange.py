@@ -1,8 +1,8 @@
 """Annotations out to the tools that people draw with, and one mask of what came back.
 
-``annotation_of(prediction, labels)`` makes an annotation of what a model says; ``export(annotations, cases, folder,
-form, told)`` writes annotations as one of :data:`FORMS`; ``lucency.annotate.collecting.collected(path, cases, labels)``
-brings corrected work back onto the images' own grids; ``mask_of(annotation)`` makes one label image of it.
+``annotation_of(prediction, labels)`` makes an annotation of what a model says. ``export(annotations, cases, folder,
+form, told)`` writes annotations as one of :data:`FORMS`; an ``Exporter`` does so one by one. ``mask_of(annotation)``
+makes one label image of an annotation; :mod:`lucency.annotate.collecting` brings corrected work back.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,7 +39,6 @@ class Told:
         classes: Words for whole images.
         model: What made the pre-annotations, in a word or two.
         origin: What made them, for DICOM.
-        findings: Case id to a sentence that Label Studio shows beside the image.
         coco: One of :data:`lucency.write.coco.FORMS`.
         prefix: What stands before the path of a picture in Label Studio.
     """
@@ -48,7 +47,6 @@ class Told:
     classes: Sequence[str] = ()
     model: str = "lucency"
     origin: Origin | None = None
-    findings: Mapping[str, str] = field(default_factory=dict)
     coco: str = "rle"
     prefix: str = LOCAL
 
@@ -121,15 +119,48 @@ def source_grid(case: Case) -> Image:
 # --- out ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Out:
-    """One export on its way."""
+class Exporter:
+    """Writes annotations one by one in the form that a tool reads; see :func:`export`.
 
-    folder: Path
-    told: Told
-    paths: list[Path] = field(default_factory=list)
-    coco: Coco = field(default_factory=lambda: Coco(()))
-    tasks: Tasks = field(default_factory=Tasks)
+    Args:
+        folder: Made if absent.
+        form: One of :data:`FORMS`.
+        told: What else to say.
+
+    Raises:
+        UsageError: Another form.
+    """
+
+    def __init__(self, folder: Path, form: str, told: Told | None = None) -> None:
+        if form not in FORMS:
+            raise UsageError(f"No form {form!r}", expected=", ".join(FORMS), where="--format")
+        self.folder, self.form, self.told = folder, form, told or Told()
+        names = tuple(self.told.labels.values())
+        self.coco = Coco(names, self.told.coco)
+        self.tasks = Tasks(names, self.told.classes, self.told.model, self.told.prefix)
+        self.paths: list[Path] = []
+
+    def add(self, annotation: Annotation, case: Case, finding: str = "") -> None:
+        """Write a case, or keep it for the file of all.
+
+        Args:
+            annotation: Of the case.
+            case: With its image.
+            finding: A sentence that Label Studio shows beside the image.
+
+        Raises:
+            OutputError: What the form cannot hold, or a disk that cannot be written.
+        """
+        FORMS[self.form][0](annotation, case, self, finding)
+
+    def finish(self) -> tuple[Path, ...]:
+        """Write the file of all, where the form has one, and return the files, without the pictures.
+
+        Raises:
+            OutputError: A disk that cannot be written.
+        """
+        FORMS[self.form][1](self)
+        return tuple(self.paths)
 
 
 def export(
@@ -155,19 +186,13 @@ def export(
         UsageError: Another form, or an annotation of no case.
         OutputError: What the form cannot hold, or a disk that cannot be written.
     """
-    if form not in FORMS:
-        raise UsageError(f"No form {form!r}", expected=", ".join(FORMS), where="--format")
-    told = told or Told()
-    names = tuple(told.labels.values())
-    out = _Out(folder, told, [], Coco(names, told.coco), Tasks(names, told.classes, told.model, told.prefix))
+    exporter = Exporter(folder, form, told)
     by_id = {c.id: c for c in cases}
-    write, finish = FORMS[form]
     for annotation in annotations:
         if annotation.case not in by_id:
             raise UsageError("An annotation of no case", where=annotation.case, remedy="give its case as well")
-        write(annotation, by_id[annotation.case], out)
-    finish(out)
-    return tuple(out.paths)
+        exporter.add(annotation, by_id[annotation.case])
+    return exporter.finish()
 
 
 def _regions(annotation: Annotation, form: str) -> None:
@@ -180,19 +205,19 @@ def _regions(annotation: Annotation, form: str) -> None:
         )
 
 
-def _nifti(annotation: Annotation, case: Case, out: _Out) -> None:
+def _nifti(annotation: Annotation, case: Case, out: Exporter, finding: str) -> None:
     _regions(annotation, "nifti")
     out.paths.append(out.folder / f"{case.id}.nii.gz")
     write_nifti(out.paths[-1], mask_of(annotation))
 
 
-def _seg_nrrd(annotation: Annotation, case: Case, out: _Out) -> None:
+def _seg_nrrd(annotation: Annotation, case: Case, out: Exporter, finding: str) -> None:
     _regions(annotation, "seg-nrrd")
     out.paths.append(out.folder / f"{case.id}.seg.nrrd")
     write_seg_nrrd(out.paths[-1], annotation)
 
 
-def _dicom_seg(annotation: Annotation, case: Case, out: _Out) -> None:
+def _dicom_seg(annotation: Annotation, case: Case, out: Exporter, finding: str) -> None:
     _regions(annotation, "dicom-seg")
     if out.told.origin is None:
         raise UsageError("A DICOM segmentation without its origin", remedy="say what made it")
@@ -203,36 +228,36 @@ def _dicom_seg(annotation: Annotation, case: Case, out: _Out) -> None:
         write_seg(out.paths[-1], mask, annotation.labels, seen, out.told.origin)
 
 
-def _coco(annotation: Annotation, case: Case, out: _Out) -> None:
+def _coco(annotation: Annotation, case: Case, out: Exporter, finding: str) -> None:
     image = load(case.sources[0])
     out.coco.add(annotation, image.size)
     write_pictures(out.folder / PICTURES, case.id, image)
 
 
-def _label_studio(annotation: Annotation, case: Case, out: _Out) -> None:
+def _label_studio(annotation: Annotation, case: Case, out: Exporter, finding: str) -> None:
     image = load(case.sources[0])
-    out.tasks.add(annotation, image.size, out.told.findings.get(case.id, ""))
+    out.tasks.add(annotation, image.size, finding)
     write_pictures(out.folder / PICTURES, case.id, image)
 
 
-def _named(out: _Out) -> None:
+def _named(out: Exporter) -> None:
     """Say beside the masks what their values mean."""
     if out.told.labels:
         out.paths.append(out.folder / NAME)
         write_label_file(out.paths[-1], out.told.labels)
 
 
-def _wrote_coco(out: _Out) -> None:
+def _wrote_coco(out: Exporter) -> None:
     out.paths.append(out.folder / "annotations.json")
     out.coco.write(out.paths[-1])
 
 
-def _wrote_tasks(out: _Out) -> None:
+def _wrote_tasks(out: Exporter) -> None:
     out.paths += out.tasks.write(out.folder)
 
 
 #: Form to what writes a case, and what is done at the end.
-FORMS: Mapping[str, tuple[Callable[[Annotation, Case, _Out], None], Callable[[_Out], None]]] = {
+FORMS: Mapping[str, tuple[Callable[[Annotation, Case, Exporter, str], None], Callable[[Exporter], None]]] = {
     "nifti": (_nifti, _named),
     "seg-nrrd": (_seg_nrrd, lambda out: None),
     "dicom-seg": (_dicom_seg, lambda out: None),

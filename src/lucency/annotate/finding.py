@@ -1,8 +1,9 @@
 """One sentence about what a model says of an image, in English and Chinese, from a controlled vocabulary.
 
-``finding(prediction, seen, labels, lang)`` returns the sentence; ``coded(names)`` returns the public code of each name,
-or none. A sentence says what was drawn, how large it is and where it lies, and how sure the model is; never what it
-means for the patient. A name that the vocabulary does not know stands as it is, in quotation marks.
+``findings_of(prediction, case, grid, labels)`` returns the sentence in both languages, ``finding`` in one;
+``coded(names)`` returns the public code of each name, or none. A sentence says what was drawn, how large it is and
+where it lies, and how sure the model is; never what it means for the patient. A name that the vocabulary does not know
+stands as it is, in quotation marks.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lucency.annotate.exchange import TOLD
 from lucency.annotation import values_in
 from lucency.case import Case, Prediction
 from lucency.errors import UsageError
 from lucency.image import Image
-from lucency.text import known, t
+from lucency.text import LANGUAGES, known, t
 from lucency.write.vocabulary import SIDES, Concept, property_of, public_code
 
 #: Doubt from which on it is called moderate, and high: thirds of its range.
@@ -28,9 +30,6 @@ MIDDLE = 0.1
 
 #: An image that reaches less far along an axis than this share of its longest reach has no sides there.
 THIN = 0.1
-
-#: Boxes below this score are suggestions that nobody would call found.
-TOLD = 0.5
 
 #: Patient axes (left, posterior, superior): the word for the positive and the negative direction.
 WAYS = (("left", "right"), ("posterior", "anterior"), ("superior", "inferior"))
@@ -66,6 +65,19 @@ def seen_of(case: Case, grid: Image) -> Seen:
     return Seen(grid, bool(source.header.get("spacing_known", source.reader not in PLACELESS)), placed)
 
 
+def findings_of(prediction: Prediction, case: Case, grid: Image, labels: Mapping[int, str]) -> dict[str, str]:
+    """Return the sentence in both languages, as ``finding_en`` and ``finding_zh``.
+
+    Args:
+        prediction: As for :func:`finding`.
+        case: Of the prediction.
+        grid: Any image on the grid of the case's first image.
+        labels: Mask value to name.
+    """
+    seen = seen_of(case, grid)
+    return {f"finding_{lang}": finding(prediction, seen, labels, lang) for lang in LANGUAGES}
+
+
 def coded(names: Iterable[str]) -> dict[str, Concept | None]:
     """Return name to its public code (SNOMED CT, RadLex, DICOM), or None: no public code.
 
@@ -80,7 +92,7 @@ def finding(prediction: Prediction, seen: Seen, labels: Mapping[int, str], lang:
     """Return one sentence about a prediction.
 
     Args:
-        prediction: A mask, boxes, classes or a number.
+        prediction: A mask, boxes, classes (its own, or that of the nearest cases) or a number.
         seen: What is known of the image.
         labels: Mask value to name.
         lang: ``"en"`` or ``"zh"``.
@@ -93,8 +105,8 @@ def finding(prediction: Prediction, seen: Seen, labels: Mapping[int, str], lang:
         said = _segmented(one.mask, seen, labels, lang)
     elif one.boxes is not None:
         said = _boxed(one, seen, lang)
-    elif one.probabilities is not None:
-        chance = one.probabilities.get(one.label)
+    elif one.probabilities is not None or one.neighbours is not None:
+        chance = (one.probabilities or {}).get(one.label)
         word = term(one.label, lang) if one.label else t("finding.none", lang)
         said = t("finding.word", lang, label=word)
         if chance is not None:
@@ -143,22 +155,29 @@ def term(name: str, lang: str) -> str:
 
 def _segmented(mask: Image, seen: Seen, labels: Mapping[int, str], lang: str) -> str:
     """Say what was drawn, each with its size and place, the largest first."""
-    held = values_in(mask.array) - {0}
-    found = []
-    for value in sorted(held & set(labels)):
-        region = mask.array[0] == value
-        found.append((int(region.sum()), term(labels[value], lang), region))
+    counts = {v: sum(int(np.count_nonzero(p == v)) for p in mask.array[0]) for v in values_in(mask.array) & set(labels)}
+    found = sorted(counts, key=lambda v: (-counts[v], v))
     if not found:
         names = [term(name, lang) for _, name in sorted(labels.items())]
         return t("finding.nothing_drawn", lang, names=_list(names, lang))
-    found.sort(key=lambda f: -f[0])
     told = []
-    for n, name, region in found[:LISTED]:
-        # Of the whole region: the place of its middle.
-        middle = np.array([c.mean() for c in np.nonzero(region)])
-        facts = [_size(n, seen, lang), *_place(middle, seen, lang)]
-        told.append(t("finding.with_facts", lang, name=name, facts=t("finding.facts_comma", lang).join(facts)))
+    for value in found[:LISTED]:
+        facts = [_size(counts[value], seen, lang), *_place(_middle(mask.array[0] == value), seen, lang)]
+        told.append(
+            t(
+                "finding.with_facts",
+                lang,
+                name=term(labels[value], lang),
+                facts=t("finding.facts_comma", lang).join(facts),
+            )
+        )
     return t("finding.drawn", lang, names=_list(told, lang, len(found)))
+
+
+def _middle(region: np.ndarray) -> np.ndarray:
+    """Return (k, j, i) of the middle of a region that is not empty: the mean of its voxels."""
+    lines = [region.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+    return np.array([float(line @ np.arange(line.size)) / float(line.sum()) for line in lines])
 
 
 def _boxed(prediction: Prediction, seen: Seen, lang: str) -> str:

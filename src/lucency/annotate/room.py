@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lucency.annotate.exchange import TOLD
+from lucency.annotate.finding import findings_of
 from lucency.annotate.orders import Place, Pool, ordered
 from lucency.annotate.views import agreement_of, views_of
 from lucency.annotation import values_in
 from lucency.case import Case, Prediction
 from lucency.errors import DataError, UsageError
 from lucency.features import encoder, seen
+from lucency.image import Image
 from lucency.index import space_of
 from lucency.model import Model
 from lucency.predict import Answered, answers, networks
@@ -33,7 +35,7 @@ class Look:
         quality: 0 to 1, how good the pre-annotation is thought to be.
         feature: (d,) float, what the network sees in the images.
         found: Whether there is anything on it, as far as the model can tell.
-        shown: What a painter made of it; empty without one.
+        shown: What is said of it (``finding_en``, ``finding_zh``), and what a painter made of it.
     """
 
     case: Case
@@ -89,9 +91,17 @@ def look(
                 agreement_of(views, one, model, task),
                 next(seen(body, [one.prepared.array], model.plan)).whole,
                 _found(one.prediction),
-                paint(one) if paint is not None else {},
+                {**_said(one, model.plan.labels), **(paint(one) if paint is not None else {})},
             ),
         )
+
+
+def _said(one: Answered, labels: Mapping[int, str]) -> dict[str, str]:
+    """Return the one sentence about a case in both languages."""
+    nothing = np.broadcast_to(np.zeros((), np.uint8), (1, *one.prepared.place.source_size))
+    time = one.case.sources[0].header.get("k_axis") == "time"
+    grid = Image(nothing, one.prepared.affine, kind="labels", k_axis="time" if time else "space")
+    return findings_of(one.prediction, one.case, grid, labels)
 
 
 def _found(prediction: Prediction) -> bool:

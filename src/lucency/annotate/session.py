@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
 from lucency.annotate.compared import Agreement, agreements, write_agreement, write_returned
 from lucency.annotate.dataset import write_dataset
+from lucency.annotate.exchange import FORMS, Exporter, Told, annotation_of
 from lucency.annotate.orders import STRATEGIES, Place
 from lucency.annotate.returned import Work, read_work
 from lucency.annotate.room import Look, listed, look
@@ -19,6 +21,8 @@ from lucency.model import Model
 from lucency.predict import Answered
 from lucency.read.formats import reason
 from lucency.tasks import task_named
+from lucency.write.dicom_object import Origin
+from lucency.write.dicom_result import refuse
 from lucency.write.outputs import Names, write_outputs
 
 #: Folders of a round: pre-annotations, and the annotated cases as a data set.
@@ -35,9 +39,10 @@ class Wish:
         returned: A folder for each annotator; their cases are left out as well, compared, and made a data set.
         seed: Of the draws.
         nan: Value for NaN voxels; None refuses them.
+        forms: In which the cases of the list are given out besides, see :data:`lucency.annotate.exchange.FORMS`.
 
     Raises:
-        UsageError: No such strategy, or two folders of annotators with one name.
+        UsageError: No such strategy or form, or two folders of annotators with one name.
     """
 
     strategy: str = "mixed"
@@ -45,11 +50,15 @@ class Wish:
     returned: tuple[Path, ...] = ()
     seed: int = 0
     nan: float | None = None
+    forms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.strategy not in STRATEGIES:
             expected = ", ".join(STRATEGIES)
             raise UsageError(f"No strategy {self.strategy!r}", expected=expected, where="--strategy")
+        for form in self.forms:
+            if form not in FORMS:
+                raise UsageError(f"No format {form!r}", expected=", ".join(FORMS), where="--format")
         names = [folder.resolve().name for folder in self.returned]
         if len(set(names)) < len(names):
             raise UsageError(
@@ -106,7 +115,7 @@ def annotate(
         OutputError: The disk cannot be written.
     """
     wish = wish or Wish()
-    looks, lost = _given_out(model, cases, out / PRE, wish, paint, told)
+    looks, lost = _given_out(model, cases, out, wish, paint, told)
     usable = [one.case for one in looks]
     returned, done = ([read_work(f, usable, model) for f in folders] for folders in (wish.returned, wish.done))
     annotated = {case for one in (*returned, *done) for case in one.annotations}
@@ -131,7 +140,7 @@ def _left_out(work: Sequence[Work]) -> tuple[Skipped, ...]:
 def _given_out(
     model: Model,
     cases: Sequence[Case],
-    folder: Path,
+    out: Path,
     wish: Wish,
     paint: Callable[[Answered], Mapping[str, str]] | None,
     told: Callable[[int], None],
@@ -140,6 +149,7 @@ def _given_out(
     looks: list[Look] = []
     lost: list[Skipped] = []
     task, plan = task_named(model.plan.task), model.plan
+    exporters = _exporters(model, cases, out, wish.forms)
 
     def leave_out(case: Case, error: DataError) -> None:
         if len(cases) == 1:
@@ -150,6 +160,9 @@ def _given_out(
         found = look(model, cases, nan=wish.nan, refused=leave_out, likeness=likeness(model), paint=paint)
         for prediction, one in found:
             looks.append(one)
+            for exporter in exporters:
+                said = annotation_of(prediction, plan.labels)
+                exporter.add(said, one.case, one.shown.get("finding_en", ""))
             told(len(looks) + len(lost))
             yield prediction
         if not looks:
@@ -160,5 +173,19 @@ def _given_out(
             )
 
     names = Names(plan.classes, plan.labels, plan.dims == 2, tables=lambda found: task.tables(found, plan))
-    write_outputs(predictions(), cases, names, folder)
+    write_outputs(predictions(), cases, names, out / PRE)
+    for exporter in exporters:
+        exporter.finish()
     return looks, lost
+
+
+def _exporters(model: Model, cases: Sequence[Case], out: Path, forms: Sequence[str]) -> list[Exporter]:
+    """Return what writes the other forms, refusing before anything is predicted what cannot be DICOM."""
+    plan, task = model.plan, task_named(model.plan.task)
+    if "dicom-seg" in forms:
+        refuse("dicom-seg", cases, plan.labels, plan.classes)
+    labels = dict(plan.labels) if task.dense else dict(enumerate(plan.classes, start=1)) if task.boxes else {}
+    made = Origin(model.digest, datetime.now(), f"Lucency {plan.task} {plan.network}"[:64])
+    name = f"{plan.task} {plan.network} {model.digest[:12]}"
+    told = Told(labels, () if task.dense or task.boxes else tuple(plan.classes), name, made)
+    return [Exporter(out / form, form, told) for form in dict.fromkeys(forms)]

@@ -9,7 +9,7 @@ from lucency.write.rows import Cell
 from lucency.write.table import write_table
 
 #: Columns of ``worklist.csv``.
-COLUMNS = ("rank", "case", "file", "suggestion", "uncertainty", "quality", "doubt", "why")
+COLUMNS = ("rank", "case", "file", "suggestion", "uncertainty", "quality", "doubt", "why", "finding_en", "finding_zh")
 
 
 def write_worklist(path: Path, listed: Sequence[tuple[Look, Place]]) -> None:
@@ -32,6 +32,8 @@ def write_worklist(path: Path, listed: Sequence[tuple[Look, Place]]) -> None:
             round(one.quality, 4),
             round(one.doubt, 4),
             place.why,
+            one.shown.get("finding_en"),
+            one.shown.get("finding_zh"),
         )
         for rank, (one, place) in enumerate(listed, start=1)
     ]

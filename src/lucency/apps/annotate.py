@@ -18,6 +18,7 @@ def offer(app: typer.Typer) -> None:
         short_help="Pre-annotate images, say which to look at first, and take corrected work back.",
         epilog="\b\nExamples:\n  lucency annotate RUN NEW_IMAGES --out todo\n"
         "  lucency annotate RUN NEW_IMAGES --out todo --strategy worst-first --done finished\n"
+        "  lucency annotate RUN NEW_IMAGES --out todo --format label-studio\n"
         "  lucency annotate RUN NEW_IMAGES --out todo --returned reader1 --returned reader2",
     )(annotate)
 
@@ -37,6 +38,12 @@ def annotate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the i
         list[Path] | None,
         typer.Option(
             "--returned", metavar="FOLDER", help="Corrected work of one annotator; repeat it for each annotator."
+        ),
+    ] = None,
+    form: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", metavar="FORM", help="Also nifti, seg-nrrd, dicom-seg, coco or label-studio; may be repeated."
         ),
     ] = None,
     patient: Annotated[str | None, typer.Option(metavar="REGEX|COLUMN", help="What tells patients apart.")] = None,
@@ -61,7 +68,7 @@ def annotate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the i
         must_exist(run, src, *(done or ()), *(returned or ()))
         from lucency.annotate import Wish  # noqa: PLC0415
 
-        wish = Wish(strategy, tuple(done or ()), tuple(returned or ()), seed, nan_of(given))
+        wish = Wish(strategy, tuple(done or ()), tuple(returned or ()), seed, nan_of(given), tuple(form or ()))
         _annotate((run.expanduser(), src.expanduser().absolute(), out.expanduser()), wish, patient or "", manner)
 
 

@@ -118,7 +118,7 @@ def _entry(rank: int, look: Look, place: Place, lang: str) -> dict[str, object]:
         "rank": rank,
         "case": look.case.id,
         "picture": look.shown.get("picture", ""),
-        "finding": look.shown.get("finding", ""),
+        "finding": look.shown.get(f"finding_{lang}", ""),
         "why": name("strategy", place.why, lang),
         "uncertainty": f"{look.uncertainty:.2f}",
         "quality": f"{look.quality:.2f}",
