@@ -75,7 +75,7 @@ def test_classes_of_like_size_are_not_tried_and_the_plan_says_from_where_on():
 
 
 def test_the_default_is_tried_first_and_all_for_as_many_steps():
-    _, _, found, refused = design(1000, 100)
+    _, _, found, refused = design(1000, 100, minutes=30)
     assert found.setting == "imbalance"
     assert found.choices == ("plain", "balanced_mixup", "logit_adjustment")
     assert refused == {}
@@ -93,7 +93,7 @@ def test_a_rare_class_of_too_few_patients_is_not_judged():
 
 def test_the_more_time_the_more_folds_and_never_more_than_its_share():
     folds = []
-    for minutes in (0.5, 4, 10, 20, 40, 200):
+    for minutes in (0.5, 4, 8, 20, 40, 200):
         _, _, found, refused = design(2000, 200, minutes)
         folds.append(len(found.folds) if found else 0)
         assert (found is None) == ("imbalance" in refused)
@@ -103,6 +103,14 @@ def test_the_more_time_the_more_folds_and_never_more_than_its_share():
             assert 6 * 28 <= found.steps <= 12 * 28
     assert folds == sorted(folds)
     assert set(folds) == {0, 1, 3, 5}
+
+
+def test_with_less_time_the_first_choice_alone_is_tried_before_folds_are_given_up():
+    """A pass is 28 steps of .05 s; six are 8.4 s, and .22 s to predict: 5 folds take 86 s for two choices, 129 s for
+    three. Fifteen per cent of 10 and of 15 minutes are 90 s and 135 s."""
+    short, long = (design(1000, 100, minutes=m)[2] for m in (10, 15))
+    assert (short.folds, short.choices) == ((0, 1, 2, 3, 4), ("plain", "balanced_mixup"))
+    assert (long.folds, long.choices) == ((0, 1, 2, 3, 4), ("plain", "balanced_mixup", "logit_adjustment"))
 
 
 def test_what_the_user_chose_is_not_tried():

@@ -107,7 +107,7 @@ def designed(
     for setting, values in needs.tried.items():
         if {setting, f"task_options.{setting}"} & set(said):
             continue
-        choices = (str(draft.task_options[setting]), *values)
+        default = str(draft.task_options[setting])
         rarest, usable = _folds(cohort)
         if not usable:
             refused[setting] = (
@@ -115,13 +115,14 @@ def designed(
                 f"{LEAST_RARE} must be judged to tell choices apart, {LEAST_RARE_FOLD} of them in each fold"
             )
             continue
-        fitting = (_fitted(draft, choices, folds, timing, profile) for folds in usable)
-        found = next((steps for steps in fitting if steps is not None), None)
-        if found is not None:
-            folds, steps, seconds = found
-            return Trial(setting, choices, folds, steps, seconds), refused
+        # More folds say more than more choices: the first is tried alone before folds are given up.
+        tried = [(folds, (default, *some)) for folds in usable for some in dict.fromkeys((tuple(values), values[:1]))]
+        for folds, choices in tried:
+            found = _fitted(draft, choices, folds, timing, profile)
+            if found is not None:
+                return Trial(setting, choices, folds, *found), refused
         refused[setting] = (
-            f"no other choice is tried, for {len(choices)} trainings of {FEWEST_PASSES} passes do not fit into "
+            f"no other choice is tried, for 2 trainings of {FEWEST_PASSES} passes do not fit into "
             f"{TRIAL_SHARE * draft.minutes * 60:.0f} s beside the training itself"
         )
     return None, refused
@@ -153,8 +154,8 @@ def _folds(cohort: Cohort) -> tuple[int, list[tuple[int, ...]]]:
 
 def _fitted(
     draft: Plan, choices: tuple[str, ...], folds: tuple[int, ...], timing: Timing, profile: Profile
-) -> tuple[tuple[int, ...], int, float] | None:
-    """Return (folds, steps, seconds) that fit into the allowance, or None."""
+) -> tuple[int, float] | None:
+    """Return (steps, seconds) of a trial that fits into its share of the budget, or None."""
     members = len(choices) * len(folds)
     epoch = epoch_steps(draft, profile)
     allowed = TRIAL_SHARE * draft.minutes * 60 / members - profile.n_cases / 5 * timing.predict_s
@@ -164,4 +165,4 @@ def _fitted(
     seconds = members * (steps * timing.step_s + profile.n_cases / 5 * timing.predict_s)
     left = (TRAIN_SHARE * draft.minutes * 60 - seconds) / (1 + len(draft.controls)) / timing.step_s / epoch
     # The plan itself comes first: it must keep the passes that a network needs.
-    return (folds, steps, seconds) if left >= LEAST_EPOCHS[False] else None
+    return (steps, seconds) if left >= LEAST_EPOCHS[False] else None
