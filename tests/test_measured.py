@@ -1,16 +1,21 @@
 """Measures of masks, and the columns of tables that state them."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from lucency import learn
 from lucency.calibration import Calibration
 from lucency.case import Case, Cohort, Prediction, Source
 from lucency.errors import UsageError
 from lucency.image import Image, diagonal_affine
 from lucency.prepare import Prepared, place_of
 from lucency.radiomics import extent
+from lucency.read import load, read
 from lucency.tasks import Judged, measured, task_named
 from lucency.write.nifti import write_nifti
 from lucency.write.rows import joined
@@ -238,8 +243,47 @@ def test_a_case_is_scored_against_what_the_table_states(tmp_path):
     case = known.cases[-1]
     options = {"measure": "ellipse_circumference:hc", "measure_factors": (0.1,)}
     plan = replace(flat_plan(**options), labels={1: "head"})
-    truth = measured.load(case.target)
+    truth = load(case.target)
     scores = dict(measured.scores(Prediction(case.id, "", mask=truth), truth, case, plan))
     assert scores["stated/hc"] == case.clinical["hc"]
     assert scores["measured/hc"] == scores["drawn/hc"] == pytest.approx(scores["stated/hc"], rel=0.01)
     assert list(measured.scores(Prediction(case.id, "", mask=truth), truth, case, flat_plan())) == []
+
+
+def test_the_plan_is_told_once_what_the_cases_say(tmp_path):
+    asked = []
+
+    class Told:
+        name = "told"
+
+        def told(self, cohort, options):
+            asked.append(dict(options))
+            return {"measure": "found"}, {"measured": "because"}
+
+    room = learn.Learning(SimpleNamespace(cohort=None))
+    plan = flat_plan(measure="")
+    first, second = room._told(Told(), plan), room._told(Told(), plan)
+    assert first.task_options["measure"] == second.task_options["measure"] == "found"
+    assert first.reasons["measured"] == "because"
+    assert asked == [plan.task_options]
+    # What was set otherwise is asked again.
+    room._told(Told(), flat_plan(measure="none"))
+    assert len(asked) == 2
+
+
+def test_the_table_of_fetal_heads_states_the_circumference_of_their_masks():
+    named = os.environ.get("LUCENCY_TEST_DATA")
+    heads = (Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data") / "hc18"
+    if not heads.is_dir():
+        pytest.skip("real data 'hc18' are not here; set LUCENCY_TEST_DATA")
+    known = read(heads)
+    options, reasons = measured.told(known, {"measure": ""})
+    assert options["measure"] == "1/ellipse_circumference_mm:head_circumference_mm"
+    assert options["measure_factors"] == (1.0,)
+    assert "40 true masks of the training part reproduce it" in reasons["measured"]
+    case = known.trainable[0]
+    truth = load(case.target)
+    plan = replace(flat_plan(**options), labels=dict(known.labels))
+    scores = dict(measured.scores(Prediction(case.id, "", mask=truth), truth, case, plan))
+    column = "head_circumference_mm"
+    assert scores[f"measured/{column}"] == pytest.approx(scores[f"stated/{column}"], abs=0.25)

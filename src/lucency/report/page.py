@@ -278,7 +278,15 @@ def _case_lines(scored: Scored, facts: Facts, lang: str) -> list[str]:
         return _number_lines(scored, lang)
     base = split(facts.evaluation.headline)[0]
     wanted = [k for k in scored.scores if split(k)[0] == base] or list(scored.scores)[:3]
-    return [f"{metric_name(k, lang)} {number(scored.scores[k])}" for k in wanted]
+    lines = [f"{metric_name(k, lang)} {number(scored.scores[k])}" for k in wanted]
+    return lines + _measured_lines(scored, lang)
+
+
+def _measured_lines(scored: Scored, lang: str) -> list[str]:
+    """Return what each column of a table states and what the prediction measures."""
+    columns = [key.partition("/")[2] for key in scored.scores if key.partition("/")[0] == "stated"]
+    pairs = [(c, scored.scores[f"stated/{c}"], scored.scores.get(f"measured/{c}", float("nan"))) for c in columns]
+    return [t("cases.measured", lang, column=c, stated=number(a, 2), measured=number(b, 2)) for c, a, b in pairs]
 
 
 def _number_lines(scored: Scored, lang: str) -> list[str]:

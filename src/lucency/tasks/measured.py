@@ -30,7 +30,7 @@ NOT_FOUND = "not found in this image"
 #: Says that no column is to be looked for.
 NONE = "none"
 
-#: Masks that are measured to see whether a column says the same, and voxels of them: seconds, whatever the set.
+#: Masks that are measured to see whether a column says the same, and voxels of them, after which so few are enough.
 SAMPLE, SAMPLE_VOXELS = 40, 40_000_000
 #: Fewer cases than this can agree by chance.
 LEAST_CASES = 10
@@ -183,7 +183,7 @@ def _measured(cohort: Cohort, columns: set[str]) -> _Table:
             continue
         rows.append((case, of_mask(mask, cohort.labels, in_mm=scale_known(case))))
         voxels += mask.array.size
-        if voxels > SAMPLE_VOXELS:
+        if voxels > SAMPLE_VOXELS and len(rows) >= LEAST_CASES:
             break
     keys = dict.fromkeys((label, m) for _, found in rows for label, own in found.items() for m in own)
     nan = float("nan")
