@@ -7,9 +7,9 @@ from sklearn.metrics import cohen_kappa_score
 
 from lucency.calibration import Calibration
 from lucency.case import Case, Cohort, Source
+from lucency.metrics.agreement import cohen_kappa
 from lucency.read.grades import order_of
 from lucency.tasks import task_for, task_named
-from lucency.tasks.ordinal import weighted_kappa
 from tiny import plan_for
 
 ORDINAL = task_named("ordinal")
@@ -83,12 +83,12 @@ def test_kappa_is_that_of_scikit_learn() -> None:
     table = np.zeros((1, 4, 4))
     for t, found in zip(truth, label, strict=True):
         table[0, t, found] += 1
-    assert weighted_kappa(table)[0] == pytest.approx(cohen_kappa_score(truth, label, weights="quadratic"))
+    assert cohen_kappa(table, "quadratic")[0] == pytest.approx(cohen_kappa_score(truth, label, weights="quadratic"))
 
 
 def test_kappa_weighs_a_mistake_by_its_distance() -> None:
     near, far = np.eye(4) * 10, np.eye(4) * 10
     near[0, 1] += 4
     far[0, 3] += 4
-    assert weighted_kappa(near[None])[0] > weighted_kappa(far[None])[0]
-    assert np.isnan(weighted_kappa(np.array([[[5.0, 0], [0, 0]]]))[0])
+    assert cohen_kappa(near[None], "quadratic")[0] > cohen_kappa(far[None], "quadratic")[0]
+    assert np.isnan(cohen_kappa(np.array([[[5.0, 0], [0, 0]]]), "quadratic")[0])

@@ -11,6 +11,7 @@ from torch.nn import functional
 from lucency import metrics, statistics
 from lucency.calibration import Calibration, fit_temperature
 from lucency.case import Case, Cohort, Prediction
+from lucency.metrics.agreement import cohen_kappa
 from lucency.networks import Body, body
 from lucency.plan import Needs, Plan
 from lucency.prepare import Prepared
@@ -121,22 +122,8 @@ class Ordinal(Classify):
         return paired.difference, paired.p, paired.test
 
 
-def weighted_kappa(table: np.ndarray) -> np.ndarray:
-    """Return Cohen's kappa with quadratic weights of (b, n, n) confusion tables, (b,); NaN where nothing varies.
-
-    Source:
-        Cohen 1968, doi:10.1037/h0026256.
-    """
-    n = table.shape[-1]
-    weight = (np.arange(n)[:, None] - np.arange(n)[None]) ** 2
-    total = np.maximum(table.sum(axis=(1, 2)), 1e-12)
-    chance = table.sum(axis=2)[:, :, None] * table.sum(axis=1)[:, None, :] / total[:, None, None]
-    seen, expected = (table * weight).sum(axis=(1, 2)), (chance * weight).sum(axis=(1, 2))
-    return np.asarray(1 - np.divide(seen, expected, out=np.full_like(seen, np.nan), where=expected > 0))
-
-
 def _kappa_of(truth: np.ndarray, label: np.ndarray, n: int) -> Statistic:
-    return lambda weights: weighted_kappa(metrics.confusion(truth, label, n, weights))
+    return lambda weights: cohen_kappa(metrics.confusion(truth, label, n, weights), "quadratic")
 
 
 def _grades(judged: Sequence[Judged], plan: Plan) -> tuple[np.ndarray, np.ndarray, list[str]]:
