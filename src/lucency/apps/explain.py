@@ -67,7 +67,8 @@ def _explain(places: tuple[Path, Path, Path], methods: list[str] | None, given: 
 
     run, src, out = places
     must_exist(run, src)
-    model, cases = models.load(run.expanduser()), read_inputs(src.expanduser().absolute())
+    model = models.load(run.expanduser())
+    cases = read_inputs(src.expanduser().absolute(), modalities=model.plan.modalities)
     lost: list[Skipped] = list(cases.skipped)
     rows: list[tuple[Cell, ...]] = []
     entries: list[dict[str, Any]] = []

@@ -111,7 +111,7 @@ def search(
     model, owner = models.load(place), known(place)
     index = index_of(model, owner, events)
     salt = owner.salt if owner is not None else b""
-    inputs = read_inputs(Path(src).expanduser().absolute(), salt=salt)
+    inputs = read_inputs(Path(src).expanduser().absolute(), salt=salt, modalities=model.plan.modalities)
     queries, lost = _prepared(inputs, model, ask)
     if not queries:
         raise DataError(
