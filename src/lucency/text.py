@@ -68,8 +68,11 @@ def name(section: str, word: str, lang: str) -> str:
     Example:
         >>> name("metric", "auc", "en"), name("metric", "my_score", "en")
         ('AUC', 'my score')
+        >>> name("baseline", "Cox on radiomics", "zh")
+        '影像组学 Cox 模型'
     """
-    entry = _messages().get(f"{section}.{word.replace(' ', '_')}")
+    key = f"{section}.{word.replace(' ', '_')}"
+    entry = _messages().get(key) or _messages().get(key.lower())
     return entry[_column(lang)] if entry else word.replace("_", " ")
 
 

@@ -85,7 +85,11 @@ def test_no_effect_is_printed_where_nobody_could_have_had_either(tmp_path: Path)
     told = run.metrics["treatment"]
     assert told["model"] == told["Cox on clinical columns"] == {}
     assert "had, by the other columns, a chance of 10%" in told["refused"]
-    assert "未列出 Given 其他取值下的预测" in run.report.read_text(encoding="utf-8")
+    page = run.report.read_text(encoding="utf-8")
+    assert "未列出 Given 其他取值下的预测" in page
+    assert "天内的预测风险：" in page
+    # These stood in English in the middle of a Chinese report.
+    assert not {w for w in ("Cox on clinical columns", "paired patient bootstrap", "training cases") if w in page}
     assert not (run.report.parent / "treatment.csv").exists()
 
 

@@ -209,6 +209,7 @@ def _results(pages: Pages, facts: Facts, lang: str) -> None:
     part, wanted = facts.locked, facts.evaluation.headline
     pages.section("results")
     found = headline(part, wanted)
+    pages.text(t("report.horizon", lang, days=_horizon(facts)) if _horizon(facts) else "")
     if found:
         caption = t("figure.comparison", lang, metric=metric_name(found[0], lang), n=part.n_patients)
         pages.figure(caption, figures.comparison(part, wanted, lang))
@@ -276,6 +277,8 @@ def _case_lines(scored: Scored, facts: Facts, lang: str) -> list[str]:
         return lines
     if "truth" in scored.scores and "value" in scored.scores:
         return _number_lines(scored, lang)
+    if "time_days" in scored.scores and "risk" in scored.scores:
+        return _course_lines(scored, facts, lang)
     base = split(facts.evaluation.headline)[0]
     wanted = [k for k in scored.scores if split(k)[0] == base] or list(scored.scores)[:3]
     lines = [f"{metric_name(k, lang)} {number(scored.scores[k])}" for k in wanted]
@@ -287,6 +290,20 @@ def _measured_lines(scored: Scored, lang: str) -> list[str]:
     columns = [key.partition("/")[2] for key in scored.scores if key.partition("/")[0] == "stated"]
     pairs = [(c, scored.scores[f"stated/{c}"], scored.scores.get(f"measured/{c}", float("nan"))) for c in columns]
     return [t("cases.measured", lang, column=c, stated=number(a, 2), measured=number(b, 2)) for c, a, b in pairs]
+
+
+def _course_lines(scored: Scored, facts: Facts, lang: str) -> list[str]:
+    """Return what came and when, and the risk that was predicted by the horizon."""
+    scores, kind = scored.scores, int(scored.scores.get("event", 0))
+    days = number(scores["time_days"], 0)
+    came = t("cases.came", lang, kind=kind, days=days) if kind else t("cases.last_seen", lang, days=days)
+    return [came, t("cases.risk", lang, days=_horizon(facts), risk=number(scores["risk"]))]
+
+
+def _horizon(facts: Facts) -> str:
+    """Return the days up to which a prognosis is judged; nothing for other tasks."""
+    found = facts.plan.task_options.get("horizon_days")
+    return f"{found:g}" if isinstance(found, int | float) else ""
 
 
 def _number_lines(scored: Scored, lang: str) -> list[str]:
