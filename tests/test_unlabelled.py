@@ -170,6 +170,12 @@ def test_steps_follow_from_the_share_of_the_time(tmp_path):
     assert early.timed(work, timing, said=True) is plan
 
 
+def test_a_pretext_is_timed_also_where_training_has_a_single_step(tmp_path):
+    plan = plan_for("classify", pretrain="masked", pretrain_share=0.3, schedule=Schedule(1, warmup=1))
+    work = work_of(mostly_unlabelled(tmp_path), plan, tmp_path)
+    assert early.timed(work, Timing(1e-7, 0.1, 0.1, 100, 1), said=False).pretrain_steps == 1
+
+
 # --- the teacher ------------------------------------------------------------------------------------------------------
 
 

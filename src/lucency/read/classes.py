@@ -21,6 +21,11 @@ GENERAL = (
     | frozenset(["data", "dicom", "png", "jpg", "jpeg", "nifti", "raw", "all", "imagestr", "imagests"])
 )
 
+#: Folders, without spaces and signs, whose images have no label.
+UNLABELLED = frozenset(
+    ["unlabelled", "unlabeled", "unannotated", "nolabel", "nolabels", "withoutlabel", "未标注", "无标签", "未标记"]
+)
+
 #: More classes than this, or fewer images for each than 2, are patients' folders.
 MAX_CLASSES = 60
 
@@ -28,17 +33,21 @@ MAX_CLASSES = 60
 def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
     """Return the claim: every image lies in one of a few folders at one level, whose names are no numbering."""
     images = images_among(tree.units)
-    units = [u for u in images if u.folders]
-    if len(units) < 2 or len(units) < 0.9 * len(images) or len({len(u.folders) for u in units}) > 2:
+    found = [u for u in images if u.folders]
+    units = [u for u in found if not _unlabelled(u)]
+    if len(units) < 2 or len(found) < 0.9 * len(images) or len({len(u.folders) for u in units}) > 2:
         return None
     level = _level(units)
     if level is None or _by_format(units, level):
         return None
     classes = Counter(_class_of(u, level) for u in units)
     items = tuple(Item({"image": u}, _class_of(u, level), part=_part(u, level)) for u in units)
+    items += tuple(Item({"image": u}, None, part=_part(u, len(u.folders))) for u in found if _unlabelled(u))
     parts = sorted({i.part for i in items} - {""})
     shown = ", ".join(f"{n} ({c})" for n, c in sorted(classes.items())[:8])
     evidence = [f"{len(units)} images lie in {len(classes)} folders: {shown}."]
+    if len(units) < len(found):
+        evidence.append(f"{len(found) - len(units)} images lie in a folder for images without a label.")
     if parts:
         evidence.append(f"The folders above name the parts {', '.join(parts)}.")
     return Candidate(NAME, 0.6, tuple(evidence), Draft(items, "folder"))
@@ -77,6 +86,11 @@ def _numbered(names: set[str]) -> bool:
         # 0, 1, 2 … or 1, 2, 3 … up to ten are classes by number; anything else counts patients.
         return not (len(numbers) <= 10 and numbers in (list(range(len(numbers))), list(range(1, len(numbers) + 1))))
     return True
+
+
+def _unlabelled(unit: Unit) -> bool:
+    """Tell whether a folder above an image says that it has no label."""
+    return any(re.sub(r"[\W_]+", "", f.lower()) in UNLABELLED for f in unit.folders)
 
 
 def _class_of(unit: Unit, level: int) -> str:

@@ -9,6 +9,10 @@ from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, Unit
 
 NAME = "npz"
 
+#: Class number of an image without a label, where the others are 0 and above (scikit-learn's convention for learning
+#: with few labels); NaN says the same.
+UNLABELLED = -1
+
 
 def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
     """Return the claim: ``train_images`` with ``train_labels`` (val, test likewise), or ``images`` with ``labels``.
@@ -74,9 +78,11 @@ def _labels(tree: Tree, path: str, part: str, count: int) -> list[str | None]:
         )
     names, _ = _class_names(tree, path)
     values = [v.item() if isinstance(v, np.generic) else v for v in flat[:, 0]]
-    if names and all(isinstance(v, int) and 0 <= v < len(names) for v in values):
-        return [names[v] for v in values]
-    return [str(v) for v in values]
+    if any(v == UNLABELLED for v in values) and all(isinstance(v, int) and v >= UNLABELLED for v in values):
+        values = [None if v == UNLABELLED else v for v in values]
+    if names and all(v is None or (isinstance(v, int) and 0 <= v < len(names)) for v in values):
+        return [None if v is None else names[v] for v in values]
+    return [None if v is None else str(v) for v in values]
 
 
 def _class_names(tree: Tree, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -19,6 +19,9 @@ MIN_MATCH = 0.9
 #: Fewer images than this share with a mask: the masks are a by-product, not the target.
 MIN_MASKED = 0.25
 
+#: So many masks say, where no other layout has a label to offer, that the other images are waiting for theirs.
+FEW_MASKED = 5
+
 #: Words that mark a mask in a file name.
 MASK_WORDS = frozenset(
     [
@@ -72,17 +75,18 @@ class Pairing:
     @property
     def good(self) -> bool:
         """Whether enough masks found an image and enough images a mask."""
+        return self.matched and len(self.masks) >= MIN_MASKED * len(self.images)
+
+    @property
+    def matched(self) -> bool:
+        """Whether enough masks found an image."""
         n_masks = sum(len(m) for m in self.masks.values())
-        return (
-            bool(self.masks)
-            and n_masks >= MIN_MATCH * (n_masks + len(self.lonely))
-            and len(self.masks) >= MIN_MASKED * len(self.images)
-        )
+        return bool(self.masks) and n_masks >= MIN_MATCH * (n_masks + len(self.lonely))
 
 
 def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
     """Return the claim: at least 90 % of one side match the other by name, and that side has few distinct values."""
-    found = pairings(tree.units)
+    found = pairings(tree.units) or pairings(tree.units, few=True)
     found.sort(key=lambda p: -len(p.masks))
     named = [p for p in found if options.target and p.name == options.target.strip()]
     found = named or [p for p in found if len(p.masks) >= MIN_MATCH * len(found[0].masks)]
@@ -106,10 +110,14 @@ def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
     return _candidate(tree, found[0], refusals)
 
 
-def pairings(units: Sequence[Unit]) -> list[Pairing]:
+def pairings(units: Sequence[Unit], *, few: bool = False) -> list[Pairing]:
     """Return every good way to match images with masks by name; an npz file has another way to hold a mask.
 
     A DICOM series goes by the name of the folder that it fills, or by its file's name; it is never a mask.
+
+    Args:
+        units: Images and masks.
+        few: Most images may lack a mask.
     """
     files_ = [u for u in units if u.source.reader != "npz"]
     stacks = any(len(u.source.paths) > 1 for u in files_)
@@ -117,7 +125,8 @@ def pairings(units: Sequence[Unit]) -> list[Pairing]:
     if any(u.uid for u in files_):
         views.append(by_own_folder(files_))
     found = [_seen_as(view, p) for view in views for p in (*by_folder(list(view)), *by_word(list(view)))]
-    return [p for p in found if p.good and not any(m.uid for ms in p.masks.values() for _, m in ms)]
+    kept = [p for p in found if p.good or (few and p.matched and len(p.masks) >= FEW_MASKED)]
+    return [p for p in kept if not any(m.uid for ms in p.masks.values() for _, m in ms)]
 
 
 def by_own_folder(units: Sequence[Unit]) -> dict[Unit, Unit]:
@@ -169,7 +178,7 @@ def _candidate(tree: Tree, pairing: Pairing, refusals: list[LucencyError]) -> Ca
         "The masks have few distinct values.",
     )
     draft = Draft(items, pairing.name, labels, ignore, notes=tuple(notes), refusals=tuple(refusals))
-    return Candidate(NAME, 0.85, evidence, draft)
+    return Candidate(NAME, 0.85 if pairing.good else 0.41, evidence, draft)
 
 
 def part_in_folders(unit: Unit) -> str:

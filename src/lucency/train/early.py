@@ -31,6 +31,9 @@ from lucency.train.teacher import refuse_impossible, spread_over
 #: Seconds of steps by which a pretext is timed, at most.
 LOOK_S = 3.0
 
+#: Steps of the plan under which it is timed; only the first few are made.
+TIMED_STEPS = 1000
+
 #: Images of a pretext's batch: contrast needs others to tell an image from; and voxels of all of them together.
 BATCH, BATCH_VOXELS = 64, 2_000_000
 
@@ -115,6 +118,8 @@ def timed(work: Work, timing: Timing, *, said: bool) -> Plan:
     if plan.pretrain == "none" or said:
         return plan
     trial = replace(_of_pretext(work, "trial"), events=Events())
+    # However few steps there will be, more are needed to time one.
+    trial = replace(trial, plan=_shortened(trial.plan, TIMED_STEPS))
     fold = plan.folds[0]
     loop = Loop(trial, fold, math.inf)
     step_s = loop.time_steps(LOOK_S)

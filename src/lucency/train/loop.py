@@ -278,7 +278,7 @@ class Loop:
             "epoch": round(epoch, 2),
             "step": float(self.step),
             "loss": float(np.mean(self.losses)),
-            "val_loss": self._validate(),
+            **({} if self.task.blind else {"val_loss": self._validate()}),
             "rate": self._rate(),
         }
         self.losses = []
