@@ -186,7 +186,7 @@ def test_equal_choices_gain_nothing_and_the_default_stays(work):
 
 
 @pytest.mark.parametrize(("folds", "test"), [((0,), "patient bootstrap"), ((0, 1, 2), "Nadeau")])
-def test_every_choice_has_its_number_and_gain_in_plan_file_events_and_report(work, folds, test, tmp_path):
+def test_every_choice_has_its_number_and_gain_in_plan_file_and_events(work, folds, test):
     seen = []
     work = replace(work, events=Events(None, seen.append))
     found, told = carried_out(work, trial_on(folds))
@@ -199,7 +199,6 @@ def test_every_choice_has_its_number_and_gain_in_plan_file_events_and_report(wor
     reason = found.reasons["imbalance"]
     assert f"tried on {len(folds)} of 5 folds for 6 steps each" in reason
     assert all(f"{a.choice} reaches {a.value.value:.3f}" in reason for a in told.arms)
-    assert not (tmp_path / "run" / trial.FOLDER).exists()
     last = [e for e in seen if e["kind"] == "tried"]
     assert [a["choice"] for a in last[0]["arms"]] == ["plain", "balanced_mixup"]
     assert [e["done"] for e in seen if e["kind"] == "trial"] == list(range(1, 2 * len(folds) + 1))
@@ -231,6 +230,10 @@ def test_the_same_plan_and_seed_give_the_same_verdict_also_after_an_interrupt(wo
     # The first choice was not trained again: one interrupted, one whole.
     assert len(calls) == 3
     assert record.read(Tried, run / trial.FILE) == told
+    # Stopped once more before the plan was written: nothing is trained again.
+    assert trial.settled(work, asked, run) == whole
+    assert len(calls) == 3
+    trial.end(run)
     assert trial.waiting(run, "digest") is None
 
 

@@ -60,6 +60,7 @@ class Learning:
         if tried is not None:
             final = trial.settled(self._work(task_named(final.task), final, self.store(final)), tried, folder)
         record.write(folder / "plan.json", final)
+        trial.end(folder)
         self.walk.accept()
         self.walk.events.emit(
             "plan",

@@ -87,7 +87,6 @@ def settled(work: Work, trial: Trial, run: Path) -> Plan:
     seconds = round(work.clock.elapsed() - begun, 2)
     why = _said(trial, arms, choice, seconds, broken)
     record.write(run / FILE, Tried(trial, arms, choice, why, seconds))
-    shutil.rmtree(run / FOLDER, ignore_errors=True)
     work.events.emit(
         "plan",
         "tried",
@@ -102,6 +101,11 @@ def settled(work: Work, trial: Trial, run: Path) -> Plan:
     old = work.plan.reasons.get(trial.setting, "")
     reasons = {**work.plan.reasons, trial.setting: f"{old}; {why}" if choice == trial.choices[0] and old else why}
     return replace(work.plan, task_options={**work.plan.task_options, trial.setting: choice}, reasons=reasons)
+
+
+def end(run: Path) -> None:
+    """Throw away what was trained, once the plan is written: until then a stop costs nothing."""
+    shutil.rmtree(run / FOLDER, ignore_errors=True)
 
 
 def of_run(run: Path) -> Tried | None:
