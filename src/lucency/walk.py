@@ -26,13 +26,19 @@ from lucency.write.table import write_table
 #: The rooms in order; each leaves a file in the run folder.
 ROOMS = ("read", "inspect", "profile", "plan", "prepare", "train", "evaluate", "report")
 
-#: Keys of ``--set`` that say how data are read and not how a model is made.
-OF_THE_DOORS = (
-    *("nan", "missing_slices", "keep_classes", "drop_classes", "mixed_patients", "quality", "visits", "pixel_size"),
+#: Keys of ``--set`` that decide what is read.
+OF_READING = (
+    "missing_slices",
+    "keep_classes",
+    "drop_classes",
+    "mixed_patients",
+    "visits",
+    "pixel_size",
+    "outlines",
 )
 
-#: Those of them that decide what is read.
-OF_READING = ("missing_slices", "keep_classes", "drop_classes", "mixed_patients", "visits", "pixel_size")
+#: Those that say how data are read and looked at, and not how a model is made.
+OF_THE_DOORS = (*OF_READING, "nan", "quality")
 
 #: Working time is written down this often, so that a crash forgets no more of it.
 CLOCK_S = 5.0
@@ -329,6 +335,7 @@ class Walk:
             classes=s.keep_classes,
             missing_slices=s.values.get("missing_slices", "refuse"),
             pixel_size=s.values.get("pixel_size", ""),
+            outlines=s.values.get("outlines", ""),
             cache=self.folder / "headers.sqlite",
             visits=s.values.get("visits", ""),
             untrained=self.looking,

@@ -181,6 +181,7 @@ def digest_of(cohort: Cohort, plan: Plan) -> str:
     state += sorted(
         [s.paths[0], s.header["spacing"]] for c in cohort.cases for s in c.sources if "spacing_from" in s.header
     )
+    state += ["filled"] * any(isinstance(c.target, Source) and "filled" in c.target.header for c in cohort.cases)
     return hashlib.sha256(json.dumps(state, default=str).encode()).hexdigest()[:16]
 
 

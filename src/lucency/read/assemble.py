@@ -22,6 +22,7 @@ from lucency.errors import DataError, LeakageError, LucencyError
 from lucency.read import boxes, files, headers, masks, targets, visits
 from lucency.read.formats import complete_all, key
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, case_id_of
+from lucency.read.outlines import FILL
 
 #: Reasons that an error counts.
 REASONS = 3
@@ -187,7 +188,7 @@ def cohort_of(
     classes: tuple[str, ...] = ()
     labels: dict[int, str] = {}
     if any(isinstance(i.target, Source) for i in items):
-        items, labels, more, unseen = _with_masks(items, draft)
+        items, labels, more, unseen = _with_masks(items, draft, fill=options.outlines == FILL)
         notes += more
         skipped += unseen
         left_out(skipped)
@@ -278,7 +279,9 @@ def _with_classes(
     return [replace(i, target=v) for i, v in zip(items, values, strict=True)], classes, notes
 
 
-def _with_masks(items: list[Item], draft: Draft) -> tuple[list[Item], dict[int, str], list[str], list[Skipped]]:
+def _with_masks(
+    items: list[Item], draft: Draft, *, fill: bool
+) -> tuple[list[Item], dict[int, str], list[str], list[Skipped]]:
     """Return the items, the labels found in the masks, notes, and the masks that cannot be read."""
     sources = [i.target for i in items if isinstance(i.target, Source)]
     found, skipped, sampled = masks.scan(sources)
@@ -291,7 +294,14 @@ def _with_masks(items: list[Item], draft: Draft) -> tuple[list[Item], dict[int, 
             f"{len(blurred)} of {len(found)} masks hold values between 0 and 255, as JPEG or smoothing leaves them; "
             f"they are cut at {masks.THRESHOLD}."
         )
-        items = [_cut(i) for i in items]
+        items = [_with_header(i, "threshold", value=masks.THRESHOLD) for i in items]
+    if fill:
+        items = [_with_header(i, "filled", value=True) for i in items]
+        notes.append("Masks cover what their lines enclose (--set outlines=fill).")
+    elif masks.drawn_as_lines(sources):
+        notes.append(
+            "The masks are lines around things and not the things; --set outlines=fill learns what the lines enclose."
+        )
     values = {255} if blurred else {v for m in found.values() for v in m.counts}
     if sampled:
         notes.append(f"Label values were looked for in {len(found)} of {len(sources)} masks.")
@@ -311,11 +321,11 @@ def _with_masks(items: list[Item], draft: Draft) -> tuple[list[Item], dict[int, 
     return items, named, notes, skipped
 
 
-def _cut(item: Item) -> Item:
+def _with_header(item: Item, key: str, *, value: int | bool) -> Item:
+    """Return the item with one more fact about how its mask is loaded."""
     if not isinstance(item.target, Source):
         return item
-    header = {**item.target.header, "threshold": masks.THRESHOLD}
-    return replace(item, target=replace(item.target, header=header))
+    return replace(item, target=replace(item.target, header={**item.target.header, key: value}))
 
 
 def _case(item: Item, salt: bytes, learned: set[str]) -> Case:

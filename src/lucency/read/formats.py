@@ -13,6 +13,7 @@ from lucency.errors import GeometryError, LucencyError, ReadError
 from lucency.image import Image, diagonal_affine
 from lucency.read import files
 from lucency.read.geometry import as_labels
+from lucency.read.outlines import filled
 
 Header = dict[str, int | float | str | bool | tuple[float, ...]]
 
@@ -60,6 +61,7 @@ def load(source: Source, *, nan: float | None = None) -> Image:
             array = one_channel(array, source.where)
             limit = float(threshold) if isinstance(threshold, int | float) else None
             array = as_labels(array, source.where, threshold=limit)
+            array = filled(array) if source.header.get("filled") else array
             return Image(array, affine, kind="labels", unit="label", k_axis=k_axis)
         if nan is not None and array.dtype.kind == "f":
             array = np.where(np.isfinite(array), array, np.asarray(nan, dtype=array.dtype))

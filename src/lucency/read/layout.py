@@ -12,6 +12,7 @@ from lucency.read import archive, codes, dicom, directory, files, headers, npz
 from lucency.read.drawn import Drawn
 from lucency.read.formats import reason
 from lucency.read.head import Head
+from lucency.read.outlines import FILL
 from lucency.read.table import Table, read_table
 
 #: Names that mark the array of an .npz file that is a mask.
@@ -39,6 +40,7 @@ class ReadOptions:
         visits: Column that says when images were taken: those of a patient become one sequence; empty joins none.
         pixel_size: Column with the size of pixels in mm, ``"COLUMN:full"`` where it is of the image before it was made
             smaller, ``"none"`` for no column; empty takes a column by its name.
+        outlines: ``"fill"`` lets masks cover what their lines enclose; empty leaves them as they are.
         untrained: Do not refuse images from which nothing can be learned; the cohort then says why.
 
     Raises:
@@ -59,8 +61,11 @@ class ReadOptions:
     classes: tuple[str, ...] = ()
     visits: str = ""
     pixel_size: str = ""
+    outlines: str = ""
 
     def __post_init__(self) -> None:
+        if self.outlines not in ("", FILL):
+            raise UsageError(f"outlines = {self.outlines!r}", expected=FILL, where="--set outlines")
         if self.missing_slices not in ("refuse", "interpolate"):
             raise UsageError(
                 f"missing_slices = {self.missing_slices!r}",

@@ -12,6 +12,7 @@ from lucency.case import Skipped, Source
 from lucency.errors import LucencyError
 from lucency.read.formats import WORKERS, load, reason
 from lucency.read.layout import Tree, Unit
+from lucency.read.outlines import is_outline
 
 #: More distinct values than this are no labels; TotalSegmentator, the largest label set in use, has 117.
 MAX_LABELS = 128
@@ -94,6 +95,20 @@ def look_like_masks(sources: Sequence[Source]) -> bool:
     good = [v for v in seen if len(v.counts) <= MAX_LABELS // 2 or v.blurred]
     few = [v for v in good if v.blurred or len(v.counts) <= max(8, sum(v.counts.values()) // 32)]
     return bool(seen) and len(few) >= 0.9 * len(seen)
+
+
+def drawn_as_lines(sources: Sequence[Source]) -> bool:
+    """Tell whether most of a sample of masks are lines around things."""
+    step = max(1, len(sources) // SAMPLE)
+    seen: list[bool] = []
+    for source in sources[::step][:SAMPLE]:
+        try:
+            array = load(as_mask(source)).array
+        except LucencyError:
+            continue
+        if array.any():
+            seen.append(is_outline(array))
+    return bool(seen) and sum(seen) > len(seen) / 2
 
 
 def all_alike(sources: Sequence[Source]) -> bool:
