@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from lucency.errors import DataError, OutputError, UsageError
 from lucency.image import Image, diagonal_affine
 from lucency.read import load, read, read_inputs
 from lucency.statistics import TOO_FEW
+from lucency.text import sentence
 from lucency.write.nifti import write_nifti
 from tiny import masks, network_of, plan_for, stripes
 
@@ -267,3 +269,48 @@ def test_agreement_by_hand():
     number = replace(plan, classes=())
     two = scores_of(Annotation("x", classes=("54.5",)), Annotation("x", classes=("50",)), number)
     assert two == {"difference": pytest.approx(4.5)}
+
+
+def test_a_case_of_which_one_box_cannot_be_used_is_not_taught_without_it(tmp_path):
+    (tmp_path / "data").mkdir()
+    plan = plan_for(
+        "detect", network="fpn", network_options={"widths": (4.0, 8.0)}, classes=("cell",), size=(1, 32, 32)
+    )
+    plan = replace(plan, task_options={"head": "centre", "typical": (0.3, 0.3), "placed": False})
+    models.save(tmp_path / "model", plan, Calibration(), {"fold0": network_of(plan).state_dict()}, "# card")
+    rng = np.random.default_rng(0)
+    for name in "abcd":
+        Picture.fromarray(rng.integers(0, 255, (32, 32), dtype=np.uint8)).save(tmp_path / "data" / f"{name}.png")
+    reader = tmp_path / "reader"
+    reader.mkdir()
+    rows = [
+        "a,cell,1,2,3,11,13",
+        "a,cell,0.2,4,4,9,9",
+        "b,cell,1,2,3,11,13",
+        "b,blast,1,2,3,9,9",
+        "c,,,,,,",
+        "e,cell,1,2,3,9,9",
+    ]
+    (reader / "boxes.csv").write_text("\n".join(["case,label,score,xmin,ymin,xmax,ymax", *rows]), "utf-8")
+    found = annotate(
+        models.load(tmp_path / "model"), read_inputs(tmp_path / "data"), tmp_path / "out", Wish(returned=(reader,))
+    )
+    assert {s.path: s.reason for s in found.left_out} == {
+        "reader/boxes.csv, line 5": "Label 'blast' is not one of cell.",
+        "reader/boxes.csv, line 7": "No case of this name was given out.",
+    }
+    described = json.loads((tmp_path / "out" / "annotated" / "dataset.json").read_text("utf-8"))
+    # Nothing is on c, and somebody said so; the box of a that nobody confirmed is gone.
+    assert set(described["annotators"]) == {"a", "c"}
+    assert [r["image"] for r in rows_of(tmp_path / "out" / "annotated" / "boxes.csv")] == ["a.png", "c.png"]
+    assert sorted(one.case.id for one, _ in found.listed) == ["b", "d"]
+
+
+def test_what_could_not_be_used_is_said_in_chinese(balls, tmp_path):
+    model, cases, truth = balls
+    reader = give(tmp_path / "reader", truth, "case0")
+    give(reader / "again", truth, "case0")
+    give(reader, truth, "case1", change=lambda a: a * 7)
+    found = annotate(model, cases, tmp_path / "out", Wish(returned=(reader,)))
+    assert len(found.left_out) == 2
+    assert all(re.search("[\u4e00-\u9fff]", sentence(s.reason, "zh").partition("。")[0]) for s in found.left_out)

@@ -106,6 +106,7 @@ class _Reader:
     def boxes(self) -> dict[str, Callable[[], Annotation]]:
         """Return the boxes of each case; a case that a file names without boxes has nothing on it."""
         drawn: dict[str, list[Drawn]] = {}
+        spoilt: set[str] = set()
         for item in self.collected.items:
             try:
                 found = item.load()
@@ -113,12 +114,14 @@ class _Reader:
                 self._refuse(item.where, reason(error))
                 continue
             for note in found.notes:
+                spoilt.add(item.case)
                 self._refuse(item.where, note)
             if found.boxes is not None:
                 drawn.setdefault(item.case, []).extend(_as_drawn(b, item.where) for b in found.boxes)
         for table in self.tree.tables:
             self._rows(table, drawn)
-        return {case: self._checked(case, boxes) for case, boxes in drawn.items()}
+        checked_boxes = {case: self._checked(case, boxes) for case, boxes in drawn.items()}
+        return {case: load for case, load in checked_boxes.items() if load is not None and case not in spoilt}
 
     def _rows(self, table: Table, drawn: dict[str, list[Drawn]]) -> None:
         columns, sides = edge_columns(table)
@@ -139,14 +142,14 @@ class _Reader:
             edges = tuple(e if (e := number(cells[c])) is not None else float("nan") for c in columns)
             boxes.append(Drawn(cells[label], edges, where))
 
-    def _checked(self, case: str, drawn: Sequence[Drawn]) -> Callable[[], Annotation]:
-        known = [d for d in drawn if d.label in self.plan.classes]
-        for one in drawn:
-            if one not in known:
-                self._refuse(one.where, f"Label {one.label!r} is not one of {', '.join(self.plan.classes)}.")
-        boxes, bad, _ = checked(known, _size(self.cases[case]))
+    def _checked(self, case: str, drawn: Sequence[Drawn]) -> Callable[[], Annotation] | None:
+        """Return the boxes of a case; None where one of them cannot be used, for a lack would be taught as well."""
+        foreign = [d for d in drawn if d.label not in self.plan.classes]
+        for one in foreign:
+            self._refuse(one.where, f"Label {one.label!r} is not one of {', '.join(self.plan.classes)}.")
+        boxes, bad, _ = checked([d for d in drawn if d not in foreign], _size(self.cases[case]))
         self.left_out += bad
-        return _Given(Annotation(case, boxes=boxes))
+        return None if foreign or bad else _Given(Annotation(case, boxes=boxes))
 
     # --- words
 

@@ -49,12 +49,15 @@ def picture(answered: Answered) -> str:
 def _frames(edges: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Return (K, J, I) float with 1 on the borders of the boxes; each runs through its slices as a frame."""
     drawn = np.zeros(size, dtype=np.float32)
+    # As wide as a pixel of the picture, else it fades when the image is made small.
+    wide = max(1, -(-max(size[1:]) // SIDE))
     for row in edges:
         low = np.clip(np.floor(row[:3]), 0, np.array(size) - 1).astype(int)
         high = np.maximum(np.clip(np.ceil(row[3:]), 1, size).astype(int), low + 1)
         (k, j, i), (k_end, j_end, i_end) = low, high
-        drawn[k:k_end, [j, j_end - 1], i:i_end] = 1
-        drawn[k:k_end, j:j_end, [i, i_end - 1]] = 1
+        box = drawn[k:k_end, j:j_end, i:i_end]
+        box[:, :wide] = box[:, -wide:] = 1
+        box[:, :, :wide] = box[:, :, -wide:] = 1
     return drawn
 
 
