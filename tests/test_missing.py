@@ -89,6 +89,15 @@ def test_every_choice_is_scored_in_both_parts(found):
             assert pattern.gain.value == pytest.approx(pattern.metric.value - pattern.zero_filling.value)
 
 
+def test_zero_filling_is_not_called_a_simple_model(found):
+    """Else a report would advise to use it where it is no different with everything there."""
+    _, evaluation = found
+    for part in evaluation.parts:
+        assert part.baselines
+        assert ZERO_FILLING not in part.baselines
+        assert part.patterns[0].zero_filling is not None
+
+
 def test_the_modality_that_tells_is_the_one_that_is_missed(found):
     _, evaluation = found
     (part,) = (p for p in evaluation.parts if p.name == "out-of-fold")

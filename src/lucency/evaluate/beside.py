@@ -10,6 +10,7 @@ from lucency.calibration import Calibration
 from lucency.case import Case
 from lucency.evaluate.evaluation import Comparison
 from lucency.evaluate.judge import Grounds, judge_locked, judge_out_of_fold, judged_case, target_of
+from lucency.evaluate.missing import ZERO_FILLING
 from lucency.evaluate.outcomes import outputs_of
 from lucency.losses import IGNORE
 from lucency.statistics import Metric
@@ -29,7 +30,8 @@ def compared(name: str, cases: Sequence[Case], judged: Sequence[Judged], grounds
         for baseline, (found, calibration) in outputs.items()
     }
     judge = judge_locked if name == "locked" else judge_out_of_fold
-    rivals |= {control: judge(own, cases) for control, own in grounds.controls.items()}
+    # What zeros in place of a missing modality do is no simpler model; it stands in a table of its own.
+    rivals |= {control: judge(own, cases) for control, own in grounds.controls.items() if control != ZERO_FILLING}
     for baseline, theirs in rivals.items():
         metrics = grounds.task.measure(theirs, grounds.plan, rng).metrics
         difference, p, test = grounds.task.compare(judged, theirs, grounds.plan, rng)
