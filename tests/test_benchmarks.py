@@ -212,6 +212,15 @@ def test_the_header_cache_answers_for_every_file(tmp_path):
 
 
 @pytest.mark.journey
+def test_annotations_come_back_from_every_form(tmp_path):
+    rows = quick("annotate_formats", tmp_path / "annotate_formats.json")["rows"]
+    forms = {"nifti", "seg-nrrd", "coco", "label-studio"}
+    asked = {f"oblique_{kind}, {form}" for kind in ("nifti", "dicom") for form in forms}
+    assert set(rows) == asked | {"oblique_dicom, dicom-seg"}
+    assert all(r["labelled_voxels"] > 1000 and r["voxels_wrong"] == 0 for r in rows.values())
+
+
+@pytest.mark.journey
 def test_quality_is_measured_for_every_fault(tmp_path):
     found = quick("quality", tmp_path / "quality.json")
     (only,) = found["sets"].values()

@@ -79,7 +79,7 @@ def findings_of(prediction: Prediction, case: Case, grid: Image, labels: Mapping
 
 
 def coded(names: Iterable[str]) -> dict[str, Concept | None]:
-    """Return name to its public code (SNOMED CT, RadLex, DICOM), or None: no public code.
+    """Return name to its public code (SNOMED CT, DICOM, NCI Thesaurus, FMA), or None: no public code.
 
     Example:
         >>> coded(["liver", "xyzzy"])["liver"].value, coded(["xyzzy"])["xyzzy"]
