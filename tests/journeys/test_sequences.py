@@ -48,6 +48,27 @@ def test_clips_of_all_lengths_become_a_model_with_controls_in_its_report(tmp_pat
 
 
 @pytest.mark.journey
+@pytest.mark.parametrize(
+    ("target", "head"), [("speed", "case,value,lower,upper"), ("time,event", "case,risk,median_days")]
+)
+def test_clips_give_numbers_and_times_to_an_event_too(tmp_path: Path, target: str, head: str) -> None:
+    (tmp_path / "data").mkdir()
+    data = clips(tmp_path / "data", 60)
+    rows = [f"c{n:02d},{n % 7 + n / 100:.2f},{200 + 31 * (n % 17)},{int(n % 3 > 0)}" for n in range(60)]
+    (data / "index.csv").write_text("\n".join(["clip,speed,time,event", *rows]), encoding="utf-8")
+    values = {"schedule.steps": "3", "folds": "[0]", "quality": "off", "controls": '{"mean over frames": 3}'}
+    run = fit(data, tmp_path / "run", settings=Settings(target=target, minutes=0.5, values=values))
+    assert run.plan.network == "recurrent"
+    part = run.metrics["parts"]["out-of-fold"]
+    assert "mean over frames" in part["baselines"]
+    assert part["baselines"]["mean over frames"]["difference"]["value"] is not None
+    # Clips of one frame are among them, and are named.
+    assert "sequences have a single frame" in run.report.read_text(encoding="utf-8")
+    run.predict(data, tmp_path / "out")
+    assert (tmp_path / "out" / "predictions.csv").read_text(encoding="utf-8").startswith(head)
+
+
+@pytest.mark.journey
 @pytest.mark.skipif(not (DATA / "lus_video").exists(), reason="no real data: set LUCENCY_TEST_DATA")
 def test_a_class_of_three_clips_is_refused_with_what_to_type(tmp_path: Path) -> None:
     asked = Settings(target="label", patient="patient")

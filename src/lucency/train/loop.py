@@ -234,7 +234,8 @@ class Loop:
             )
         self._average()
         self.step += 1
-        self.progress += (1 - self.progress) / self.left
+        # A rehearsal may make more steps than a short plan has.
+        self.progress += (1 - self.progress) / max(self.left, 1)
         self.left -= 1
         self.whole = True
         self.recent.append(self.clock.now() - begin)
