@@ -8,7 +8,7 @@ import torch
 
 from lucency.boxes import overlaps
 from lucency.detector import MOST, suppressed
-from lucency.detector.anchors import AnchorHead, assigned, shared_out
+from lucency.detector.anchors import LEAST_NEGATIVES, NEGATIVES, AnchorHead, assigned, shared_out
 from lucency.detector.centre import CentreHead
 from lucency.detector.losses import giou_loss
 from lucency.networks import body
@@ -113,6 +113,36 @@ def test_every_box_has_an_anchor_that_learns_it() -> None:
     assert set(match.tolist()) == {-1, 0, 1, 2}
     inside = anchors[match == 2]
     assert overlaps(inside.numpy(), boxes[2:].numpy()).min() > 0.2
+
+
+def test_of_the_negatives_only_the_hardest_teach() -> None:
+    _, head = network("anchors", 2)
+    assert isinstance(head, AnchorHead)
+    size = (256, 256)
+    cells = [(256 // s[0]) ** 2 for s in head.strides]
+    raw = []
+    generator = torch.Generator().manual_seed(0)
+    for n, shapes in zip(cells, head.shapes, strict=True):
+        if shapes:
+            raw.append(torch.randn(1, n, len(shapes), 2, generator=generator) - 4)
+            raw.append(torch.zeros(1, n, len(shapes), 4))
+    scores = [r.requires_grad_() for r in raw[0::2]]
+    total = sum(r.shape[1] * r.shape[2] for r in scores)
+    drawn = torch.tensor([[[0.0, 100, 100, 112, 112]]])
+    for boxes, kept in ((drawn, None), (torch.full_like(drawn, -1.0), LEAST_NEGATIVES)):
+        for each in scores:
+            each.grad = None
+        head.loss([t for pair in zip(scores, raw[1::2], strict=True) for t in pair], boxes, size).backward()
+        taught = torch.cat([s.grad.abs().sum(3).flatten() for s in scores if s.grad is not None])
+        said = torch.cat([s.detach().sigmoid().pow(3).sum(3).flatten() for s in scores])
+        n_taught = int((taught > 0).sum())
+        if kept is None:
+            positives = n_taught - max(LEAST_NEGATIVES, NEGATIVES * (n_taught // (NEGATIVES + 1)))
+            assert 0 < positives < n_taught < total
+        else:
+            assert n_taught == kept < total
+            # Those that were passed over claim less than those that teach; the loss of two classes is their sum.
+            assert said[taught > 0].median() > said[taught == 0].max() / 2
 
 
 def test_anchors_go_to_the_map_that_suits_their_size() -> None:

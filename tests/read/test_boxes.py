@@ -243,6 +243,28 @@ def test_masks_become_the_boxes_around_them_where_boxes_are_asked_for(tmp_path: 
     assert {s: sorted(v) for s, v in found.items() if v} == wanted
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_masks_that_number_their_objects_or_name_their_classes_become_boxes(tmp_path: Path, *, named: bool) -> None:
+    """Values are objects, as many as an image has; or classes, of which each connected part is an object."""
+    pictures(tmp_path / "images")
+    (tmp_path / "masks").mkdir()
+    wanted: dict[str, list[tuple[str, float, float, float, float]]] = {}
+    for n in range(10):
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        wanted[f"im{n}"] = []
+        for m in range(4 + n):
+            x, y = 6 * (m % 6) + 1, 8 * (m // 6) + 1
+            # Numbers skip one, as objects do that were deleted.
+            mask[y : y + 5, x : x + 4] = 1 + m % 2 if named else 2 + m
+            wanted[f"im{n}"].append((str(1 + m % 2) if named else "object", x, y, x + 4.0, y + 5.0))
+        Picture.fromarray(mask).save(tmp_path / "masks" / f"im{n}.png")
+    cohort = read(tmp_path, ReadOptions(boxes=True))
+    found = drawn_in(cohort)
+    assert {s: sorted(v) for s, v in found.items()} == {s: sorted(v) for s, v in wanted.items()}
+    how = "each connected part of a mask" if named else "each value of a mask"
+    assert any(f"{how} is an object" in note for note in cohort.notes)
+
+
 def test_rare_classes_are_left_out_and_named_and_classes_can_be_chosen(tmp_path: Path) -> None:
     pictures(tmp_path / "images")
     table(tmp_path)

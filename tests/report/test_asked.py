@@ -90,3 +90,11 @@ def test_settings_of_the_plan_were_english_in_the_chinese_report():
     settings = {"mode": "spacing", "rate": 0.5, "left_atrium": 2}
     assert plan_value(settings, "zh") == "方式 spacing, 学习率 0.5, left_atrium 2"
     assert plan_value({"weight_decay": 0.5}, "en") == "weight_decay 0.5"
+
+
+def test_a_logarithmic_axis_has_plain_numbers() -> None:
+    froc = {"froc/cell": Curve((0.1, 1.0, 6.0), (0.2, 0.5, 0.9)), "froc/dot": Curve((0.0, 2.0), (0.4, 0.6))}
+    svg = asked.drawn(part(froc), Figure("froc", logarithmic=True, share=True, ticks=(0.125, 1.0, 8.0)), "en")
+    assert "1/8" in svg
+    assert "mathdefault" not in svg
+    assert "$" not in svg

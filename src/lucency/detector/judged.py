@@ -14,6 +14,9 @@ OVERLAP = 0.5
 #: threshold of its own.
 CALIBRATED_FROM = 20
 
+#: Right ones that are enough for a class of which every image has one: nearly all its boxes are right.
+SINGLE_FROM = 5
+
 #: Score from which on a box is told where its class has no threshold of its own: likelier right than wrong.
 LIKELY = 0.5
 
@@ -118,20 +121,21 @@ def score_line(said: np.ndarray, came: np.ndarray) -> tuple[float, float]:
     return (float(slope), float(offset)) if np.isfinite([slope, offset]).all() and slope > 0.1 else (1.0, 0.0)
 
 
-def told_from(said: np.ndarray, came: np.ndarray, wanted: int) -> float:
+def told_from(said: np.ndarray, came: np.ndarray, wanted: int, least: int = CALIBRATED_FROM) -> float:
     """Return the score from which on boxes of a class are told: where F1 is highest on held-out images.
 
     Args:
         said: (n,) float, calibrated scores.
         came: (n,) bool, right or wrong.
         wanted: Boxes that were drawn.
+        least: Right boxes that are enough to learn from.
 
     Returns:
         Half way between the last score that is told and the next; :data:`LIKELY` where too few boxes were right to
         learn from.
     """
     came = came.astype(bool)
-    if int(came.sum()) < CALIBRATED_FROM:
+    if int(came.sum()) < least:
         return LIKELY
     order = np.argsort(-said, kind="stable")
     said, right = said[order], np.cumsum(came[order])

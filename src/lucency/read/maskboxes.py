@@ -34,7 +34,10 @@ def boxes_of(tree: Tree, options: ReadOptions) -> Labels | None:
     else:
         names = described_labels(tree)[0]
         arrays = [m.source for ms in pairing.masks.values() for _, m in ms]
-        counted = _counts_objects(arrays)
+        seen = _values(arrays)
+        counted = _counts_objects(seen)
+        # One value besides the background, whatever its number, is no class of several.
+        names = names or (dict.fromkeys(set().union(*seen), "object") if len(set().union(*seen)) == 1 else {})
         drawn = _looked_at(pairing, lambda unit, parts: _by_value(parts[0][1], names, counted=counted))
         how = "each value of a mask is an object" if counted else "each connected part of a mask is an object"
     notes = (f"Boxes were drawn around the masks in {pairing.name}: {how}.",)
@@ -93,7 +96,7 @@ def _by_value(part: Unit, names: dict[int, str], *, counted: bool) -> list[Drawn
         else:
             labelled, n = ndimage.label(array == value)
             regions = [labelled == m for m in range(1, n + 1)]
-        label = "object" if counted else names.get(value, "object" if value in (1, 255) and not names else str(value))
+        label = "object" if counted else names.get(value, str(value))
         for number, region in enumerate(regions, start=1):
             edges = _edges(region) if region.sum() >= LEAST_PART else None
             if edges is not None:
@@ -101,9 +104,13 @@ def _by_value(part: Unit, names: dict[int, str], *, counted: bool) -> list[Drawn
     return found
 
 
-def _counts_objects(sources: Sequence[object]) -> bool:
+def _values(sources: Sequence[object]) -> list[set[int]]:
+    """Return the values of a sample of masks, without the background."""
+    return [set(masks.values_of(s).counts) - {0} for s in sources[:: max(1, len(sources) // masks.SAMPLE)]]  # type: ignore[arg-type]
+
+
+def _counts_objects(seen: Sequence[set[int]]) -> bool:
     """Tell whether values number the objects: many of them, and another number of them on every image."""
-    seen = [set(masks.values_of(s).counts) - {0} for s in sources[:: max(1, len(sources) // masks.SAMPLE)]]  # type: ignore[arg-type]
     most = max((len(s) for s in seen), default=0)
     return most > MOST_CLASSES and len({len(s) for s in seen}) > 1
 

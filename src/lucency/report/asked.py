@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 PLACES = 6
 
 
+def _marked(axes: "Axes", ticks: tuple[float, ...]) -> None:
+    """Mark the abscissa with these numbers alone, those under 1 as fractions; plain words, for a page has no TeX."""
+    axes.set_xlim(ticks[0], ticks[-1])
+    axes.set_xticks(ticks, [f"{v:g}" if v >= 1 else f"1/{1 / v:g}" for v in ticks])
+    axes.set_xticks([], minor=True)
+
+
 def curves_of(part: Part, figure: Figure) -> dict[str, Curve]:
     """Return the curves of a figure by what follows its family's name; without the ends of its band."""
     named = {k.partition("/")[2]: c for k, c in part.curves.items() if k.partition("/")[0] == figure.family and c.x}
@@ -50,6 +57,8 @@ def drawn(part: Part, figure: Figure, lang: str) -> str:
         square(axes)
     if figure.logarithmic:
         axes.set_xscale("log")
+    if figure.ticks:
+        _marked(axes, figure.ticks)
     if figure.share:
         axes.set_ylim(0, 1.02)
     axes.set_xlabel(t(f"figure.{figure.family}_x", lang))

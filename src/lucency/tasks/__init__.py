@@ -101,7 +101,8 @@ class Figure:
         diagonal: Draw the line on which both axes are equal.
         unit: Both axes run from 0 to 1.
         share: The ordinate runs from 0 to 1.
-        logarithmic: The abscissa does.
+        logarithmic: The abscissa is logarithmic.
+        ticks: Numbers that stand at the abscissa, the first and last at its ends; empty for what suits.
         counted: A table says how many stand behind each curve along the axis; ``n`` of a point counts those who are
             there or beyond.
     """
@@ -113,6 +114,7 @@ class Figure:
     unit: bool = False
     share: bool = False
     logarithmic: bool = False
+    ticks: tuple[float, ...] = ()
     counted: bool = False
 
 

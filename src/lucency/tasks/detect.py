@@ -14,7 +14,15 @@ from lucency.case import Case, Cohort, Prediction
 from lucency.detector import MOST, Head, with_places
 from lucency.detector.anchors import AnchorHead
 from lucency.detector.centre import CentreHead
-from lucency.detector.judged import LIKELY, OVERLAP, Table, score_line, told_from
+from lucency.detector.judged import (
+    CALIBRATED_FROM,
+    LIKELY,
+    OVERLAP,
+    SINGLE_FROM,
+    Table,
+    score_line,
+    told_from,
+)
 from lucency.detector.together import joined, surest
 from lucency.networks import Body, body
 from lucency.plan import Needs, Plan
@@ -55,7 +63,7 @@ class Detect:
     dense = False
     boxes = True
     headline = "map50"
-    figures = (Figure("froc", logarithmic=True, share=True),)
+    figures = (Figure("froc", logarithmic=True, share=True, ticks=detection.RATES),)
     baselines = "boxes"
     #: No full run on two free cores is recorded yet.
     experimental = True
@@ -162,10 +170,11 @@ class Detect:
                 said[number] += score.tolist()
                 came[number] += right.tolist()
                 wanted[number] += sum(b.label == name for b in drawn)
+        least = [SINGLE_FROM if name in _single(plan) else CALIBRATED_FROM for name in plan.classes]
         lines = [score_line(np.array(p), np.array(r)) for p, r in zip(said, came, strict=True)]
         cuts = [
-            told_from(expit(slope * logit(np.clip(p, 1e-6, 1 - 1e-6)) + offset), np.array(r), n)
-            for (slope, offset), p, r, n in zip(lines, said, came, wanted, strict=True)
+            told_from(expit(a * logit(np.clip(p, 1e-6, 1 - 1e-6)) + b), np.array(r), n, enough)
+            for (a, b), p, r, n, enough in zip(lines, said, came, wanted, least, strict=True)
         ]
         return Calibration(
             extra={
@@ -285,8 +294,12 @@ def _rate(rate: float) -> str:
 def _joined(output: np.ndarray, plan: Plan) -> np.ndarray:
     """Return the rows of all members, mirrored copies and tiles as one answer; of a single thing the surest."""
     rows = joined(output, len(plan.classes))
-    names = str(plan.task_options.get("single", "")).split(",")
-    return surest(rows, [n for n, name in enumerate(plan.classes) if name in names])
+    return surest(rows, [n for n, name in enumerate(plan.classes) if name in _single(plan)])
+
+
+def _single(plan: Plan) -> list[str]:
+    """Return the classes of which an image has no more than one box."""
+    return str(plan.task_options.get("single", "")).split(",")
 
 
 def _as_boxes(rows: np.ndarray, plan: Plan) -> list[Box]:
