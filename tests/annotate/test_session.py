@@ -239,6 +239,29 @@ def test_words_in_a_table_come_back_and_unknown_ones_are_named(pictures, tmp_pat
     assert (beyond_chance.measure, beyond_chance.found.method) == ("cohen_kappa", TOO_FEW)
 
 
+def test_several_people_in_one_export_are_told_apart_and_compared(pictures, tmp_path):
+    model, src = pictures
+    said = {"p0_000": ("lying", "lying"), "p0_001": ("lying", "standing"), "p1_002": ("standing", "sitting")}
+
+    def choice(word, by):
+        result = {"type": "choices", "from_name": "label", "to_name": "image", "value": {"choices": [word]}}
+        return {"result": [result], "was_cancelled": False, "completed_by": by}
+
+    tasks = [
+        {"data": {"image": f"/files/{name}.png"}, "annotations": [choice(a, 3), choice(b, 8)]}
+        for name, (a, b) in said.items()
+    ]
+    (tmp_path / "team").mkdir()
+    (tmp_path / "team" / "export.json").write_text(json.dumps(tasks), "utf-8")
+    found = annotate(model, read_inputs(src), tmp_path / "out", Wish(returned=(tmp_path / "team",)))
+    assert [("sitting" in s.reason) for s in found.left_out] == [True]
+    one, two = sorted({a.first for a in found.agreement})
+    (same,) = [a for a in found.agreement if a.measure == "same" and (a.first, a.second) == (one, two)]
+    # Of two cases that both named with known words they agree on one.
+    assert (same.n_cases, same.found.value) == (2, 0.5)
+    assert {a.second for a in found.agreement} == {two, "pre"}
+
+
 def test_patients_of_a_list_are_told_apart_by_an_expression(pictures, tmp_path):
     model, src = pictures
     cases = read_inputs(src, patient=r"(p\d)_")

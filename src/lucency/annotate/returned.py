@@ -4,11 +4,11 @@ Nothing is loaded before it is asked for: a folder of corrected volumes need not
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from lucency.annotate.collecting import Collected, collected
+from lucency.annotate.collecting import Item, collected
 from lucency.annotate.exchange import TOLD, mask_of
 from lucency.annotation import Annotation, values_in
 from lucency.boxes import Box
@@ -21,7 +21,7 @@ from lucency.read.edges import edge_columns
 from lucency.read.files import stem_of
 from lucency.read.findings import NOTHING
 from lucency.read.formats import reason
-from lucency.read.layout import Tree, Unit, tree_of
+from lucency.read.layout import Unit, tree_of
 from lucency.read.matching import Index
 from lucency.read.table import Table, is_missing, number
 from lucency.tasks import task_named
@@ -45,43 +45,49 @@ class Work:
     left_out: tuple[Skipped, ...] = ()
 
 
-def read_work(folder: Path, cases: Sequence[Case], model: Model) -> Work:
+def read_work(folder: Path, cases: Sequence[Case], model: Model) -> list[Work]:
     """Return what a folder holds for these cases; each fault is named and none is fatal to the rest.
 
-    Masks and boxes are read as :func:`lucency.annotate.collecting.collected` finds them; boxes also from a table with
-    a column ``case``, words and numbers from one with ``case`` and ``label`` or ``value``. The files of ``pre/``,
+    Masks, boxes and words are read as :func:`lucency.annotate.collecting.collected` finds them; boxes also from a table
+    with a column ``case``, words and numbers from one with ``case`` and ``label`` or ``value``. The files of ``pre/``,
     corrected in place, are all of that kind.
 
     Args:
-        folder: Of one annotator.
+        folder: Of one annotator, or an export in which several are told apart.
         cases: Images that were given out.
         model: What it answers and what it calls things.
+
+    Returns:
+        One for each annotator; at least one.
     """
-    task = task_named(model.plan.task)
-    reader = _Reader(folder, cases, model.plan)
-    if task.dense or task.boxes:
-        found = reader.masks() if task.dense else reader.boxes()
-    else:
-        found = reader.words(several=task.baselines == SEVERAL)
-    return Work(folder.resolve().name, dict(sorted(found.items())), tuple(reader.left_out))
+    task, plan = task_named(model.plan.task), model.plan
+    tree, labels = tree_of(folder), plan.labels or dict(enumerate(plan.classes, start=1))
+    every = collected(folder, cases, labels)
+    groups: dict[str, list[Item]] = {}
+    for item in every.items:
+        groups.setdefault(item.by, []).append(item)
+    # Tables do not say who filled them in.
+    groups.setdefault("", [])
+    name, work = folder.resolve().name, []
+    for by, items in sorted(groups.items()):
+        reader = _Reader(items, () if by else tree.tables, cases, plan)
+        if task.dense or task.boxes:
+            found = reader.masks() if task.dense else reader.boxes()
+        else:
+            found = reader.words(several=task.baselines == SEVERAL)
+        left_out = (*reader.left_out, *(() if by else every.left_out))
+        work.append(Work(f"{name} {by}".strip(), dict(sorted(found.items())), left_out))
+    kept = [one for one in work if one.annotations or one.left_out] or work[:1]
+    return [replace(kept[0], by=name)] if len(kept) == 1 else kept
 
 
 class _Reader:
-    """Reads one folder."""
+    """Reads the work of one annotator."""
 
-    def __init__(self, folder: Path, cases: Sequence[Case], plan: Plan) -> None:
-        self.folder, self.plan = folder, plan
-        self.tree: Tree = tree_of(folder)
-        self.labels = plan.labels or dict(enumerate(plan.classes, start=1))
+    def __init__(self, items: Sequence[Item], tables: Sequence[Table], cases: Sequence[Case], plan: Plan) -> None:
+        self.items, self.tables, self.plan = items, tables, plan
         self.cases = {c.id: c for c in cases}
         self.left_out: list[Skipped] = []
-
-    @cached_property
-    def collected(self) -> Collected:
-        """What the tools that people draw with left."""
-        found = collected(self.folder, list(self.cases.values()), self.labels)
-        self.left_out += found.left_out
-        return found
 
     @cached_property
     def index(self) -> Index:
@@ -91,7 +97,7 @@ class _Reader:
     def masks(self) -> dict[str, Callable[[], Annotation]]:
         """Return the masks that fit their images; each is looked at once and loaded again when it is needed."""
         found: dict[str, Callable[[], Annotation]] = {}
-        for item in self.collected.items:
+        for item in self.items:
             load_it = _Mask(item.load, self.plan)
             try:
                 if item.case in found:
@@ -107,7 +113,7 @@ class _Reader:
         """Return the boxes of each case; a case that a file names without boxes has nothing on it."""
         drawn: dict[str, list[Drawn]] = {}
         spoilt: set[str] = set()
-        for item in self.collected.items:
+        for item in self.items:
             try:
                 found = item.load()
             except LucencyError as error:
@@ -118,7 +124,7 @@ class _Reader:
                 self._refuse(item.where, note)
             if found.boxes is not None:
                 drawn.setdefault(item.case, []).extend(_as_drawn(b, item.where) for b in found.boxes)
-        for table in self.tree.tables:
+        for table in self.tables:
             self._rows(table, drawn)
         checked_boxes = {case: self._checked(case, boxes) for case, boxes in drawn.items()}
         return {case: load for case, load in checked_boxes.items() if load is not None and case not in spoilt}
@@ -156,7 +162,14 @@ class _Reader:
     def words(self, *, several: bool) -> dict[str, Callable[[], Annotation]]:
         """Return the words or the number of each case; an empty cell is no answer, or none of ``several`` labels."""
         found: dict[str, Callable[[], Annotation]] = {}
-        for table in self.tree.tables:
+        for item in self.items:
+            try:
+                said = item.load().classes
+                if said is not None:
+                    found[item.case] = _Given(Annotation(item.case, classes=self._known(said, several=several)))
+            except LucencyError as error:
+                self._refuse(item.where, reason(error))
+        for table in self.tables:
             case_column = table.named("case") or table.roles.get("image", "")
             answer = table.named("label" if self.plan.classes else "value")
             if not case_column or not answer:
@@ -183,9 +196,15 @@ class _Reader:
         if several and (is_missing(cell) or cell.strip().lower() in NOTHING):
             return ()
         words = tuple(w.strip() for w in cell.split("|")) if several else (cell.strip(),)
+        return self._known(words, several=several)
+
+    def _known(self, words: tuple[str, ...], *, several: bool) -> tuple[str, ...]:
+        """Return the words, if they are an answer that the model could give."""
         for word in words:
-            if word not in self.plan.classes:
+            if self.plan.classes and word not in self.plan.classes:
                 raise ReadError(f"Label {word!r}", expected=", ".join(self.plan.classes))
+        if not several and len(words) != 1:
+            raise ReadError(f"{len(words)} labels", expected="one of " + ", ".join(self.plan.classes))
         return words
 
     def _found(self, name: str) -> Case | None:

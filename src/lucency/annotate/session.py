@@ -1,7 +1,7 @@
 """One round of annotation: pre-annotations and a work list go out, corrected work comes back."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -117,13 +117,16 @@ def annotate(
     wish = wish or Wish()
     looks, lost = _given_out(model, cases, out, wish, paint, told)
     usable = [one.case for one in looks]
-    returned, done = ([read_work(f, usable, model) for f in folders] for folders in (wish.returned, wish.done))
+    returned, done = (
+        [one for folder in folders for one in read_work(folder, usable, model)]
+        for folders in (wish.returned, wish.done)
+    )
     annotated = {case for one in (*returned, *done) for case in one.annotations}
     order = listed(looks, annotated, wish.strategy, np.random.default_rng(wish.seed))
     write_worklist(out / "worklist.csv", order)
     if not returned:
         return Round(order, len(annotated), left_out=_left_out(done), skipped=tuple(lost))
-    pre = replace(read_work(out / PRE, [c for c in usable if c.id in annotated], model), by=PRE)
+    pre = read_work(out / PRE, [c for c in usable if c.id in annotated], model)[0]
     patients = {c.id: c.patient for c in usable}
     found = agreements([*returned, pre], patients, model.plan, np.random.default_rng(wish.seed))
     write_agreement(out / "agreement.csv", found)
