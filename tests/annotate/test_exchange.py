@@ -12,7 +12,7 @@ from lucency.annotate.exchange import FORMS, Exporter, Told, annotation_of, expo
 from lucency.annotation import Annotation
 from lucency.boxes import Box
 from lucency.case import Prediction
-from lucency.errors import OutputError, ReadError, UsageError
+from lucency.errors import LucencyError, OutputError, ReadError, UsageError
 from lucency.image import Image
 from lucency.read import load, read_inputs
 from lucency.write.dicom_object import Origin
@@ -356,3 +356,45 @@ def test_pictures_show_the_slices_and_the_interface_knows_the_labels(tmp_path):
         "slice": 1,
         "finding": "Nothing seen.",
     }
+
+
+ODD = [None, -1, 0, 1e308, "", "x", [], {}, [1], {"a": 1}, True, 2**70, [[]], -5.5]
+
+
+def places(value, path=()):
+    """Every place in a JSON value, as the keys that lead there."""
+    yield path
+    inside = value.items() if isinstance(value, dict) else enumerate(value[:12]) if isinstance(value, list) else ()
+    for key, one in inside:
+        yield from places(one, (*path, key))
+
+
+@pytest.mark.parametrize("form", ["coco", "label-studio"])
+def test_whatever_stands_in_a_file_nothing_but_a_refusal_comes_of_it(tmp_path, form):
+    case = source_of(tmp_path, "raster")
+    drawn = drawn_on(case)
+    said = Annotation(case.id, drawn.layers, LABELS, (Box("nodule", (0, 1, 1), (1, 4, 6)),), ("sick",))
+    (path, *_) = export([said], [case], tmp_path / "out", form, TOLD)
+    if form == "label-studio":
+        submit(path)
+    whole = path.read_text("utf-8")
+    ways = [p for p in places(json.loads(whole)) if p]
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(250):
+        content = json.loads(whole)
+        way = ways[rng.integers(len(ways))]
+        parent = content
+        for key in way[:-1]:
+            parent = parent[key]
+        parent[way[-1]] = ODD[rng.integers(len(ODD))]
+        path.write_text(json.dumps(content), "utf-8")
+        found = collected(path, [case], LABELS)
+        outcomes |= {"left out" for _ in found.left_out}
+        for item in found.items:
+            try:
+                item.load()
+                outcomes.add("whole")
+            except LucencyError:
+                outcomes.add("refused")
+    assert outcomes == {"left out", "whole", "refused"}

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from lucency.errors import ReadError
+from lucency.errors import LucencyError, ReadError
 from lucency.image import Image
 from lucency.read.labelgrid import Grid
 from lucency.read.placing import placed
@@ -113,6 +113,7 @@ def test_ras_files_lie_in_the_same_place(tmp_path):
     [
         (lambda h, v: (h.replace("NRRD0004", "HRRD0004"), v), "Not readable as NRRD"),
         (lambda h, v: (h, v[:1]), "Not readable as NRRD"),
+        (lambda h, v: (h.replace("sizes: 2 4 3 2", "sizes: 2 4000 3000 2000"), v), "promises 48 000 000 000 voxels"),
         (lambda h, v: (h.replace("Segment", "Sgmnt"), v), "No segments"),
         (lambda h, v: (h.replace("Segment2_Layer:=1", "Segment2_Layer:=2"), v), "value 2 in layer 2"),
         (lambda h, v: (h.replace("Segment2_LabelValue:=2", "Segment2_LabelValue:=1"), v), "share a value"),
@@ -182,3 +183,23 @@ def test_labels_of_another_patient_are_refused():
     far[0, 3] = 500.0
     with pytest.raises(ReadError, match="outside the image"):
         placed(drawn, Grid(far, (2, 2, 2)), "a.nii.gz")
+
+
+def test_whatever_is_damaged_is_refused_or_read_and_nothing_else(tmp_path):
+    rng = np.random.default_rng(0)
+    whole = write(tmp_path / "whole.seg.nrrd", NEW, voxels()).read_bytes()
+    outcomes: list[str] = []
+    for number in range(150):
+        content = bytearray(whole)
+        for place in rng.integers(0, len(content), rng.integers(1, 4)).tolist():
+            content[place] = int(rng.integers(256))
+        path = tmp_path / "a.seg.nrrd"
+        path.write_bytes(bytes(content[: int(rng.integers(1, len(content))) if number % 3 == 0 else len(content)]))
+        try:
+            read_segments(path)
+            outcomes.append("")
+        except LucencyError as refused:
+            outcomes.append(str(refused))
+    assert "" in outcomes
+    assert len(set(outcomes)) > 3
+    assert not [said for said in outcomes if str(tmp_path) in said]

@@ -84,8 +84,8 @@ def _coco(found: list[tuple[str, Any]]) -> Labels | None:
     skipped: list[Skipped] = []
     crowds = 0
     for path, content in found:
-        names = {c.get("id"): str(c.get("name", "")) for c in objects_in(content.get("categories"))}
-        called = {i.get("id"): str(i.get("file_name", "")) for i in objects_in(content["images"])}
+        names = {number_in(c, "id"): str(c.get("name", "")) for c in objects_in(content.get("categories"))}
+        called = {number_in(i, "id"): str(i.get("file_name", "")) for i in objects_in(content["images"])}
         for name in called.values():
             images.setdefault(name, [])
             if part_by_name(path):
@@ -95,11 +95,11 @@ def _coco(found: list[tuple[str, Any]]) -> Labels | None:
             if one.get("iscrowd"):
                 crowds += 1
                 continue
-            name = called.get(one.get("image_id"), "")
+            name = called.get(number_in(one, "image_id"), "")
             if not name:
                 skipped.append(Skipped(where, "The box belongs to an image that the file does not list."))
                 continue
-            label = names.get(one.get("category_id"), "")
+            label = names.get(number_in(one, "category_id"), "")
             classes.setdefault(label)
             images[name].append(Drawn(label, coco_edges(one), where))
     notes = (f"{crowds} regions marked as crowds are no single boxes and were left out.",) if crowds else ()
@@ -129,6 +129,12 @@ def coco_edges(one: Mapping[str, Any]) -> tuple[float, ...]:
 def objects_in(value: Any) -> Iterator[dict[str, Any]]:
     """Yield the objects of a list; none where it is no list."""
     return (v for v in value if isinstance(v, dict)) if isinstance(value, list) else iter(())
+
+
+def number_in(one: Mapping[str, Any], key: str) -> str | float:
+    """Return the number or word that stands for an entry of COCO; damaged files hold lists and objects there."""
+    value = one.get(key)
+    return value if isinstance(value, str | int | float) else repr(value)
 
 
 def _frozen(images: Mapping[str, list[Drawn]]) -> dict[str, tuple[Drawn, ...]]:

@@ -11,7 +11,16 @@ import numpy as np
 
 from lucency.case import Skipped
 from lucency.errors import ReadError
-from lucency.read.boxfiles import MAX_BYTES, coco_edges, is_coco, is_label_studio, objects_in, rectangle, task_image
+from lucency.read.boxfiles import (
+    MAX_BYTES,
+    coco_edges,
+    is_coco,
+    is_label_studio,
+    number_in,
+    objects_in,
+    rectangle,
+    task_image,
+)
 from lucency.read.drawn import Drawn
 from lucency.read.polygons import filled
 from lucency.read.runlengths import brushed, counted
@@ -139,26 +148,26 @@ def _size(one: Mapping[str, Any], height: str, width: str) -> tuple[int, int]:
 
 
 def _coco(content: Mapping[str, Any], where: str) -> Marks:
-    names = {c.get("id"): str(c.get("name", "")) for c in objects_in(content.get("categories"))}
-    images = {i.get("id"): i for i in objects_in(content["images"])}
-    by_image: dict[Any, list[tuple[int, dict[str, Any]]]] = {n: [] for n in images}
+    names = {number_in(c, "id"): str(c.get("name", "")) for c in objects_in(content.get("categories"))}
+    images = {number_in(i, "id"): i for i in objects_in(content["images"])}
+    by_image: dict[str | float, list[tuple[int, dict[str, Any]]]] = {n: [] for n in images}
     skipped: list[Skipped] = []
     crowds = 0
     asked = set()
     for number, one in enumerate(objects_in(content["annotations"]), start=1):
         place = f"{where}, annotation {number}"
-        if one.get("image_id") not in by_image:
+        if number_in(one, "image_id") not in by_image:
             skipped.append(Skipped(place, "It belongs to an image that the file does not list."))
-        elif not names.get(one.get("category_id")):
+        elif not names.get(number_in(one, "category_id")):
             skipped.append(Skipped(place, "It has no class."))
         elif one.get("iscrowd") and not _is_region(one):
             crowds += 1
         else:
-            by_image[one["image_id"]].append((number, one))
+            by_image[number_in(one, "image_id")].append((number, one))
             asked.add("regions" if _is_region(one) else "boxes")
     marked = []
     for n, image in images.items():
-        own = [(names[o["category_id"]], o, f"{where}, annotation {number}") for number, o in by_image[n]]
+        own = [(names[number_in(o, "category_id")], o, f"{where}, annotation {number}") for number, o in by_image[n]]
         boxes = [(label, o, place) for label, o, place in own if not _is_region(o)]
         case, k = _words(image)
         marked.append(
@@ -276,9 +285,9 @@ def _task(annotation: Mapping[str, Any], data: Any, place: str) -> tuple[Marked,
 
 def _results(annotation: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield (kind, label, result); a brush and the label that was chosen for it stand in two results of one id."""
-    joined: dict[Any, dict[str, Any]] = {}
+    joined: dict[str | float, dict[str, Any]] = {}
     for number, result in enumerate(objects_in(annotation.get("result"))):
-        own = joined.setdefault(result.get("id", f"#{number}"), {})
+        own = joined.setdefault(number_in(result, "id") if "id" in result else f"#{number}", {})
         value = {**own.get("value", {}), **(result["value"] if isinstance(result.get("value"), dict) else {})}
         own |= {**result, "value": value}
     for result in joined.values():

@@ -10,12 +10,10 @@ import numpy as np
 from lucency.errors import ReadError
 from lucency.image import Image
 from lucency.read.itk import affine_of
+from lucency.read.nifti import MAX_BYTES, MAX_DEFLATE
 
 #: What such a file's name ends in.
 SUFFIX = ".seg.nrrd"
-
-#: Larger volumes do not fit the memory of most machines twice.
-MAX_BYTES = 32 << 30
 
 _FIELD = re.compile(r"Segment(\d+)_(\w+)")
 
@@ -115,15 +113,23 @@ def _loaded(path: Path) -> tuple[dict[str, str], tuple[Image, ...]]:
             raise ReadError(
                 f"{len(size)} axes in space", expected="3", where=path.name, remedy="save it as a segmentation"
             )
-        if int(np.prod([float(n) for n in size])) * parts > MAX_BYTES:
+        # An integer voxel has at least a byte.
+        promised, held = int(np.prod([float(n) for n in size])) * parts, path.stat().st_size * MAX_DEFLATE
+        if promised > min(held, MAX_BYTES):
             raise ReadError(
-                "The header promises more voxels than fit into memory",
-                expected=f"at most {MAX_BYTES >> 30} GiB",
+                f"The header promises {promised:,} voxels".replace(",", " "),
+                expected="as many as the file holds" if promised > held else f"at most {MAX_BYTES >> 30} GiB",
                 where=path.name,
-                remedy="crop the segmentation's reference geometry to the image",
+                remedy="save it again; it is truncated or damaged",
             )
         image = reader.Execute()
-    except RuntimeError:
+        # Text of another encoding than UTF-8 comes as halves of characters, which nothing can write again.
+        fields = {
+            key: str(reader.GetMetaData(key)).strip().encode("utf-8", "replace").decode("utf-8")
+            for key in reader.GetMetaDataKeys()
+            if key.isascii()
+        }
+    except (RuntimeError, TypeError):
         # SimpleITK's own words hold the absolute path.
         raise damaged from None
     except OSError as error:
@@ -136,7 +142,7 @@ def _loaded(path: Path) -> tuple[dict[str, str], tuple[Image, ...]]:
     layers = tuple(
         Image(np.ascontiguousarray(array[..., n])[None], affine, kind="labels", unit="label") for n in range(parts)
     )
-    return {key: str(reader.GetMetaData(key)).strip() for key in reader.GetMetaDataKeys()}, layers
+    return fields, layers
 
 
 def _segments(fields: Mapping[str, str], *, n_layers: int, where: str) -> tuple[Segment, ...]:
