@@ -1,6 +1,7 @@
 """From what the reader gives to what lies in the output folder, for every kind of source and every format."""
 
 import importlib
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -118,6 +119,18 @@ def test_report_refers_to_the_segmentation_beside_it(tmp_path):
         (s.TrackingID, s.TrackingUID) for s in segments
     ]
     assert {g.referenced_segment.referenced_sop_instance_uid for g in groups} == {pydicom.dcmread(seg).SOPInstanceUID}
+
+
+def test_boxes_are_a_report_with_what_was_not_found(tmp_path):
+    case, _ = case_of("axial", tmp_path)
+    how = replace(HOW, classes=("nodule", "left kidney", "cyst"))
+    write_outputs([replace(placed.BOXED, case=case.id)], [case], Names(how.classes), tmp_path / "out", "dicom-sr", how)
+    (path,) = (tmp_path / "out").glob("*.dcm")
+    groups = highdicom.sr.srread(path).content.get_volumetric_roi_measurement_groups()
+    assert [g.get_measurements()[0].value for g in groups] == [0.75, 0.5]
+    (absent,) = highdicom.sr.srread(path).content.get_image_measurement_groups()
+    assert absent.finding_type.meaning == "Cyst"
+    assert (tmp_path / "out" / "boxes.csv").exists()
 
 
 def test_classes_are_a_report(tmp_path):
