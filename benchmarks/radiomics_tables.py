@@ -1,4 +1,10 @@
-"""Simple models on published tables of radiomics features, nested, beside what their index states (best of a grid)."""
+"""Simple models on published tables of radiomics features, nested, beside what their index states (best of a grid).
+
+Tried by hand on the same tables (two draws of five folds), all within .60 to .62 in the mean and none better than what
+is delivered by more than chance: ranks turned to normal scores, all features, 5 to 50 of them, filters of correlated ones
+at .95, .8 and .6, principal components, shrunken discriminants, naive Bayes, elastic net, extra trees, and means of ranks
+of several of these. The best of all these 35, chosen for each table by the folds it is judged on, gives .66.
+"""
 
 import csv
 import gzip
@@ -31,12 +37,17 @@ def main() -> int:
     means = {kind: float(np.mean([row["auc"][kind]["value"] for row in rows])) for kind in kinds}
     stated = float(np.mean([row["index"] for row in rows]))
     result: dict[str, Any] = facts | {"tables": rows, "means": means, "index_mean": stated, "wanted": stated - MARGIN}
+    # What choosing the kind of model by the very folds it is judged on would show: the optimism of a best-of-grid.
+    result["best_kind_per_table"] = float(np.mean([max(row["auc"][k]["value"] for k in kinds) for row in rows]))
+    result["index_tabpfn_mean"] = float(np.mean([row["index_tabpfn"] for row in rows]))
     result["reached"] = means[tabular.MEAN] >= stated - MARGIN
     if options.out is None and not options.quick:
         options.out = RESULTS / "radiomics_tables.json"
     told = (
         f"{len(rows)} tables: mean AUC {means[tabular.MEAN]:.3f} (nested; best single kind {max(means.values()):.3f}), "
-        f"index {stated:.3f}, wanted {stated - MARGIN:.3f}"
+        f"best kind chosen per table on the judged folds {result['best_kind_per_table']:.3f}; "
+        f"index {stated:.3f} (best of a grid; its TabPFN {result['index_tabpfn_mean']:.3f}), "
+        f"wanted {stated - MARGIN:.3f}"
     )
     write("radiomics_tables", told, result, options)
     return 0
