@@ -46,7 +46,7 @@ WAYS: Mapping[str, Mapping[str, str]] = {
 }
 
 #: Labelled images of a draw, steps of the labelled task and of a pretext, draws, and members: folds that are held out.
-LABELLED, STEPS, PRETEXT_STEPS, DRAWS, MEMBERS = 40, 150, 150, 3, 2
+LABELLED, STEPS, PRETEXT_STEPS, DRAWS, MEMBERS = 40, 150, 250, 3, 2
 
 #: Network and batch: the planner's kind of network, narrow enough for so many runs.
 WIDTHS, DEPTH, BATCH = (8.0, 16.0, 32.0), 8, 16

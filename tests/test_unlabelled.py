@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,14 +10,18 @@ import pytest
 import torch
 
 from lucency import model as models
+from lucency import planner
 from lucency.calibration import NEVER, SURE, Calibration, sure_at
 from lucency.errors import UsageError
 from lucency.events import Clock, Events
 from lucency.losses import IGNORE
-from lucency.plan import Schedule, Timing
+from lucency.plan import Grid, Machine, Schedule, Timing
+from lucency.planner import overridden
 from lucency.prepare import digest_of, prepare, unlabelled, used
+from lucency.profile import profile
 from lucency.spare import with_unlabelled
 from lucency.tasks import Batch, task_named
+from lucency.text import sentence
 from lucency.train import OutOfFold, Work, early
 from lucency.train.loop import Loop
 from lucency.train.member import member
@@ -333,3 +338,74 @@ def test_a_network_without_a_body_for_images_cannot_learn_from_them():
 
     with pytest.raises(UsageError, match="without a body"):
         early.Pretext(Bare(), "masked", frames=False).build(plan)
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def planned(cohort, name="classify", **changes):
+    found = profile(cohort)
+    needs = replace(task_named(name).needs(found), **changes)
+    return planner.plan(cohort, found, needs, Machine(2, 4000.0), planner.Budget(10.0)), found
+
+
+def test_from_ten_times_as_many_on_the_body_learns_first_and_the_plan_says_why(tmp_path):
+    cohort = mostly_unlabelled(tmp_path, n=140)
+    # 12 labelled, 125 without a label that every fold may see and three that fold 0 may not: 128.
+    draft, _ = planned(cohort)
+    assert draft.pretrain == "contrastive"
+    assert "128 images without a label are at least 10 times the 12 with one" in draft.reasons["pretrain"]
+    few = replace(cohort, unlabelled=dict(list(cohort.unlabelled.items())[:119]))
+    fewer, _ = planned(few)
+    assert (fewer.pretrain, fewer.reasons.get("pretrain")) == ("none", None)
+    assert planned(cohort, pretrain="none")[0].pretrain == "none"
+    assert overridden(draft, {"pretrain": "masked"}).reasons["pretrain"].endswith("pretrain = masked")
+
+
+def test_it_has_its_share_of_the_time_and_what_training_cannot_use(tmp_path):
+    draft, found = planned(mostly_unlabelled(tmp_path, n=140))
+
+    def timed(plan, step_s):
+        timing = Timing(step_s, 0.01, 0.001, 100.0, 1.0)
+        return planner.timed(plan, timing, found, n_locked=5, spent_s=20.0, dense=False)
+
+    slow, plain = timed(draft, 10.0), timed(replace(draft, pretrain="none"), 10.0)
+    assert slow.pretrain_share == pytest.approx(0.3)
+    assert slow.schedule.steps == pytest.approx(0.7 * plain.schedule.steps, abs=1)
+    quick = timed(draft, 0.01)
+    used_s = len(quick.folds) * quick.schedule.steps * 0.01
+    # 300 passes over twelve images take seconds; the rest of minutes is left to the images without a label.
+    assert quick.pretrain_share > 0.8
+    assert quick.forecast.seconds["train"] == pytest.approx(used_s / (1 - quick.pretrain_share), rel=1e-6)
+    assert plain.pretrain_share == 0.0
+
+
+def test_members_are_fewer_where_each_has_to_learn_from_images_first(tmp_path):
+    draft, found = planned(mostly_unlabelled(tmp_path, n=140))
+    timing = Timing(0.6, 0.01, 0.001, 100.0, 1.0)
+    args = {"n_locked": 5, "spent_s": 20.0, "dense": False}
+    with_it, without = (planner.timed(replace(draft, pretrain=p), timing, found, **args) for p in ("masked", "none"))
+    assert len(with_it.folds) < len(without.folds)
+
+
+def test_thresholds_want_several_folds(tmp_path):
+    draft, found = planned(mostly_unlabelled(tmp_path, n=140), pretrain="none")
+    timing = Timing(0.8, 0.01, 0.001, 100.0, 1.0)
+    alone = replace(draft, members=1)
+    named_by = replace(draft, unlabelled="pseudo")
+    args = {"n_locked": 5, "spent_s": 20.0, "dense": False}
+    assert len(planner.timed(alone, timing, found, **args).folds) == 1
+    assert len(planner.timed(named_by, timing, found, **args).folds) >= 3
+
+
+def test_every_reason_has_its_chinese(tmp_path):
+    cohort = mostly_unlabelled(tmp_path, n=140)
+    for kind in ("contrastive", "masked"):
+        draft, _ = planned(cohort, pretrain=kind)
+        plan = replace(draft, pretrain_share=0.3, grid=Grid("fit", (1, 16, 16)), patch=(1, 16, 16))
+        work = work_of(cohort, replace(plan, network_options={"widths": (4.0, 8.0), "depth": 6}), tmp_path / kind)
+        reason = early.timed(work, Timing(1e-7, 0.1, 0.1, 100, 1), said=False).reasons["pretrain"]
+        assert "passes over" in reason
+        assert "TOO FEW" in reason
+        # The name of the option stays.
+        assert set(re.findall(r"[A-Za-z]{2,}", sentence(reason, "zh"))) == {"minutes"}

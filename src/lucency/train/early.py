@@ -22,6 +22,7 @@ from lucency.events import Events
 from lucency.model import load_facts, load_weights, save_weights
 from lucency.networks import Body
 from lucency.plan import Plan, Timing
+from lucency.planner.pace import PRETEXT_PASSES
 from lucency.pretext import PretextNet, pretext_loss
 from lucency.tasks import Batch, Task
 from lucency.train.held_out import OutOfFold, predict_held_out
@@ -127,11 +128,13 @@ def timed(work: Work, timing: Timing, *, said: bool) -> Plan:
     most = MOST_PASSES * loop.sampler.steps_per_epoch
     steps = max(1, min(int(plan.pretrain_share * member_s / step_s), most))
     n = len(loop.sampler.cases)
+    passes = steps / loop.sampler.steps_per_epoch
     told = (
         f"{plan.reasons.get('pretrain', '')}; {steps} steps of {trial.plan.batch} images for each member, about "
-        f"{steps / loop.sampler.steps_per_epoch:.0f} passes over the {n} images that it may see, labelled or not, "
-        f"{steps * step_s:.0f} s"
+        f"{passes:.0f} passes over the {n} images that it may see, labelled or not, {steps * step_s:.0f} s"
     )
+    if passes < PRETEXT_PASSES / 2:
+        told += f". TOO FEW: about {PRETEXT_PASSES} passes are needed; give more --minutes"
     saved = len(plan.folds) * (plan.pretrain_share * member_s - steps * step_s)
     seconds = {**plan.forecast.seconds}
     seconds["train"] = max(0.0, seconds.get("train", 0.0) - saved)
