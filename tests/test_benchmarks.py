@@ -142,6 +142,40 @@ def test_a_command_that_fails_is_not_recorded(benchmark):
         benchmark("fit_sets").watch([sys.executable, "-c", "raise SystemExit(3)"])
 
 
+def test_a_simulated_annotator_counts_cases_and_border_pixels_by_hand(benchmark):
+    made = benchmark("annotate")
+    # .7 lies half way between .6 at 16 and .8 at 32 cases: 24 of 32.
+    assert made.share_of_cases(np.array([0.5, 0.6, 0.8]), 0.7, (8, 16, 32)) == pytest.approx(24 / 32)
+    assert made.share_of_cases(np.array([0.5, 0.6, 0.65]), 0.7, (8, 16, 32)) == math.inf
+    assert made.share_of_cases(np.array([0.7, 0.6, 0.8]), 0.7, (8, 16, 32)) == 8 / 32
+    square = np.zeros((1, 20, 20), bool)
+    square[:, 5:15, 5:15] = True
+    # A border of 10 x 10 has 36 pixels; one that lies a pixel off needs nothing, an empty one or one elsewhere all 36.
+    assert made.pixels(square, square) == (0, 36)
+    assert made.pixels(np.roll(square, 1, axis=1), square) == (0, 36)
+    assert made.pixels(np.zeros_like(square), square) == (36, 36)
+    assert made.pixels(np.roll(square, 5, axis=1), square)[0] == 36
+    # The right of column 8 is missing. Drawn: columns 10 to 14 of top and bottom and rows 6 to 13 of the right side, for
+    # column 9 is a pixel off; taken away: rows 7 to 12 of column 8. 5 + 5 + 8 + 6.
+    half = square.copy()
+    half[..., 9:] = False
+    assert made.pixels(half, square) == (24, 36)
+
+
+def test_a_strategy_like_its_control_gains_nothing(benchmark):
+    made = benchmark("annotate")
+    rng = np.random.default_rng(0)
+    curve = np.sort(rng.random((3, 3, 12)), axis=1)
+    scores = dict.fromkeys(made.STRATEGIES, curve)
+    drawn = {s: [(3.0, 10.0)] * 3 for s in made.STRATEGIES}
+    found = made.summed(scores, drawn, [f"p{n // 2}" for n in range(12)], (8, 16, 32), rng)["strategies"]
+    assert all(one["gain_over_control"][-1] == {"value": 0, "lower": 0, "upper": 0} for one in found.values())
+    assert all(
+        one["share_of_cases"]["value"] == 1 and one["share_of_cases"]["not_reached"] == 0 for one in found.values()
+    )
+    assert all(one["share_of_border"] == {"value": 0.3, "lower": 0.3, "upper": 0.3} for one in found.values())
+
+
 def test_instance_norm_takes_the_place_of_group_norm_with_the_same_result(benchmark):
     torch = pytest.importorskip("torch")
     layers = benchmark("layers")
