@@ -1,6 +1,7 @@
 """Every form there and back: voxel for voxel, wherever the image lies; and files of other tools' making."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,6 +16,7 @@ from lucency.case import Prediction
 from lucency.errors import LucencyError, OutputError, ReadError, UsageError
 from lucency.image import Image
 from lucency.read import load, read_inputs
+from lucency.text import sentence
 from lucency.write.dicom_object import Origin
 from lucency.write.dicom_series import Identity, write_series
 from lucency.write.nifti import write_nifti
@@ -398,3 +400,21 @@ def test_whatever_stands_in_a_file_nothing_but_a_refusal_comes_of_it(tmp_path, f
             except LucencyError:
                 outcomes.add("refused")
     assert outcomes == {"left out", "whole", "refused"}
+
+
+def test_what_is_said_of_returned_files_is_said_in_chinese_too(tmp_path):
+    case = source_of(tmp_path, "raster")
+    (tmp_path / "a.json").write_text("{")
+    (tmp_path / "b.json").write_text("[1]")
+    (tmp_path / "a.seg.nrrd").write_text("x")
+    write_raster(tmp_path / "zzz.png", Image(np.ones((1, 1, 5, 5), np.uint8), np.eye(4), kind="labels"))
+    found = collected(tmp_path, [case])
+    (item,) = [i for i in found.items if i.where == "a.seg.nrrd"]
+    with pytest.raises(ReadError) as refused:
+        item.load()
+    reasons = [s.reason for s in found.left_out] + [str(refused.value.args[0])]
+    assert len(reasons) == 4
+    for said in reasons:
+        first = sentence(said, "zh").split("。")[0]
+        assert not re.search(r"[a-z]{2,} [a-z]{2,}", first.removeprefix("a.seg.nrrd")), said
+    assert sentence("3 images were not annotated yet.", "zh") == "3 幅图像尚未标注。"
