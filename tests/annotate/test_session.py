@@ -13,10 +13,13 @@ from lucency import model as models
 from lucency.annotate import Wish, annotate
 from lucency.annotate.collecting import collected
 from lucency.annotate.compared import scores_of
+from lucency.annotate.dataset import write_dataset
 from lucency.annotate.exchange import mask_of
+from lucency.annotate.returned import Work
 from lucency.annotation import Annotation
 from lucency.boxes import Box
 from lucency.calibration import Calibration
+from lucency.case import Case, Source
 from lucency.errors import DataError, OutputError, UsageError
 from lucency.image import Image, diagonal_affine
 from lucency.read import load, read, read_inputs
@@ -337,3 +340,30 @@ def test_what_could_not_be_used_is_said_in_chinese(balls, tmp_path):
     found = annotate(model, cases, tmp_path / "out", Wish(returned=(reader,)))
     assert len(found.left_out) == 2
     assert all(re.search("[\u4e00-\u9fff]", sentence(s.reason, "zh").partition("。")[0]) for s in found.left_out)
+
+
+def test_a_channel_keeps_its_number_where_a_case_lacks_another(tmp_path):
+    plan = plan_for("segment", channels=2, modalities=("0000", "0001"))
+    model = models.save(tmp_path / "model", plan, Calibration(), {"fold0": network_of(plan).state_dict()}, "# card")
+    image = Image(np.zeros((1, 12, 16, 16), np.float32), diagonal_affine((1, 1, 1)))
+    mask = image.with_array(np.ones((1, 12, 16, 16), np.uint8), kind="labels", unit="label")
+    cases = []
+    for name, channels in (("a", ("0000", "0001")), ("b", ("0001",))):
+        images = {}
+        for channel in channels:
+            write_nifti(tmp_path / "data" / f"{name}_{channel}.nii.gz", image)
+            images[channel] = (Source((f"{name}_{channel}.nii.gz",), str(tmp_path / "data"), "nifti"),)
+        cases.append(Case(name, name, images))
+    drawn = {c.id: (lambda c=c: Annotation(c.id, (mask,), {1: "ball"})) for c in cases}
+    assert write_dataset(tmp_path / "out", cases, [Work("anna", drawn)], model) == 2
+    names = sorted(p.name for p in (tmp_path / "out" / "imagesTr").iterdir())
+    assert names == ["a_0000.nii.gz", "a_0001.nii.gz", "b_0001.nii.gz"]
+
+
+def test_visits_are_refused_before_any_work(balls, tmp_path):
+    model, cases, truth = balls
+    reader = give(tmp_path / "reader", truth, "case0")
+    twice = [replace(c, images={"image": c.images["image"] * 2}) for c in cases]
+    with pytest.raises(UsageError, match="several visits"):
+        annotate(model, twice, tmp_path / "out", Wish(returned=(reader,)))
+    assert not (tmp_path / "out").exists()

@@ -63,7 +63,7 @@ def write_dataset(folder: Path, cases: Sequence[Case], work: Sequence[Work], mod
     for case in (c for c in cases if c.id in taken):
         one = taken[case.id]
         chosen = Chosen(case, one.annotations[case.id](), one.by)
-        names = _images(images, case, numbered=task.dense)
+        names = _images(images, case, plan, numbered=task.dense)
         if task.dense:
             _mask(folder / "labelsTr", chosen)
         else:
@@ -92,13 +92,20 @@ def _cleared(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _images(folder: Path, case: Case, *, numbered: bool) -> list[str]:
-    """Put the images of a case into the folder and return their names."""
+def _images(folder: Path, case: Case, plan: Plan, *, numbered: bool) -> list[str]:
+    """Put the images of a case into the folder and return their names; a channel keeps its number where one lacks."""
+    channels = _channels(plan, case)
     names = []
-    for channel, source in enumerate(case.sources):
-        stem = f"{case.id}_{channel:04d}" if numbered or len(case.sources) > 1 else case.id
+    for name, (source, *_) in sorted(case.images.items()):
+        stem = f"{case.id}_{channels.index(name):04d}" if numbered or len(channels) > 1 else case.id
         names.append(_image(folder, stem, source))
     return names
+
+
+def _channels(plan: Plan, case: Case) -> list[str]:
+    """Return the modalities in the order of their channel numbers; the one of a plain model may be called otherwise."""
+    known = sorted(plan.modalities)
+    return known if set(case.images) <= set(known) else sorted(case.images)
 
 
 def _image(folder: Path, stem: str, source: Source) -> str:
@@ -164,6 +171,6 @@ def _described(plan: Plan, case: Case, who: Mapping[str, str], *, dense: bool) -
         labels: dict[str, int] = {"background": 0, **{name: value for value, name in sorted(plan.labels.items())}}
         if plan.ignore is not None:
             labels["ignore"] = plan.ignore
-        channels = {str(n): name for n, name in enumerate(sorted(case.images))}
+        channels = {str(n): name for n, name in enumerate(_channels(plan, case))}
         described |= {"channel_names": channels, "labels": labels, "numTraining": len(who)}
     return described

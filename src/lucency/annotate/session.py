@@ -115,6 +115,13 @@ def annotate(
         OutputError: The disk cannot be written.
     """
     wish = wish or Wish()
+    if wish.returned and any(len(series) > 1 for c in cases for series in c.images.values()):
+        raise UsageError(
+            "Cases of several visits cannot be made a data set of single images",
+            expected="one image of each modality for a case",
+            where="--returned",
+            remedy="annotate with a model that was trained on single images",
+        )
     looks, lost = _given_out(model, cases, out, wish, paint, told)
     usable = [one.case for one in looks]
     returned, done = (

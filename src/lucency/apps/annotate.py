@@ -90,7 +90,9 @@ def _annotate(places: tuple[Path, Path, Path], wish: "Wish", patient: str, manne
     passport = run / "run.json"
     # With the run's salt a DICOM series has the same name here as in training.
     salt = bytes.fromhex(record.read(Passport, passport).salt) if passport.exists() else b""
-    cases = read_inputs(src, salt=salt, patient=patient)
+    options = model.plan.task_options
+    visits = (str(options.get("visits", "")), str(options.get("patient", "")))
+    cases = read_inputs(src, salt=salt, modalities=model.plan.modalities, visits=visits, patient=patient)
     with display(manner.lang, quiet=manner.quiet) as listener:
         events = Events(None, listener)
         events.emit("annotate", "begin")
