@@ -86,10 +86,10 @@ def read_boxes(run: Path) -> dict[str, list[tuple[str, list[float]]]]:
 @pytest.mark.journey
 def test_drawn_boxes_become_a_model_that_finds_them_in_pixels_of_the_source(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    drawn = pictures(data / "images", 40)
+    drawn = pictures(data / "images", 30)
     as_coco(data, drawn)
     # The steps are set, so that the time of a busy machine decides nothing.
-    values = {"schedule.steps": "90", "schedule.ema": "0.95", "folds": "[0]", "quality": "off"}
+    values = {"schedule.steps": "70", "schedule.ema": "0.95", "folds": "[0]", "quality": "off"}
     run = fit(data, tmp_path / "run", settings=Settings(minutes=4, values=values))
     assert run.plan.task == "detect"
     assert run.plan.classes == ("bright", "dark")

@@ -208,7 +208,7 @@ class Detect:
     def informative(self, views: Sequence[np.ndarray], prediction: Prediction, plan: Plan) -> float:
         """Return the share of the boxes that is expected to be wrong: 1 minus the F1 that the scores promise."""
         scores = np.array([b.score for b in prediction.boxes or ()], dtype=float)
-        told = scores[scores >= 0.5]
+        told = np.array([b.score for b in prediction.boxes or () if b.told], dtype=float)
         total = len(told) + float(scores.sum())
         # Without a box that is told, a miss is as likely as the surest box that was not.
         return 1 - 2 * float(told.sum()) / total if told.size else float(scores.max(initial=0.0))
