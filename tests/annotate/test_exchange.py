@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
+import pydicom
 import pytest
 
 from lucency.annotate.collecting import collected, numbered
@@ -96,6 +97,27 @@ def submit(path, by=7, change=lambda results: results):
         done = {"result": change(prediction["result"]), "was_cancelled": False, "completed_by": by}
         task["annotations"] = [*task.get("annotations", []), done]
     path.write_text(json.dumps(tasks), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "known"), [({}, True), ({"PatientID": "other"}, False), ({"FrameOfReferenceUID": "1.2.3"}, False)]
+)
+def test_a_segmentation_that_names_no_image_is_found_by_its_place_in_the_same_patient(tmp_path, change, known):
+    case = source_of(tmp_path, "dicom")
+    said = drawn_on(case)
+    (path,) = export([said], [case], tmp_path / "out", "dicom-seg", TOLD)
+    file = pydicom.dcmread(path)
+    for keyword in ("ReferencedSeriesSequence", "StudiesContainingOtherReferencedInstancesSequence"):
+        file.pop(keyword, None)
+    for frame in file.PerFrameFunctionalGroupsSequence:
+        frame.pop("DerivationImageSequence", None)
+    for keyword, value in change.items():
+        setattr(file, keyword, value)
+    file.save_as(path)
+    found = collected(tmp_path / "out", [case], LABELS)
+    assert (len(found.items), len(found.left_out)) == ((1, 0) if known else (0, 1))
+    if known:
+        assert np.array_equal(found.items[0].load().layers[0].array, said.layers[0].array)
 
 
 @pytest.mark.parametrize("form", ["coco", "label-studio"])

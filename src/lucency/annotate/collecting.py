@@ -158,19 +158,31 @@ class _Finder:
         self.items.append(Item(case.id, "", path, _Mask(case, source, {**names, **self.labels})))
 
     def _dicom(self, path: str) -> None:
-        head = self.tree.label_heads[path]
+        """Find the image of a DICOM segmentation: by what it refers to, else by its one frame of reference."""
+        head, near = self.tree.label_heads[path], []
         wanted = {*head.get("ReferencedSeriesUIDs", ()), *head.get("ReferencedInstanceUIDs", ())}
-        for case in self.cases.values():
-            if case.sources[0].reader == "dicom":
-                seen = measured(case.sources[0], source_grid(case))
-                uids = (str(seen.head.SeriesInstanceUID), *(u for _, u in seen.series))
-                # Heads hold no identifiers, only what stands for them in this tree.
-                if wanted & {pseudonym(self.tree.salt, u) for u in uids}:
-                    source = _segmentation(case, self.tree.root / path, head, self.labels, placed=seen.placed)
-                    names = dict(enumerate(str(source.header["names"]).split("\n"), start=1))
-                    self.items.append(Item(case.id, "", path, _Mask(case, source, names)))
-                    return
+        for case in (c for c in self.cases.values() if c.sources[0].reader == "dicom"):
+            seen = measured(case.sources[0], source_grid(case))
+            if wanted & self._disguised(seen.head.SeriesInstanceUID, *(uid for _, uid in seen.series)):
+                self._drawn_on(case, path, head, placed=seen.placed)
+                return
+            place, patient = (str(seen.head.get(k) or "") for k in ("FrameOfReferenceUID", "PatientID"))
+            same = self._disguised(place) & set(head.get("PlaceUIDs", ())) and seen.placed
+            if same and self._disguised(patient) == {head.get("PatientID")}:
+                near.append(case)
+        if len(near) == 1:
+            self._drawn_on(near[0], path, head, placed=True)
+            return
         raise ReadError("It was drawn on none of the images", expected="a segmentation of one of the cases", where=path)
+
+    def _disguised(self, *values: object) -> set[str]:
+        """Return what stands for identifiers in the heads of this tree, which hold none themselves."""
+        return {pseudonym(self.tree.salt, str(v).strip()) for v in values if str(v).strip()}
+
+    def _drawn_on(self, case: Case, path: str, head: Head, *, placed: bool) -> None:
+        source = _segmentation(case, self.tree.root / path, head, self.labels, placed=placed)
+        names = dict(enumerate(str(source.header["names"]).split("\n"), start=1))
+        self.items.append(Item(case.id, "", path, _Mask(case, source, names)))
 
     # --- marks
 
