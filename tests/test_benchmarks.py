@@ -73,6 +73,17 @@ def test_prediction_throughput_scores_every_way_on_the_same_masks(tmp_path):
 
 
 @pytest.mark.journey
+def test_both_modalities_are_scored_with_and_without_the_other(tmp_path):
+    found = quick("missing_modality", tmp_path / "missing.json")
+    assert found["runs"]["complete"]["patients_that_lack_one"] == 0
+    assert found["runs"]["incomplete"]["patients_that_lack_one"] > 0
+    for run in found["runs"].values():
+        for part in run["parts"].values():
+            assert list(part) == ["0000+0001", "0000", "0001"]
+            assert all(0 <= row["dice"][0] <= 1 and 0 <= row["zero_filling"][0] <= 1 for row in part.values())
+
+
+@pytest.mark.journey
 @pytest.mark.parametrize("name", ["layers", "baselines"])
 def test_the_others_run(name, tmp_path):
     found = quick(name, tmp_path / "out.json")
