@@ -117,7 +117,9 @@ def plan_of(plan: Plan, trial: Trial, choice: str) -> Plan:
     """Return the plan under which a choice trains: as many steps as every other, everything else as it is."""
     schedule = replace(plan.schedule, steps=trial.steps, warmup=max(1, min(plan.schedule.warmup, trial.steps // 10)))
     options = {**plan.task_options, trial.setting: choice}
-    return replace(plan, task_options=options, schedule=schedule, folds=trial.folds, tta=(), controls={}, compile=False)
+    # Choices are compared by what they learn from labels; images without one would take the time of all arms.
+    own = replace(plan, task_options=options, schedule=schedule, folds=trial.folds, pretrain="none", unlabelled="none")
+    return replace(own, tta=(), controls={}, compile=False)
 
 
 def trained(work: Work, trial: Trial, choice: str, run: Path) -> tuple[Plan, OutOfFold] | None:
