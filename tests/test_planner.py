@@ -11,7 +11,7 @@ from lucency.case import Cohort
 from lucency.errors import UsageError
 from lucency.mirror import Mirror
 from lucency.plan import DECISIONS, Machine, Needs, Plan, Timing
-from lucency.planner import Budget, overridden, plan, smaller, timed
+from lucency.planner import Budget, overridden, plan, smaller, surprise, timed
 from lucency.planner.shape import strides_of
 from lucency.profile import Profile, summary
 from lucency.tasks import task_named
@@ -466,3 +466,36 @@ def test_numbers_keep_the_scale_where_it_is_known():
     assert found.augmentation["scale"] == 0
     blind = plan(cohort, replace(profile, spacing_known=150), task.needs(profile), MACHINE, Budget(10.0))
     assert blind.grid.mode == "fit"
+
+
+def survived(minutes, machine=MACHINE):
+    """A plan of prognosis for 119 patients with 65 events, and its profile."""
+    outcomes = {"0": summary(np.linspace(700, 3000, 54)), "1": summary(np.linspace(30, 1300, 65))}
+    sides = (summary(np.full(119, 92.0)),) * 3
+    profile = replace(profile_of((46, 46, 46), (2.0, 2.0, 2.0), 119), outcomes=outcomes, label_cases={}, extents=sides)
+    needs = task_named("prognose").needs(profile)
+    return plan(Cohort((), {}, frozenset()), profile, needs, machine, Budget(minutes)), profile
+
+
+def test_a_grid_that_leaves_time_for_one_member_is_coarsened_where_five_are_wanted():
+    draft, profile = survived(15)
+    assert draft.least_members == 5
+    epoch = -(-119 * 8 // 10 // draft.batch)
+    # 13 passes of one member: enough where one is wanted, and 24 of 119 patients judged. A machine under load did so.
+    slow = replace(TIMING, step_s=0.65 * 900 / (13 * epoch))
+    assert surprise(draft, slow, profile, dense=False) == pytest.approx(13 / 30, rel=0.1)
+    assert surprise(replace(draft, least_members=1), slow, profile, dense=False) == 1.0
+    coarser, _ = survived(15, replace(MACHINE, gflops=MACHINE.gflops / 100))
+    assert coarser.grid.size < draft.grid.size
+
+
+def test_the_reason_for_the_folds_states_the_passes_that_are_planned():
+    draft, profile = survived(15)
+    epoch = -(-119 * 8 // 10 // draft.batch)
+    found = timed(
+        draft, replace(TIMING, step_s=0.65 * 900 / (33 * epoch)), profile, n_locked=21, spent_s=30.0, dense=False
+    )
+    assert found.folds == (0, 1, 2, 3, 4)
+    passes = round(found.schedule.steps / epoch)
+    assert 6 <= passes <= 9
+    assert f"about {passes} passes each" in found.reasons["folds"]

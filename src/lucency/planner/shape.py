@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from lucency.plan import Grid, Machine, Needs, Option
 from lucency.planner.boxes import box_shape
-from lucency.planner.pace import LEAST_EPOCHS, compared_members
+from lucency.planner.pace import LEAST_EPOCHS, compared_members, wanted_passes
 from lucency.planner.size import USUAL, sized
 from lucency.profile import Profile
 
@@ -55,7 +55,9 @@ def choose_shape(
     sides = [native] if native <= 64 else []
     sides += [s for s in (native, *SIDES) if least <= s <= cap and s not in sides]
     sides = sorted(set(sides), reverse=True)
-    epochs = needs.passes or LEAST_EPOCHS[needs.dense]
+    # Passes of a member are over four of five folds.
+    several = math.ceil(0.8 * wanted_passes(needs.least_members, dense=needs.dense)) if needs.least_members > 1 else 0
+    epochs = needs.passes or max(LEAST_EPOCHS[needs.dense], several)
     for side in sides or [native]:
         frame = _frame(extent, axes, side, _step(side, needs.dense))
         options = _options(frame, dims, needs)
