@@ -10,6 +10,9 @@ contour pixels when everything is drawn afresh. The model of drawing: pixels of 
 from the suggested border are drawn, pixels of the suggested border farther than one pixel from the true one are taken
 away, and whoever would touch more pixels than the true border has draws it afresh instead; one click stands for five
 pixels of border, so shares of clicks and of pixels are the same.
+
+Beside them stands how well the stated quality ranks the cases: Spearman's correlation with the true Dice of the
+pre-annotations, one for each look at the pool.
 """
 
 import argparse
@@ -23,13 +26,13 @@ from typing import Any
 import numpy as np
 from material import DATA, generate_volumes
 from recorded import begin, parser, write
-from scipy import ndimage
+from scipy import ndimage, stats
 
-from lucency import machine, planner
+from lucency import machine, metrics, planner
 from lucency import model as models
 from lucency.annotate import listed, look
 from lucency.calibration import Calibration
-from lucency.case import Case, Cohort
+from lucency.case import Case, Cohort, Source
 from lucency.events import Clock, Events
 from lucency.plan import Grid, Plan
 from lucency.planner import Budget
@@ -97,9 +100,10 @@ def main() -> None:
     result = begin()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         bench = bench_of(Path(place), options)
-        scores, drawn = runs(bench, sizes, options.seeds, time.monotonic() + 60 * options.minutes)
+        scores, drawn, ranks = runs(bench, sizes, options.seeds, time.monotonic() + 60 * options.minutes)
     patients = [c.patient for c in bench.test]
     found = summed(scores, drawn, patients, sizes, np.random.default_rng(options.seed))
+    found["quality_ranks"] = ranked(ranks, np.random.default_rng(options.seed))
     settings = {
         "set": "generated" if options.quick else "sunnybrook_lv",
         "sizes": sizes,
@@ -155,16 +159,22 @@ def _spread(cases: Sequence[Case]) -> list[Case]:
 
 def runs(
     bench: Bench, sizes: Sequence[int], seeds: int, deadline: float
-) -> tuple[dict[str, np.ndarray], dict[str, list[tuple[float, float]]]]:
-    """Return Dice, (seed, size, test case), and (touched, all) border pixels of each seed, by strategy."""
+) -> tuple[dict[str, np.ndarray], dict[str, list[tuple[float, float]]], list[list[float]]]:
+    """Return Dice, (seed, size, test case), and (touched, all) border pixels of each seed, by strategy.
+
+    The third are the correlations of stated quality and true Dice, seed by seed.
+    """
     by_id = {c.id: c for c in bench.cohort.cases}
     scores = {s: np.full((seeds, len(sizes), len(bench.test)), np.nan) for s in STRATEGIES}
     drawn: dict[str, list[tuple[float, float]]] = {s: [] for s in STRATEGIES}
+    ranks: list[list[float]] = []
+    truths = {c: _truth(by_id[c]) for c in bench.pool}
     began = time.monotonic()
     for seed in range(seeds):
         if seed and time.monotonic() + (time.monotonic() - began) / seed > deadline:
             print(f"no time for more than {seed} of {seeds} seeds", flush=True)
-            return {s: v[:seed] for s, v in scores.items()}, drawn
+            return {s: v[:seed] for s, v in scores.items()}, drawn, ranks
+        ranks.append([])
         start = _start(bench, sizes[0], np.random.default_rng(1000 + seed))
         first = trained(bench, start, seed)
         for strategy in STRATEGIES:
@@ -177,18 +187,32 @@ def runs(
                 cases = [replace(by_id[c], target=None) for c in bench.pool]
                 masks, looks = zip(*((p.mask, one) for p, one in look(model, cases)), strict=True)
                 suggested = {one.case.id: mask.array[0] for mask, one in zip(masks, looks, strict=True)}
+                open_ = [one for one in looks if one.case.id not in labelled]
+                true = [metrics.dice(suggested[o.case.id] > 0, truths[o.case.id]) for o in open_]
+                rank = float(stats.spearmanr([o.quality for o in open_], true).statistic)
+                ranks[-1].append(rank if np.isfinite(rank) else 0.0)
                 order = listed(list(looks), labelled, strategy, np.random.default_rng(seed))
                 chosen = [one.case.id for one, _ in order[: sizes[number + 1] - size]]
                 for case in chosen:
-                    target = by_id[case].target
-                    truth = load(target).array[0]  # type: ignore[arg-type]
-                    one, every = pixels(suggested[case] > 0, truth > 0)
+                    one, every = pixels(suggested[case] > 0, truths[case])
                     touched, whole = touched + one, whole + every
                 labelled |= set(chosen)
                 model = trained(bench, sorted(labelled), seed)
             drawn[strategy].append((touched, whole))
             print(f"seed {seed}, {strategy}: {np.nanmean(scores[strategy][seed], axis=1).round(3)}", flush=True)
-    return scores, drawn
+    return scores, drawn, ranks
+
+
+def _truth(case: Case) -> np.ndarray:
+    """Return the true region, (K, J, I) bool."""
+    assert isinstance(case.target, Source)
+    return np.asarray(load(case.target).array[0] > 0)
+
+
+def ranked(ranks: Sequence[Sequence[float]], rng: np.random.Generator) -> dict[str, float | None]:
+    """Return the mean correlation of stated quality and true Dice, with a bootstrap interval over seeds."""
+    means = np.array([np.mean(one) for one in ranks])
+    return _interval(float(means.mean()), means[rng.integers(0, len(means), (RESAMPLES, len(means)))].mean(axis=1))
 
 
 def _start(bench: Bench, n: int, rng: np.random.Generator) -> list[str]:
@@ -318,6 +342,8 @@ def said(found: dict[str, Any], sizes: Sequence[int]) -> str:
                 f"({gain['lower']:+.3f} to {gain['upper']:+.3f})"
             )
         parts.append(told)
+    rank = found["quality_ranks"]
+    parts.append(f"stated quality ranks true Dice by {rank['value']:.2f} ({rank['lower']:.2f}-{rank['upper']:.2f})")
     return f"{'; '.join(parts)}; {sizes[0]} to {sizes[-1]} slices"
 
 

@@ -101,10 +101,12 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_another_draw(balls,
     assert len(set(lists)) > 1
 
 
-def test_done_cases_are_left_out_of_the_list(balls, tmp_path):
+def test_done_cases_are_left_out_of_the_list_and_an_empty_folder_stops_nothing(balls, tmp_path):
     model, cases, truth = balls
     done = give(tmp_path / "done", truth, "case1", "case2")
-    found = annotate(model, cases, tmp_path / "out", Wish(done=(done,)))
+    (tmp_path / "nothing yet").mkdir()
+    found = annotate(model, cases, tmp_path / "out", Wish(done=(done, tmp_path / "nothing yet")))
+    assert [s.path for s in found.left_out] == ["nothing yet/."]
     assert found.n_done == 2
     assert sorted(one.case.id for one, _ in found.listed) == ["case0", "case3"]
 

@@ -61,14 +61,18 @@ def read_work(folder: Path, cases: Sequence[Case], model: Model) -> list[Work]:
         One for each annotator; at least one.
     """
     task, plan = task_named(model.plan.task), model.plan
-    tree, labels = tree_of(folder), plan.labels or dict(enumerate(plan.classes, start=1))
+    labels, name = plan.labels or dict(enumerate(plan.classes, start=1)), folder.resolve().name
+    try:
+        tree = tree_of(folder)
+    except DataError as error:
+        return [Work(name, {}, (Skipped(".", reason(error)),))]
     every = collected(folder, cases, labels)
     groups: dict[str, list[Item]] = {}
     for item in every.items:
         groups.setdefault(item.by, []).append(item)
     # Tables do not say who filled them in.
     groups.setdefault("", [])
-    name, work = folder.resolve().name, []
+    work = []
     for by, items in sorted(groups.items()):
         reader = _Reader(items, () if by else tree.tables, cases, plan)
         if task.dense or task.boxes:
