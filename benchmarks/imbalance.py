@@ -133,7 +133,7 @@ def main() -> None:
     made.add_argument("--steps", type=int, default=165, help="of every training [165], three passes")
     made.add_argument("--seeds", type=int, default=3, help="draws of the set [3]")
     made.add_argument(
-        "--most-s", type=float, default=500.0, help="no draw is begun that would end after so many seconds [500]"
+        "--most-s", type=float, default=400.0, help="no draw is begun that would end after so many seconds [400]"
     )
     options = made.parse_args()
     if options.quick:
