@@ -154,6 +154,20 @@ def test_empty_slices_between_others_are_named_and_the_volume_is_kept(shelf):
     assert not re.search(r"[a-z]{3,} [a-z]{3,}", sentence(said, "zh")), sentence(said, "zh")
 
 
+def test_a_case_with_nothing_but_a_modality_of_its_own_is_left_out_and_named(two_classes):
+    shelf = two_classes(30)
+    whole = [replace(c, images={"t1": c.images["image"], "t2": c.images["image"]}) for c in shelf.cases]
+    whole[3] = replace(whole[3], images={"t1": shelf.cases[3].images["image"]})
+    whole[4] = replace(whole[4], images={**whole[4].images, "pet": shelf.cases[4].images["image"]})
+    whole[5] = replace(whole[5], images={"pet": shelf.cases[5].images["image"]})
+    shelf.cases = whole
+    found = look(shelf)
+    assert found.left_out == {"case005": "it has none of the modalities that the others have"}
+    (said,) = (w for w in found.warnings if "none of the modalities" in w)
+    assert said.endswith("case005.")
+    assert not re.search(r"[a-z]{3,} [a-z]{3,}", sentence(said, "zh"))
+
+
 def test_image_of_extreme_contrast_is_pointed_out(two_classes):
     shelf = two_classes(40)
     pixels = shelf.picture()

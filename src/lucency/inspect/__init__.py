@@ -14,7 +14,7 @@ from lucency.inspect.inspection import ImageFacts, Inspection, Loader, MaskFacts
 from lucency.inspect.leakage import check_leaks, conflicting_labels, part_of, training_copies
 from lucency.inspect.mixtures import mixtures
 from lucency.inspect.quality import POLICIES, Limit, Limits, Verdict, verdict
-from lucency.inspect.quality_set import Judged, judge_set
+from lucency.inspect.quality_set import Judged, judge_set, strangers
 from lucency.inspect.scan import Look, Looker, Problem, measured_of, scan
 from lucency.spare import with_unlabelled
 
@@ -103,9 +103,10 @@ def inspect(  # noqa: PLR0913 - one parameter for each thing a caller may say
     judged = _judged(looks, images, usable, quality)
     images = judged.images
     warnings += mixtures(images)
-    out |= judged.left_out
+    alone, said = strangers(usable)
+    out |= judged.left_out | alone
     usable = [c for c in usable if c.id not in out]
-    warnings += judged.warnings
+    warnings += [*judged.warnings, *said]
 
     part = part_of(usable)
     pairs = find_pairs([t for look in looks if look.case in part for t in look.thumbs], part)

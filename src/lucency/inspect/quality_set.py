@@ -23,6 +23,10 @@ USUAL = 0.9
 #: Text in more of the images searched than this is the set's habit: it is said once, not for every image.
 TEXT_HABIT = 0.5
 
+#: Cases that must have a modality for a case that has nothing else to be used, and their share. More than what the
+#: planner asks of the training part, so that hardly a case is kept whose only modality is then passed over.
+LEAST_ALIKE, SHARE_ALIKE = 6, 0.1
+
 Key = tuple[str, str, int]
 
 
@@ -133,6 +137,24 @@ def missing(cases: Sequence[Case]) -> tuple[dict[str, tuple[str, ...]], list[str
     if filled_in:
         warnings.append(f"Missing slices were interpolated, as asked, in {len(filled_in)} cases: {listed(filled_in)}.")
     return found, warnings
+
+
+def strangers(cases: Sequence[Case]) -> tuple[dict[str, str], list[str]]:
+    """Return the cases that have no modality which a fair share of the others have, and the count as a sentence.
+
+    Nothing can be learned from them together with the others; a case that has another modality besides stays.
+
+    Args:
+        cases: All that can be used.
+    """
+    counts = Counter(m for c in cases for m in c.images)
+    least = min(max(LEAST_ALIKE, SHARE_ALIKE * len(cases)), max(counts.values(), default=0))
+    alone = sorted(c.id for c in cases if all(counts[m] < least for m in c.images))
+    if not alone:
+        return {}, []
+    reason = "it has none of the modalities that the others have"
+    said = f"{len(alone)} cases have none of the modalities that the others have, and are left out: {listed(alone)}."
+    return dict.fromkeys(alone, reason), [said]
 
 
 def _add(verdicts: dict[Key, Verdict], key: Key, reason: str) -> None:
