@@ -112,7 +112,7 @@ def timed(
     if passes < LEAST_EPOCHS[dense] / 2:
         reasons["schedule"] += f". TOO FEW: about {LEAST_EPOCHS[dense]} passes are needed; give more --minutes"
     reasons["folds"] = (
-        f"{members} of 5 folds: time for {members} members with about {ENOUGH_EPOCHS[dense]} passes each; "
+        f"{members} of 5 folds: time for {members} members with about {steps / (epoch * patches):.0f} passes each; "
         "each is judged on the fold it did not see"
         if members > 1
         else "fold 0 alone: outputs of members that were trained apart cannot be averaged"
@@ -186,6 +186,16 @@ def passes(draft: Plan, timing: Timing, profile: Profile) -> float:
     return TRAIN_SHARE * draft.minutes * 60 / timing.step_s / epoch_steps(draft, profile)
 
 
+def wanted_passes(least_members: int, *, dense: bool) -> int:
+    """Return how many passes of a member training needs in all: one member's, or fewer for each of the members wanted.
+
+    Args:
+        least_members: Members that are wanted even where each then makes fewer passes.
+        dense: One output per voxel.
+    """
+    return max(LEAST_EPOCHS[dense], FEWEST_EPOCHS * least_members if least_members > 1 else 0)
+
+
 def surprise(draft: Plan, timing: Timing, profile: Profile, *, dense: bool) -> float:
     """Return how many times faster (over 1) or slower the machine is than the draft took it to be; 1 if it serves.
 
@@ -193,8 +203,10 @@ def surprise(draft: Plan, timing: Timing, profile: Profile, *, dense: bool) -> f
     what is enough; between the two a finer or coarser grid would gain nothing.
     """
     found = passes(draft, timing, profile)
-    if found < 0.6 * LEAST_EPOCHS[dense]:
-        return found / LEAST_EPOCHS[dense]
+    wanted = wanted_passes(draft.least_members, dense=dense)
+    # Fewer passes can be borne; fewer members than are wanted leave most patients unjudged.
+    if found < (1.0 if wanted > LEAST_EPOCHS[dense] else 0.6) * wanted:
+        return found / wanted
     if found > 4 * ENOUGH_EPOCHS[dense]:
         return found / (2 * ENOUGH_EPOCHS[dense])
     return 1.0
