@@ -142,7 +142,8 @@ def bench_of(folder: Path, options: argparse.Namespace) -> Bench:
         tile=size if drafted.dims == 2 else drafted.tile,
         batch=BATCH if drafted.dims == 2 else 2,
         network_options={**drafted.network_options, "widths": WIDTHS, "strides": ""},
-        schedule=replace(drafted.schedule, steps=options.steps, warmup=max(1, options.steps // 10)),
+        # So few steps need a high rate and a short memory of the weights.
+        schedule=replace(drafted.schedule, steps=options.steps, warmup=max(1, options.steps // 10), rate=5e-3, ema=0.9),
         folds=(0,),
         precision="fp32",
         tta=(),

@@ -10,20 +10,24 @@ import pytest
 from PIL import Image as Picture
 
 from lucency import model as models
+from lucency import record
 from lucency.annotate import Wish, annotate
 from lucency.annotate.collecting import collected
 from lucency.annotate.compared import scores_of
 from lucency.annotate.dataset import write_dataset
 from lucency.annotate.exchange import mask_of
 from lucency.annotate.returned import Work
+from lucency.annotate.room import Look, learned, listed
 from lucency.annotation import Annotation
 from lucency.boxes import Box
 from lucency.calibration import Calibration
 from lucency.case import Case, Source
 from lucency.errors import DataError, OutputError, UsageError
 from lucency.image import Image, diagonal_affine
+from lucency.prepare import prepare
 from lucency.read import load, read, read_inputs
 from lucency.statistics import TOO_FEW
+from lucency.tasks import task_named
 from lucency.text import sentence
 from lucency.write.nifti import write_nifti
 from tiny import masks, network_of, plan_for, stripes
@@ -369,3 +373,26 @@ def test_visits_are_refused_before_any_work(balls, tmp_path):
     with pytest.raises(UsageError, match="several visits"):
         annotate(model, twice, tmp_path / "out", Wish(returned=(reader,)))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_order_keeps_away_from_what_the_model_was_trained_on(tmp_path):
+    (tmp_path / "data").mkdir()
+    cohort = stripes(tmp_path / "data", n=12)
+    plan = plan_for("classify", task_options={"dropout": 0.1})
+    run = tmp_path / "run"
+    models.save(run / "model", plan, Calibration(), {"fold0": network_of(plan).state_dict()}, "# card")
+    model = models.load(run / "model")
+    assert learned(run, model) == []
+    record.write(run / "cohort.json", cohort)
+    prepare(cohort, plan, task_named("classify").target, run / "prepared")
+    found = learned(run, model)
+    assert len(found) == 12
+    assert len({f.shape for f in found}) == 1
+    # Of an old and a new kind the new one comes first, for the model has seen the old one.
+    old, new = found[0], -found[0]
+    looks = [
+        Look(Case(name, name, cohort.cases[0].images), "", 0.5, 0.5, 0.5, feature, found=True)
+        for name, feature in (("old", old), ("new", new))
+    ]
+    order = listed(looks, (), "diversity", np.random.default_rng(0), found)
+    assert [one.case.id for one, _ in order] == ["new", "old"]

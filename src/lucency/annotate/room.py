@@ -2,21 +2,24 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from lucency.annotate.exchange import TOLD
+from lucency import record
 from lucency.annotate.finding import findings_of
 from lucency.annotate.orders import Place, Pool, ordered
 from lucency.annotate.views import agreement_of, views_of
 from lucency.annotation import values_in
-from lucency.case import Case, Prediction
+from lucency.case import Case, Cohort, Prediction
 from lucency.errors import DataError, UsageError
-from lucency.features import encoder, seen
+from lucency.features import LOOKED, encoder, seen
 from lucency.image import Image
 from lucency.index import space_of
+from lucency.inspect import Inspection, settle
 from lucency.model import Model
 from lucency.predict import Answered, answers, networks
+from lucency.prepare import Store, digest_of
 from lucency.tasks import task_named
 
 #: What the model learned of which nothing can be seen or drawn on an image: its baselines by name.
@@ -132,8 +135,34 @@ def suggestion(prediction: Prediction, labels: Mapping[int, str]) -> str:
     return prediction.label
 
 
+def learned(run: Path, model: Model) -> list[np.ndarray]:
+    """Return what the network sees in cases that it was trained on, (d,) each; none where they are not at hand.
+
+    Args:
+        run: Run folder with its prepared cases; a model folder alone has none.
+        model: Of the run.
+    """
+    if not (run / "cohort.json").exists():
+        return []
+    cohort = record.read(Cohort, run / "cohort.json")
+    if (run / "inspection.json").exists():
+        cohort = settle(cohort, record.read(Inspection, run / "inspection.json"))
+    folder = run / "prepared" / digest_of(cohort, model.plan)
+    if not folder.exists():
+        return []
+    store = Store(folder)
+    cases = [c.id for c in cohort.trainable if c.id in store.entries]
+    take = np.unique(np.linspace(0, len(cases) - 1, min(len(cases), LOOKED[model.plan.dims])).astype(int))
+    arrays = (store.image(cases[n]).astype(np.float32) for n in take)
+    return [one.whole for one in seen(encoder(model), arrays, model.plan)]
+
+
 def listed(
-    looks: Sequence[Look], done: Collection[str], strategy: str, rng: np.random.Generator
+    looks: Sequence[Look],
+    done: Collection[str],
+    strategy: str,
+    rng: np.random.Generator,
+    trained: Sequence[np.ndarray] = (),
 ) -> list[tuple[Look, Place]]:
     """Return the cases that are still to be annotated, in the order in which to look at them.
 
@@ -142,6 +171,7 @@ def listed(
         done: Ids of those that are annotated already; the order keeps away from what they are like.
         strategy: One of :data:`lucency.annotate.orders.STRATEGIES`.
         rng: Draws, and decides between equals.
+        trained: Features of cases that the model has learned from; the order keeps away from them as well.
 
     Raises:
         UsageError: No such strategy.
@@ -151,7 +181,7 @@ def listed(
     taken: dict[str, int] = {}
     for one in known:
         taken[one.case.patient] = taken.get(one.case.patient, 0) + 1
-    features = _embedded([one.feature for one in (*still, *known)])
+    features = _embedded([*(one.feature for one in (*still, *known)), *trained])
     pool = Pool(
         patients=tuple(one.case.patient for one in still),
         uncertainty=np.array([one.uncertainty for one in still]),

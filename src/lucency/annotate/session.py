@@ -12,7 +12,7 @@ from lucency.annotate.dataset import write_dataset
 from lucency.annotate.exchange import FORMS, Exporter, Told, annotation_of
 from lucency.annotate.orders import STRATEGIES, Place
 from lucency.annotate.returned import Work, read_work
-from lucency.annotate.room import Look, listed, look
+from lucency.annotate.room import Look, learned, listed, look
 from lucency.annotate.worklist import write_worklist
 from lucency.case import Case, Prediction, Skipped
 from lucency.errors import DataError, UsageError
@@ -95,6 +95,7 @@ def annotate(
     out: Path,
     wish: Wish | None = None,
     *,
+    run: Path | None = None,
     paint: Callable[[Answered], Mapping[str, str]] | None = None,
     told: Callable[[int], None] = lambda n: None,
 ) -> Round:
@@ -106,6 +107,7 @@ def annotate(
         out: Folder for ``pre/``, ``worklist.csv`` and, with returned work, ``returned.csv``, ``agreement.csv`` and the
             data set ``annotated/``.
         wish: What is asked.
+        run: Folder of the model's run: the order keeps away from what the model was trained on; None does without.
         paint: As for :func:`lucency.annotate.room.look`.
         told: Called with the number of cases done so far.
 
@@ -129,7 +131,8 @@ def annotate(
         for folders in (wish.returned, wish.done)
     )
     annotated = {case for one in (*returned, *done) for case in one.annotations}
-    order = listed(looks, annotated, wish.strategy, np.random.default_rng(wish.seed))
+    trained = learned(run, model) if run is not None else []
+    order = listed(looks, annotated, wish.strategy, np.random.default_rng(wish.seed), trained)
     write_worklist(out / "worklist.csv", order)
     if not returned:
         return Round(order, len(annotated), left_out=_left_out(done), skipped=tuple(lost))

@@ -100,7 +100,7 @@ def _annotate(places: tuple[Path, Path, Path], wish: "Wish", patient: str, manne
         def told(n: int) -> None:
             events.emit("annotate", "progress", done=n, of=len(cases))
 
-        found = run_round(model, cases, out, wish, paint=painter(model, manner.lang), told=told)
+        found = run_round(model, cases, out, wish, run=run, paint=painter(model, manner.lang), told=told)
     lost = (*cases.skipped, *found.skipped)
     (out / "skipped.csv").unlink(missing_ok=True)
     if lost:
