@@ -111,7 +111,7 @@ def _found(prediction: Prediction) -> bool:
     """Tell whether anything was found; true where the answer is no finding but a class or a number."""
     if prediction.mask is not None:
         return bool(prediction.mask.array.any())
-    return prediction.boxes is None or any(b.score >= TOLD for b in prediction.boxes)
+    return prediction.boxes is None or any(b.told for b in prediction.boxes)
 
 
 def suggestion(prediction: Prediction, labels: Mapping[int, str]) -> str:
@@ -131,7 +131,7 @@ def suggestion(prediction: Prediction, labels: Mapping[int, str]) -> str:
     if prediction.value is not None:
         return f"{prediction.value:.6g}"
     if prediction.boxes is not None:
-        return "|".join(sorted({b.label for b in prediction.boxes if b.score >= TOLD}))
+        return "|".join(sorted({b.label for b in prediction.boxes if b.told}))
     return prediction.label
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from lucency import record
 from lucency.annotate import Agreement, Look, Place, Round
-from lucency.annotate.exchange import TOLD
 from lucency.annotate.session import PRE
 from lucency.boxes import edges_of
 from lucency.model import Model
@@ -40,7 +39,7 @@ def picture(answered: Answered) -> str:
     array, found = answered.prepared.array, answered.prediction
     if found.mask is not None:
         return overlay(array, np.clip(1 - answered.output[0], 0, 1), side=SIDE)
-    told = [b for b in found.boxes or () if b.score >= TOLD]
+    told = [b for b in found.boxes or () if b.told]
     if not told:
         return overlay(array, side=SIDE)
     return overlay(array, _frames(to_grid(edges_of(told), answered.prepared.place), array.shape[1:]), side=SIDE)
