@@ -54,8 +54,8 @@ SIZES = (8, 16, 32)
 #: Patients who take no part, and slices of a patient that do: neighbouring ones tell nothing new.
 TEST_PATIENTS, SLICES = 10, 4
 
-#: Side of the network's grid, its widths, and the steps of every training. With 60 steps the network called nothing, and
-#: the order cannot matter.
+#: Side of the network's grid, its widths, and the steps of every training. With 60 steps the network called nothing,
+#: and then no order can matter.
 SIDE, WIDTHS, STEPS, BATCH = 48, (8.0, 16.0), 300, 8
 
 #: A border within so many pixels of the true one needs no correction.
