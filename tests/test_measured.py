@@ -94,6 +94,37 @@ def test_a_column_that_is_always_a_multiple_speaks_for_another_pixel_size(tmp_pa
     assert "--set pixel_size" in reasons["measured"]
 
 
+def unscaled(known):
+    """The cohort again, its images of no known scale."""
+
+    def plain(case):
+        return replace(case, images={"image": (replace(case.sources[0], header={"spacing_known": False}),)})
+
+    return replace(known, cases=tuple(plain(c) for c in known.cases))
+
+
+@pytest.mark.parametrize("asked", ["", "area:area", "area_px2:area"])
+def test_a_column_that_counts_pixels_can_be_read_from_the_plan_again(tmp_path, asked):
+    # The grid of the test has half millimetres, which then count as the pixels.
+    def cells(major, minor, number):
+        return {"area": np.pi * major * minor * 0.25}
+
+    known = unscaled(cohort(tmp_path, cells))
+    options, reasons = measured.told(known, {"measure": asked})
+    assert "13 true masks" in reasons["measured"]
+    case = known.cases[-1]
+    truth = load(case.target)
+    plan = replace(flat_plan(**options), labels={1: "head"})
+    scores = dict(measured.scores(Prediction(case.id, "", mask=truth, in_mm=False), truth, case, plan))
+    assert scores["measured/area"] == scores["drawn/area"] == pytest.approx(scores["stated/area"], rel=0.01)
+
+
+def test_a_label_that_no_plan_can_name_has_no_column(tmp_path):
+    known = replace(cohort(tmp_path, lambda a, b, n: {"hc": around(a, b)}), labels={1: "head: inner, outer"})
+    options, _ = measured.told(known, {})
+    assert measured.stated(options, ["head: inner, outer"]) == ()
+
+
 def test_a_column_that_is_asked_for_is_taken_however_far_off_it_is(tmp_path):
     def off(major, minor, number):
         return {"hc_cm": around(major, minor) / 10 * 1.2}

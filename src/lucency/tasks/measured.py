@@ -51,7 +51,7 @@ class Stated:
 
     Args:
         label: Its name.
-        measure: With its unit.
+        measure: With its unit; in pixels or voxels where the images have no scale.
         column: Of a table beside the images.
         factor: The column's unit in ours: the measure times the factor is the column.
     """
@@ -93,7 +93,9 @@ def stated(options: Mapping[str, Option], labels: Sequence[str]) -> tuple[Stated
         label = _one_of(label.strip() or labels[0], labels, "label")
         known = (*extent.FLAT, *extent.SOLID)
         units = {name.rpartition("_")[0]: name for name in known}
-        measure = _one_of(units.get(measure.strip(), measure.strip()), known, "measure")
+        measure = units.get(measure.strip(), measure.strip())
+        if measure not in map(extent.counted, known):
+            measure = _one_of(measure, known, "measure")
         factor = factors[number] if isinstance(factors, tuple) and number < len(factors) else 1.0
         found.append(Stated(label, measure, column.strip(), factor))
     return tuple(found)
@@ -200,7 +202,9 @@ def _number(cell: object) -> float:
 def _errors(table: _Table, one: Stated) -> tuple[np.ndarray, np.ndarray]:
     """Return measure times factor, and column, of the cases that have both."""
     nothing = np.full(len(next(iter(table.columns.values()))), np.nan)
-    ours = table.measures.get((one.label, one.measure), nothing) * one.factor
+    # Of images without a scale the same measure is counted in pixels.
+    counted = table.measures.get((one.label, extent.counted(one.measure)), nothing)
+    ours = table.measures.get((one.label, one.measure), counted) * one.factor
     theirs = table.columns[one.column]
     both = np.isfinite(ours) & np.isfinite(theirs)
     return ours[both], theirs[both]
@@ -243,7 +247,8 @@ def _search(table: _Table, columns: Sequence[str]) -> tuple[dict[str, Option], d
         tried = [
             Stated(label, measure, column, factor)
             for label, measure in table.measures
-            if measure != extent.PARTS and not measure.endswith("_deg")
+            # A name with a sign that parts entries could not be read from the plan again.
+            if measure != extent.PARTS and not measure.endswith("_deg") and not set(label) & set(",:")
             for factor in _factors(measure)
         ]
         best = min(tried, key=lambda t: _relative(table, t), default=None)
