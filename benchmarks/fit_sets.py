@@ -37,7 +37,10 @@ WORDS: dict[str, list[str]] = {
 }
 
 #: Sets too small for a locked part to say anything: their target is for cross-validation.
-CROSS_VALIDATED = ("cxr_structures",)
+CROSS_VALIDATED = ("cxr_structures", "nsclc_survival")
+
+#: How far the headline may stay below that of the best simple baseline on the same patients, where that is the target.
+SHORTFALL = {"nsclc_survival": 0.02}
 
 #: Metrics whose best value is 0, whatever column they are of: a target is an upper limit.
 LOWER_IS_BETTER = ("ece", "mae")
@@ -67,9 +70,7 @@ def main() -> int:
         run = options.keep or Path(folder) / "run"
         watched = watch(command(DATA / place, run, options))
         result = facts | watched | read_run(run, options.minutes, watched)
-    pooled = next(iter(result["out_of_fold"].values()), {})
-    judged = pooled if options.name in CROSS_VALIDATED else result["locked"]
-    result["targets"] = reached(judged, targets.get(options.minutes, {}))
+    judge(result, options.name, targets.get(options.minutes, {}))
     name = f"fit_{options.name}_{options.minutes:g}"
     if options.out is None and not options.quick:
         options.out = RESULTS / f"{name}.json"
@@ -146,6 +147,7 @@ def read_run(run: Path, minutes: float, watched: dict[str, Any]) -> dict[str, An
         "task": metrics["task"],
         "headline": headline,
         "n_patients_locked": metrics["n_patients"],
+        "n_patients": {name: part["n_patients"] for name, part in metrics["parts"].items()},
         "locked": metrics["metrics"],
         "by_label": metrics["parts"]["locked"]["by_label"],
         "out_of_fold": {name: part["metrics"] for name, part in outside.items()},
@@ -166,16 +168,31 @@ def read_run(run: Path, minutes: float, watched: dict[str, Any]) -> dict[str, An
     }
 
 
+def judge(result: dict[str, Any], name: str, targets: dict[str, float]) -> None:
+    """Add which part counts for a set, what was reached there, and the target beside the best baseline."""
+    pooled = next(iter(result["out_of_fold"]), "locked")
+    part = pooled if name in CROSS_VALIDATED else "locked"
+    judged = result["out_of_fold"].get(part, result["locked"])
+    result["judged_part"] = part
+    result["targets"] = reached(judged, targets)
+    best = strongest(result["beside"][part], result["headline"])
+    if best is not None and name in SHORTFALL:
+        wanted = result["beside"][part][best][result["headline"]]["value"] - SHORTFALL[name]
+        result["targets"] |= reached(judged, {result["headline"]: wanted})
+
+
 def best_baseline(found: dict[str, Any], headline: str) -> dict[str, Any] | None:
     """Return the baseline with the best headline on the locked part, as the report compares it."""
-    known = {n: b for n, b in found.items() if b["metrics"].get(headline, {}).get("value") is not None}
-    if not known:
-        return None
+    beside = compared(found, headline)
+    name = strongest(beside, headline)
+    return None if name is None else {"name": name, **beside[name]}
+
+
+def strongest(beside: dict[str, Any], headline: str) -> str | None:
+    """Return which of the things compared has the best headline."""
+    known = {n: b[headline]["value"] for n, b in beside.items() if (b[headline] or {}).get("value") is not None}
     sign = -1 if headline in LOWER_IS_BETTER else 1
-    name = max(known, key=lambda n: sign * known[n]["metrics"][headline]["value"])
-    best = known[name]
-    kept = {key: best[key] for key in ("difference", "p_holm", "verdict")}
-    return {"name": name, headline: best["metrics"][headline], **kept}
+    return max(known, key=lambda n: sign * known[n], default=None)
 
 
 def compared(found: dict[str, Any], headline: str) -> dict[str, Any]:
@@ -196,13 +213,18 @@ def reached(metrics: dict[str, Any], targets: dict[str, float]) -> dict[str, Any
 
 
 def told(result: dict[str, Any]) -> str:
-    """Return the line for the table: locked part, budget, memory."""
+    """Return the line for the table: the part that counts, what stands beside it, budget, memory."""
     names = list(result["targets"]) or [result["headline"]]
-    found = ", ".join(shown(n, result["locked"].get(n)) for n in names)
+    part = result["judged_part"]
+    judged = result["out_of_fold"].get(part, result["locked"])
+    found = ", ".join(shown(n, judged.get(n)) for n in names)
+    best = strongest(result["beside"][part], result["headline"])
+    if best is not None:
+        found += f" ({best}: {shown(result['headline'], result['beside'][part][best][result['headline']])})"
     ratio = result["memory_actual_to_forecast"]
     memory = "–" if ratio is None else f"{ratio:.2f}"
     return (
-        f"locked part, {result['n_patients_locked']} patients: {found}; "
+        f"{part} part, {result['n_patients'][part]} patients: {found}; "
         f"wall {result['wall_to_budget']:.2f} of the budget, memory {memory} of the forecast"
     )
 

@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lucency.apps.boundary import Debug, Json, Lang, Manner, Quiet, boundary, must_exist, nan_of, settings_of
+from lucency.apps.boundary import (
+    Debug,
+    Filling,
+    Images,
+    Json,
+    Lang,
+    Manner,
+    Quiet,
+    RunFolder,
+    boundary,
+    must_exist,
+    nan_of,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from lucency.annotate import Wish
@@ -24,8 +37,8 @@ def offer(app: typer.Typer) -> None:
 
 
 def annotate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the interface
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run or model folder.")],
-    src: Annotated[Path, typer.Argument(metavar="SRC", help="Image, folder, DICOM tree or npz file.")],
+    run: RunFolder,
+    src: Images,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for pre/, worklist.csv and index.html.")],
     strategy: Annotated[
         str, typer.Option(metavar="NAME", help="mixed, uncertainty, diversity, worst-first or random.")
@@ -48,9 +61,7 @@ def annotate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the i
     ] = None,
     patient: Annotated[str | None, typer.Option(metavar="REGEX|COLUMN", help="What tells patients apart.")] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Of the draws.")] = 0,
-    values: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="nan=VALUE fills NaN and infinite voxels.")
-    ] = None,
+    values: Filling = None,
     lang: Lang = None,
     as_json: Json = False,
     quiet: Quiet = False,

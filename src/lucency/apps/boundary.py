@@ -26,7 +26,12 @@ FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS}
 FORBIDDEN = {errno.EACCES, errno.EPERM}
 
 
-#: Options that commands share.
+#: What commands share.
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run or model folder.")]
+Images = Annotated[Path, typer.Argument(metavar="SRC", help="Image, folder, DICOM tree or npz file.")]
+Filling = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="nan=VALUE fills NaN and infinite voxels.")
+]
 Lang = Annotated[str | None, typer.Option(metavar="en|zh", help="Language of messages.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No closing words.")]

@@ -8,7 +8,7 @@ import typer
 
 from lucency import __version__
 from lucency.apps import annotate, deidentify, enhance, explain, fetch, search, send
-from lucency.apps.boundary import Manner, boundary, must_exist, settings_of, steady_streams
+from lucency.apps.boundary import Images, Manner, RunFolder, boundary, must_exist, settings_of, steady_streams
 
 #: Rooms that are commands of their own: name, last room to enter, one sentence, examples.
 ROOMS = (
@@ -89,7 +89,6 @@ Set = Annotated[
         "that a DICOM series lacks.",
     ),
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run or model folder.")]
 
 
 def main() -> None:
@@ -219,7 +218,7 @@ def run_folder(data: Path, out: Path | None) -> Path:
 )
 def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the interface
     run: RunFolder,
-    src: Annotated[Path, typer.Argument(metavar="SRC", help="Image, folder, DICOM tree or npz file.")],
+    src: Images,
     out: Annotated[Path, typer.Option(metavar="OUT", help="Folder for predictions.csv and masks.")],
     form: Annotated[
         str,

@@ -5,7 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from lucency.apps.boundary import Debug, Json, Lang, Manner, Quiet, boundary, must_exist, nan_of, settings_of
+from lucency.apps.boundary import (
+    Debug,
+    Filling,
+    Images,
+    Json,
+    Lang,
+    Manner,
+    Quiet,
+    RunFolder,
+    boundary,
+    must_exist,
+    nan_of,
+    settings_of,
+)
 
 #: Images that the page shows; the table and the maps hold all.
 SHOWN = 50
@@ -22,16 +35,14 @@ def offer(app: typer.Typer) -> None:
 
 
 def explain(  # noqa: PLR0913, PLR0917 - one parameter for each option of the interface
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run or model folder.")],
-    src: Annotated[Path, typer.Argument(metavar="SRC", help="Image, folder, DICOM tree or npz file.")],
+    run: RunFolder,
+    src: Images,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for maps, explained.csv and index.html.")],
     methods: Annotated[
         list[str] | None,
         typer.Option("--method", metavar="NAME", help="grad-cam, integrated-gradients or occlusion [default: all]."),
     ] = None,
-    values: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="nan=VALUE fills NaN and infinite voxels.")
-    ] = None,
+    values: Filling = None,
     lang: Lang = None,
     as_json: Json = False,
     quiet: Quiet = False,

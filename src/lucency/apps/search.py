@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from lucency.apps.boundary import Debug, Json, Lang, Manner, Quiet, boundary, must_exist, nan_of, settings_of
+from lucency.apps.boundary import (
+    Debug,
+    Filling,
+    Images,
+    Json,
+    Lang,
+    Manner,
+    Quiet,
+    boundary,
+    must_exist,
+    nan_of,
+    settings_of,
+)
 
 
 def offer(app: typer.Typer) -> None:
@@ -20,7 +32,7 @@ def offer(app: typer.Typer) -> None:
 
 def search(  # noqa: PLR0913, PLR0917 - one parameter for each option of the interface
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, or a model folder with its index.")],
-    src: Annotated[Path, typer.Argument(metavar="SRC", help="Image, folder, DICOM tree or npz file.")],
+    src: Images,
     top: Annotated[int, typer.Option(metavar="N", help="Neighbours for each image.")] = 10,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder for neighbours.csv and index.html [default: RUN/search].")
@@ -34,9 +46,7 @@ def search(  # noqa: PLR0913, PLR0917 - one parameter for each option of the int
             "age=40-60. Repeat it to set several.",
         ),
     ] = None,
-    values: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="nan=VALUE fills NaN and infinite voxels.")
-    ] = None,
+    values: Filling = None,
     lang: Lang = None,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from lucency.model import Model
 from lucency.predict import Answered
 from lucency.prepare.boxes import to_grid
 from lucency.report.overlay import overlay
+from lucency.report.templates import filled
 from lucency.text import name, sentence, t
 
 #: Cases that the page shows; the table holds all.
@@ -72,21 +72,10 @@ def write_page(path: Path, found: Round, strategy: str, lang: str) -> None:
     Raises:
         OutputError: The disk cannot be written.
     """
-    from jinja2 import DictLoader, Environment, StrictUndefined  # noqa: PLC0415  costs start-up time
-
-    here = resources.files(__package__)
-    template, style = (here.joinpath(n).read_text(encoding="utf-8") for n in ("annotated.html.jinja", "page.css"))
-    environment = Environment(
-        loader=DictLoader({"page": template}), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-
-    def said(key: str, **values: object) -> str:
-        return t(key, lang, **values)
-
-    html = environment.get_template("page").render(
-        lang=lang,
-        t=said,
-        style=style,
+    html = filled(
+        "lucency.report",
+        "annotated.html.jinja",
+        lang,
         strategy=name("strategy", strategy, lang),
         reason=t(f"annotate.{strategy.replace('-', '_')}", lang),
         n=len(found.listed),

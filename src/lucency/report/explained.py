@@ -1,13 +1,13 @@
 """The page of explanations: each image with its maps, and beside every map what its tests say."""
 
 from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from lucency import record
 from lucency.explain import Explained, Mapped
 from lucency.report.overlay import overlay
+from lucency.report.templates import filled
 from lucency.text import t
 
 
@@ -51,16 +51,4 @@ def write_explained(path: Path, entries: Iterable[dict[str, Any]], lang: str) ->
     Raises:
         OutputError: The disk cannot be written.
     """
-    from jinja2 import DictLoader, Environment, StrictUndefined  # noqa: PLC0415  costs start-up time
-
-    here = resources.files(__package__)
-    template, style = (here.joinpath(n).read_text(encoding="utf-8") for n in ("explained.html.jinja", "page.css"))
-    environment = Environment(
-        loader=DictLoader({"page": template}), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-
-    def said(key: str, **values: object) -> str:
-        return t(key, lang, **values)
-
-    page = environment.get_template("page").render(lang=lang, t=said, style=style, entries=list(entries))
-    record.write_text(path, page)
+    record.write_text(path, filled("lucency.report", "explained.html.jinja", lang, entries=list(entries)))

@@ -9,8 +9,9 @@ from lucency import record
 from lucency.evaluate import Evaluation, Part
 from lucency.report import figures, tables
 from lucency.report.numbers import estimate, headline, metric_name, paired
-from lucency.report.page import Pages, template_and_style
+from lucency.report.page import Pages
 from lucency.report.stored import plain_metrics
+from lucency.report.templates import filled
 from lucency.text import name, sentence, t
 
 
@@ -67,13 +68,12 @@ def metrics_json(told: Features) -> dict[str, Any]:
 
 def render(told: Features, lang: str) -> str:
     """Return the whole page."""
-    template, style = template_and_style()
     found = headline(told.part, told.evaluation.headline)
     reached = metric_name(found[0], lang) + " " + estimate(*found, lang) if found else ""
-    return template.render(
-        lang=lang,
-        t=lambda key, **values: t(key, lang, **values),
-        style=style,
+    return filled(
+        "lucency.report",
+        "page.html.jinja",
+        lang,
         title=t("features.title", lang),
         subtitle=t("features.subtitle", lang, n=told.part.n_patients, features=told.n_features),
         unknown_patients=told.unknown_patients,

@@ -54,10 +54,14 @@ def interval(metric: Metric, lang: str, places: int = 3, *, sign: bool = False) 
     return t("report.range", lang, low=low, high=high) if sign or metric.lower < 0 else f"{low}–{high}"
 
 
+def valued(key: str, metric: Metric, *, sign: bool = False) -> str:
+    """Return the value of a metric with the decimals that it is worth; of a p value as journals print it."""
+    return p_value(metric.value) if split(key)[0].endswith("_p") else number(metric.value, digits(key), sign=sign)
+
+
 def estimate(key: str, metric: Metric, lang: str, *, sign: bool = False) -> str:
     """Return ``"0.944 (0.917–0.964)"``, or the value alone where there is no interval."""
-    places = digits(key)
-    value, span = number(metric.value, places, sign=sign), interval(metric, lang, places, sign=sign)
+    value, span = valued(key, metric, sign=sign), interval(metric, lang, digits(key), sign=sign)
     return f"{value} ({span})" if span else value
 
 

@@ -4,9 +4,8 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lucency import record
 from lucency.baselines import BOX_BASELINES, IMAGE_BASELINES, MASK_BASELINES, NUMBER_BASELINES, OUTCOME_BASELINES
@@ -18,12 +17,10 @@ from lucency.report.numbers import DASH, bracketed, headline, metric_name, numbe
 from lucency.report.pictures import draw, largest_side
 from lucency.report.stored import metrics_json
 from lucency.report.tables import Table
+from lucency.report.templates import filled
 from lucency.statistics import Metric
 from lucency.tasks import task_named
 from lucency.text import known, name, sentence, t
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 
 @dataclass(frozen=True)
@@ -131,29 +128,12 @@ def write_report(facts: Facts, folder: Path, lang: str = "en") -> Path:
     return folder / "index.html"
 
 
-def template_and_style() -> tuple["Template", str]:
-    """Return the page's template, in which a name that is not given is an error, and its style sheet."""
-    from jinja2 import DictLoader, Environment, StrictUndefined  # noqa: PLC0415  costs start-up time
-
-    here = resources.files("lucency.report")
-    template, style = (here.joinpath(n).read_text(encoding="utf-8") for n in ("page.html.jinja", "page.css"))
-    house = Environment(
-        loader=DictLoader({"page": template}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return house.get_template("page"), style
-
-
 def render(facts: Facts, lang: str) -> str:
     """Return the whole page."""
-    template, style = template_and_style()
-    return template.render(
-        lang=lang,
-        t=lambda key, **values: t(key, lang, **values),
-        style=style,
+    return filled(
+        "lucency.report",
+        "page.html.jinja",
+        lang,
         title=title(facts, lang),
         subtitle=subtitle(facts, lang),
         unknown_patients=not facts.cohort.patient_key,

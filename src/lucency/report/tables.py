@@ -19,11 +19,11 @@ from lucency.report.numbers import (
     headline,
     interval,
     metric_name,
-    number,
     p_value,
     part_name,
     percent,
     target_name,
+    valued,
 )
 from lucency.text import known, name, sentence, t
 
@@ -68,7 +68,7 @@ def metrics(facts: Facts, lang: str) -> Table:
     for key in keys:
         own = part.metrics.get(key)
         row = [metric_name(key, lang)]
-        row += [number(own.value, digits(key)), interval(own, lang, digits(key)) or DASH] if own else [DASH, DASH]
+        row += [valued(key, own), interval(own, lang, digits(key)) or DASH] if own else [DASH, DASH]
         row += [str(own.n), sentence(own.method, lang)] if own else [DASH, DASH]
         row += [estimate(key, p.metrics[key], lang) if key in p.metrics else DASH for p in others]
         rows.append(tuple(row))

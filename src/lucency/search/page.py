@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lucency import record, report
+from lucency import record
 from lucency.report.overlay import overlay
-from lucency.text import name, t
+from lucency.report.templates import filled
+from lucency.text import name
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +60,7 @@ def write_page(path: Path, entries: Sequence[Entry], lang: str) -> None:
     Raises:
         OutputError: The disk cannot be written.
     """
-    from jinja2 import DictLoader, Environment, StrictUndefined  # noqa: PLC0415  costs start-up time
-
-    template = resources.files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
-    style = resources.files(report.__name__).joinpath("page.css").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=DictLoader({"page": template}), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-
-    def said(key: str, **values: object) -> str:
-        return t(key, lang, **values)
-
-    html = environment.get_template("page").render(
-        lang=lang, t=said, style=style, entries=[_shown(e, lang) for e in entries]
-    )
+    html = filled("lucency.search", "page.html.jinja", lang, entries=[_shown(e, lang) for e in entries])
     record.write_text(path, html)
 
 

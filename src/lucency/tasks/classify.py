@@ -179,6 +179,14 @@ class Classify:
         named = dict(zip(plan.classes, (float(v) for v in p), strict=True))
         return Prediction(case.id, "", probabilities=named, label=label, doubt=min(max(entropy, 0.0), 1.0))
 
+    def informative(self, views: Sequence[np.ndarray], prediction: Prediction, plan: Plan) -> float:
+        """Return how near the two likeliest classes are: 1 minus the margin (Scheffer 2001, 10.1007/3-540-44816-0_31).
+
+        Unlike the entropy it does not rise with chances shared among classes that are out of the question.
+        """
+        first, second = np.sort(np.mean(np.stack(views), axis=0))[::-1][:2]
+        return float(np.clip(1 - (first - second), 0, 1))
+
     def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
         """Return whether the label is right, the probability of the true class and its log loss."""
         p = float((prediction.probabilities or {}).get(str(case.target), 0.0))
@@ -187,14 +195,6 @@ class Classify:
             "p_true": p,
             "log_loss": float(-np.log(max(p, 1e-12))),
         }
-
-    def informative(self, views: Sequence[np.ndarray], prediction: Prediction, plan: Plan) -> float:
-        """Return how near the two likeliest classes are: 1 minus the margin (Scheffer 2001, 10.1007/3-540-44816-0_31).
-
-        Unlike the entropy it does not rise with chances shared among classes that are out of the question.
-        """
-        first, second = np.sort(np.mean(np.stack(views), axis=0))[::-1][:2]
-        return float(np.clip(1 - (first - second), 0, 1))
 
     def measure(self, judged: Sequence[Judged], plan: Plan, rng: np.random.Generator) -> Measures:
         """Return discrimination, decisions and calibration with intervals; curves; the confusion matrix."""
