@@ -156,6 +156,10 @@ def test_a_class_with_one_box_on_every_image_is_single_and_one_with_two_somewher
     assert single_classes(twice) == ("left",)
     seldom = profiled(both, n=20).merge(profiled(both[:1], n=5))
     assert single_classes(seldom) == ("left",)
+    scattered = profiled([square(0, 200, 60)], n=1)
+    for x in range(30, 600, 30):
+        scattered = scattered.merge(profiled([square(x, 200, 60)], n=1))
+    assert single_classes(scattered) == ()
     needs = task_named("detect").needs(profiled(both, n=20))
     assert needs.options["single"] == "left,right"
     assert "left, right" in needs.reasons["single"]

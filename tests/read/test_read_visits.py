@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
+from lucency.case import Source
 from lucency.errors import DataError, UsageError
 from lucency.read import ReadOptions, read, read_inputs
-from lucency.read.visits import times_of
+from lucency.read.layout import Item, Unit
+from lucency.read.visits import joined, times_of
 
 
 def images(folder, rows, columns):
@@ -102,6 +104,20 @@ def test_an_image_without_a_date_is_named_and_the_others_go_on(tmp_path):
     cohort = read(images(tmp_path, rows, COLUMNS), ReadOptions(visits="date"))
     assert {c.id: len(c.visits) for c in cohort.cases}["z040"] == 1
     assert [s.path for s in cohort.beside if "no time of the visit" in s.reason] == ["z041.png"]
+
+
+def test_earlier_visits_with_other_modalities_are_counted_when_they_are_left_out():
+    def visit(number, *modalities):
+        units = {
+            m: Unit(f"{number}{m}.nii.gz", Source((f"{number}{m}.nii.gz",), "/", "nifti"), frozenset())
+            for m in modalities
+        }
+        return Item(units, target="a" if number == 2 else None, patient="P", visit=float(number), id=str(number))
+
+    (one,), said, beside = joined([visit(0, "t1"), visit(1, "t1", "t2"), visit(2, "t1", "t2")])
+    assert [e.id for e in one.earlier] == ["1"]
+    assert beside == []
+    assert any(s.startswith("1 earlier visits with other modalities than the last one") for s in said)
 
 
 def test_a_time_that_is_the_same_at_every_visit_is_refused(tmp_path):

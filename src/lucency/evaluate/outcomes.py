@@ -91,7 +91,8 @@ def _measured(case: Case, nan: float | None) -> Mapping[str, float]:
     if region is None:
         return {}
     try:
-        return radiomics.measure(load(case.sources[0], nan=nan), region, MEASURED).values
+        # Of several visits the region is that of the last.
+        return radiomics.measure(load(case.visits[-1].sources[0], nan=nan), region, MEASURED).values
     except DataError:
         # An empty region or one of a single voxel has no features; the models take them as not known.
         return {}

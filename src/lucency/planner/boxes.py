@@ -179,14 +179,19 @@ def has_places(profile: Profile, dims: int) -> bool:
 
 
 def single_classes(profile: Profile) -> tuple[str, ...]:
-    """Return the classes of which nearly every image has a box and none has two, as of an organ."""
+    """Return the classes of which nearly every image has a box at about one place and none has two, as of an organ.
+
+    One lesion on every image is chance: a second one elsewhere would be lost.
+    """
     if profile.n_cases < LEAST_SINGLE:
         return ()
     images = profile.class_counts
     return tuple(
         label
         for label, places in sorted(profile.box_places.items())
-        if places[0].count == images.get(label, 0) >= NEARLY_ALL * profile.n_cases and "," not in label
+        if places[0].count == images.get(label, 0) >= NEARLY_ALL * profile.n_cases
+        and all(p.std < PLACED for p in places)
+        and "," not in label
     )
 
 

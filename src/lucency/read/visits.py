@@ -142,7 +142,7 @@ def joined(items: Sequence[Item]) -> tuple[list[Item], list[str], list[Skipped]]
         groups.setdefault((item.patient or f"case:{item.id}", item.part), []).append(item)
     _refuse_shared_times(list(groups.values()))
     made, beside = [], []
-    later = 0
+    later = unlike = 0
     for group in groups.values():
         placed = sorted((i for i in group if i.visit is not None), key=lambda i: (i.visit or 0.0, i.id)) or group[:1]
         beside += [Skipped(i.unit.path, UNDATED) for i in group if i not in placed]
@@ -150,7 +150,8 @@ def joined(items: Sequence[Item]) -> tuple[list[Item], list[str], list[Skipped]]
         end = labelled[-1] + 1 if labelled else len(placed)
         later += len(placed) - end
         made.append(_sequence(placed[:end]))
-    return made, _told(made, later, len(beside)), beside
+        unlike += end - 1 - len(made[-1].earlier)
+    return made, _told(made, later, unlike, len(beside)), beside
 
 
 def _is_labelled(item: Item) -> bool:
@@ -168,7 +169,7 @@ def _sequence(visits: Sequence[Item]) -> Item:
     return replace(last, earlier=alike, clinical=clinical, facts=facts)
 
 
-def _told(made: Sequence[Item], later: int, undated: int) -> list[str]:
+def _told(made: Sequence[Item], later: int, unlike: int, undated: int) -> list[str]:
     lengths = [len(i.earlier) + 1 for i in made]
     single = sum(n == 1 for n in lengths)
     said = [
@@ -177,6 +178,7 @@ def _told(made: Sequence[Item], later: int, undated: int) -> list[str]:
     ]
     said += [f"{single} patients have a single visit: a sequence of one."] if single else []
     said += [f"{later} visits after the one that says what to learn are not used."] if later else []
+    said += [f"{unlike} earlier visits with other modalities than the last one are not used."] if unlike else []
     return said + ([f"{undated} images without a time of the visit are not used."] if undated else [])
 
 

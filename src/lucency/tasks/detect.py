@@ -105,7 +105,7 @@ class Detect:
                 ),
                 "single": (
                     f"of {', '.join(single)} only the surest box is kept: no training image has two, and nearly every "
-                    "one has one"
+                    "one has one at about the same place"
                     if single
                     else "any number of boxes of a class may be on an image"
                 ),
