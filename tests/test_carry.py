@@ -13,6 +13,7 @@ from lucency.case import Cohort
 from lucency.errors import LeakageError, UsageError
 from lucency.events import Clock, Events
 from lucency.plan import Schedule
+from lucency.spare import with_unlabelled
 from lucency.tasks import task_named
 from lucency.text import sentence
 from lucency.train import Work
@@ -71,6 +72,20 @@ def test_a_model_that_was_trained_on_the_locked_part_is_refused(tmp_path):
         carry.begun(plan, str(tmp_path / "a" / "model"), ours, TASK)
     allowed = carry.begun(plan, str(tmp_path / "a"), replace(ours, allow_leak=True), TASK)
     assert "2 of 6 locked images are among those it was trained on" in allowed.reasons["start"]
+
+
+def test_images_that_were_learned_from_without_a_label_must_not_be_judged(tmp_path):
+    ours = data(tmp_path / "y", seed=1)
+    # What is locked here lay in their run without a label, and its network learned from images alone.
+    cases = tuple(replace(c, target=None) if c.id in ours.locked else c for c in ours.cases)
+    theirs = with_unlabelled(replace(ours, cases=cases, locked=frozenset()))
+    assert set(theirs.unlabelled) == ours.locked
+    plan = tiny.plan_for("classify")
+    source(tmp_path / "a", theirs, pretrain="contrastive")
+    with pytest.raises(LeakageError, match="4 of 4 images of the locked part were trained on"):
+        carry.begun(plan, str(tmp_path / "a"), ours, TASK)
+    source(tmp_path / "b", theirs)
+    assert "0 of 4 locked images" in carry.begun(plan, str(tmp_path / "b"), ours, TASK).reasons["start"]
 
 
 def test_images_seen_before_are_counted_and_strangers_are_not(tmp_path):

@@ -13,6 +13,7 @@ from lucency.errors import LeakageError, UsageError
 from lucency.inspect import Inspection, settle
 from lucency.model import Model
 from lucency.plan import Plan
+from lucency.prepare import unlabelled
 from lucency.tasks import Task
 from lucency.train.course import fitting
 
@@ -55,7 +56,7 @@ def begun(plan: Plan, start: str | None, cohort: Cohort, task: Task) -> Plan:
     said = [
         f"{len(carried)} of {len(whole)} tensors are carried over from model {model.digest[:SHOWN]}, "
         "which has them in the same shape",
-        *_known(folder, cohort),
+        *_known(folder, cohort, model.plan),
     ]
     if model.plan.start:
         said.append("that model was itself started from another, whose images are not known here")
@@ -83,13 +84,13 @@ def weights(plan: Plan, start: str | None) -> Mapping[str, torch.Tensor]:
     return found.weights(found.members[0])
 
 
-def _known(folder: Path, cohort: Cohort) -> list[str]:
-    """Say what can be told of the images that a model was trained on; refuse those of the locked part.
+def _known(folder: Path, cohort: Cohort, plan: Plan) -> list[str]:
+    """Say what can be told of the images that a model of such a plan was trained on; refuse those of the locked part.
 
     Raises:
         LeakageError: See :func:`begun`.
     """
-    trained = _trained_on(folder)
+    trained = _trained_on(folder, plan)
     if trained is None:
         return ["which images it was trained on is not known, for its run is not beside it"]
     judged = sum(bool(_sums(c) & trained) for c in cohort.locked_cases)
@@ -113,8 +114,11 @@ def _known(folder: Path, cohort: Cohort) -> list[str]:
     return said
 
 
-def _trained_on(folder: Path) -> frozenset[str] | None:
-    """Return the checksums of the images in the folds of a run, None where only a model is left of it."""
+def _trained_on(folder: Path, plan: Plan) -> frozenset[str] | None:
+    """Return the checksums of all images that a run learned from, None where only a model is left of it.
+
+    Those without a label count where the plan uses them: they may have their label by now, and be judged.
+    """
     for place in (folder, folder.parent):
         path = place / "cohort.json"
         if path.exists() and (place / "model" / models.MANIFEST).exists():
@@ -122,7 +126,8 @@ def _trained_on(folder: Path) -> frozenset[str] | None:
             inspected = place / "inspection.json"
             if inspected.exists():
                 found = settle(found, record.read(Inspection, inspected))
-            return frozenset[str]().union(*(_sums(c) for c in found.trainable))
+            learned = (*found.trainable, *unlabelled(found, plan))
+            return frozenset[str]().union(*(_sums(c) for c in learned))
     return None
 
 
