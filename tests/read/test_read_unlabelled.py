@@ -60,6 +60,22 @@ def test_a_class_called_minus_one_among_other_signs_stays_a_class(folder):
     assert read(file).classes == ("-2", "-1", "1")
 
 
+def test_minus_one_beside_nothing_but_one_is_the_other_class(folder):
+    images = np.random.default_rng(0).integers(0, 255, (12, 8, 8)).astype(np.uint8)
+    signs = np.where(np.arange(12) % 2, 1, -1)
+    assert read(folder.npz("signs.npz", images=images, labels=signs)).classes == ("-1", "1")
+    # Where another part counts from 0 on, it is no label here either.
+    parts = {
+        "train_images": images,
+        "train_labels": signs,
+        "val_images": images[:6] // 2,
+        "val_labels": np.arange(6) % 2,
+    }
+    cohort = read(folder.npz("parts.npz", **parts))
+    assert cohort.classes == ("0", "1")
+    assert unlabelled(cohort) == {f"train-{n}" for n in range(0, 12, 2)}
+
+
 def test_a_part_without_labels_is_kept(folder):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 255, (12, 8, 8)).astype(np.uint8)

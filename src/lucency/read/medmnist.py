@@ -78,11 +78,19 @@ def _labels(tree: Tree, path: str, part: str, count: int) -> list[str | None]:
         )
     names, _ = _class_names(tree, path)
     values = [v.item() if isinstance(v, np.generic) else v for v in flat[:, 0]]
-    if any(v == UNLABELLED for v in values) and all(isinstance(v, int) and v >= UNLABELLED for v in values):
+    counted = all(isinstance(v, int) and v >= UNLABELLED for v in values)
+    # Where no part has anything but 1 beside it, it is the other of two classes.
+    if counted and UNLABELLED in values and _every_label(tree, path) != {UNLABELLED, 1}:
         values = [None if v == UNLABELLED else v for v in values]
     if names and all(v is None or (isinstance(v, int) and 0 <= v < len(names)) for v in values):
         return [None if v is None else names[v] for v in values]
     return [None if v is None else str(v) for v in values]
+
+
+def _every_label(tree: Tree, path: str) -> set[object]:
+    """Return the labels of all parts."""
+    names = [n for n in tree.arrays(path) if n == "labels" or n.endswith("_labels")]
+    return {v for n in names for v in npz.array_of(tree.root / path, n).ravel().tolist()}
 
 
 def _class_names(tree: Tree, path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
