@@ -79,6 +79,7 @@ def read(
     if any(i.spacing and i.unit.source.reader in NO_SIZE for i in gathered.items):
         said += matching.told_of_sizes(found)
     said += told_of_tables(tree.root, [p for p in tree.paths if is_table(p)], tree.tables)
+    said += nnunet.told_of_channels(gathered.items) if chosen.name != nnunet.NAME else []
     gathered.skipped, gathered.notes = [*tree.skipped, *chosen.draft.skipped], [*tree.notes, *said]
     if tree.label_heads and chosen.name != series.NAME:
         gathered.notes.append(f"{len(tree.label_heads)} DICOM segmentations, structure sets or reports are not used.")

@@ -64,7 +64,7 @@ def read_inputs(
     """
     options = ReadOptions(salt=salt, missing_slices=missing_slices)
     tree = tree_of(src, salt=salt, fill=options.fill)
-    named = _items(tree, numbered=len(modalities) > 1)
+    named = _items(tree, modalities)
     tables = matching.matches(tree, [i.unit for i in named if "/" not in i.unit.source.item]) if tree.tables else []
     known = [rows.annotated(i, tables) for i in named]
     told = [replace(i, clinical=k.clinical, spacing=k.spacing) for i, k in zip(named, known, strict=True)]
@@ -110,7 +110,9 @@ def _with_visits(
     return sequenced.dated(keyed, tables, visits), []
 
 
-def _items(tree: Tree, *, numbered: bool) -> list[Item]:
+def _items(tree: Tree, modalities: tuple[str, ...]) -> list[Item]:
+    # A model of one modality may have been left with it of several: its name is a number then.
+    numbered = len(modalities) > 1 or any(nnunet.NUMBER.fullmatch(m) for m in modalities)
     stacked = [i for p in tree.containers for i in medmnist.items_of(tree, p, labels=False)]
     if len(tree.containers) > 1:
         # Two containers count their images alike; the file's name keeps them apart.
@@ -125,7 +127,9 @@ def _items(tree: Tree, *, numbered: bool) -> list[Item]:
             return [replace(_renumbered(i) if numbered else i, target=None) for i in found.draft.items] + stacked
     units = [with_channels(u) for u in pairs.images_among(tree.units)]
     channels = nnunet.by_case(units, numbered=numbered)
-    if (numbered or len(channels) < len(units)) and sum(len(c) for c in channels.values()) == len(units):
+    numbers = {n for c in channels.values() for n in c}
+    every = sum(len(c) for c in channels.values()) == len(units) and numbers != {"image"}
+    if every and (numbered or len(channels) < len(units)) and nnunet.are_channels(numbers, modalities * numbered):
         return [Item(c, id=name) for name, c in sorted(channels.items())] + stacked
     regions = rows.regions(tree, units)
     return [Item({"image": replace(u, mask="")}, region=regions.get(u.path)) for u in units] + stacked

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from lucency.read.layout import Candidate, Draft, Item, ReadOptions, Tree, Unit
@@ -11,6 +11,11 @@ from lucency.read.msd import description, label_names, mask_source
 NAME = "nnunet"
 
 CHANNEL = re.compile(r"^(?P<case>.+)_(?P<channel>\d{4})$")
+NUMBER = re.compile(r"\d{4}")
+
+#: Channels of a case at most where nothing but names tells of them; studies of several modalities have two to five.
+#: More numbers than that count slices, frames or images.
+MOST_CHANNELS = 8
 
 
 def recognise(tree: Tree, options: ReadOptions) -> Candidate | None:
@@ -55,11 +60,34 @@ def by_case(units: Sequence[Unit], *, numbered: bool = False) -> dict[str, dict[
     return cases
 
 
+def are_channels(numbers: Collection[str], known: Collection[str] = ()) -> bool:
+    """Tell whether numbers at the end of file names tell channels apart: they are few, and counted from 0000.
+
+    Args:
+        numbers: Of all files.
+        known: Channels that a model was trained on; with them a file with any small number may stand alone.
+    """
+    few = all(n in known or int(n) < MOST_CHANNELS for n in numbers)
+    return few and (bool(known) or "0000" in numbers)
+
+
+def told_of_channels(items: Sequence[Item]) -> list[str]:
+    """Return what is said of cases that were put together from files by the numbers at the end of their names."""
+    several = [i for i in items if len(i.units) > 1]
+    if not several:
+        return []
+    numbers = sorted({n for i in several for n in i.units})
+    return [
+        f"The files of {len(several)} cases are taken as modalities of one case each, told apart by the number at the "
+        f"end of their names: {', '.join(numbers)}."
+    ]
+
+
 def gathered(items: Sequence[Item]) -> list[Item]:
     """Return files that are channels of one case (``CASE_0000``, ``CASE_0001`` …) as one case each.
 
-    Only where every file has such a name, some case has several and none has two targets or parts; else the items as
-    they are. A case may lack channels that others have.
+    Only where every file has such a name, the numbers are few and no more than the cases, some case has several and
+    none has two targets or parts; else the items as they are. A case may lack channels that others have.
 
     Args:
         items: Of a layout that knows one image a case.
@@ -70,7 +98,8 @@ def gathered(items: Sequence[Item]) -> list[Item]:
         if found is None or set(item.units) != {"image"} or item.unit.uid:
             return list(items)
         groups.setdefault((*item.unit.folders, found["case"]), []).append(item)
-    if len(groups) == len(items):
+    numbers = {i.unit.stem[-4:] for i in items}
+    if len(groups) == len(items) or len(numbers) > len(groups) or not are_channels(numbers):
         return list(items)
     count = Counter(place[-1] for place in groups)
     made = []
