@@ -275,6 +275,22 @@ def test_the_teacher_of_pseudo_labels_was_never_told_of_the_held_out_fold(tmp_pa
     assert early.early(work, 1, math.inf).work.trusted == begun.work.trusted
 
 
+def test_every_teacher_starts_with_the_body_of_its_own_fold(tmp_path, monkeypatch):
+    plan = plan_for(
+        "classify", unlabelled="pseudo", pretrain="contrastive", folds=(0, 1), schedule=Schedule(2, warmup=1)
+    )
+    work = work_of(mostly_unlabelled(tmp_path), replace(plan, pretrain_steps=1), tmp_path)
+    begun = {}
+    train = early._train_teacher
+    monkeypatch.setattr(early, "_train_teacher", lambda w, f, *rest: (begun.update({f: w.start}), train(w, f, *rest)))
+    early.early(work, 0, math.inf)
+    assert set(begun) == {0, 1}
+    for fold, start in begun.items():
+        body = models.load_weights(tmp_path / "training" / "pretrain" / f"fold{fold}.safetensors")
+        assert body
+        assert all(torch.equal(start[name], body[name]) for name in body)
+
+
 def test_with_one_fold_the_teacher_must_be_as_sure_as_it_says(tmp_path):
     plan = plan_for("classify", unlabelled="pseudo", schedule=Schedule(4, warmup=1))
     begun = early.early(work_of(mostly_unlabelled(tmp_path), plan, tmp_path), 0, math.inf)
@@ -325,6 +341,12 @@ def test_a_misspelt_way_is_answered_with_the_ways():
         plan_for(pretrain="simclr")
     with pytest.raises(UsageError, match="mean-teacher, pseudo"):
         plan_for(unlabelled="mixmatch")
+
+
+@pytest.mark.parametrize("changes", [{"pretrain_share": 1.0}, {"pretrain_share": -0.1}, {"pretrain_steps": -1}])
+def test_a_share_of_all_the_time_or_less_than_none_is_refused(changes):
+    with pytest.raises(UsageError, match="0 or more"):
+        plan_for(**changes)
 
 
 def test_a_network_without_a_body_for_images_cannot_learn_from_them():

@@ -261,7 +261,7 @@ class Plan:
         start: Digest of the model whose weights training starts from; "" starts from random ones.
         pretrain: What the body learns from images alone before training, a name of :data:`PRETRAIN`.
         pretrain_steps: Optimiser steps of that for each member; 0 until one was timed.
-        pretrain_share: Share of a member's training time that it may take, 0 to 1.
+        pretrain_share: Share of a member's training time that it may take, 0 or more and under 1.
         unlabelled: What training does with images without a label, a name of :data:`UNLABELLED`.
         forecast: See :class:`Forecast`.
 
@@ -323,6 +323,9 @@ class Plan:
             ("grid.mode", self.grid.mode in GRID_MODES, ", ".join(GRID_MODES)),
             ("pretrain", self.pretrain in PRETRAIN, ", ".join(PRETRAIN)),
             ("unlabelled", self.unlabelled in UNLABELLED, ", ".join(UNLABELLED)),
+            ("pretrain_steps", self.pretrain_steps >= 0, "0 or more"),
+            ("pretrain_share", 0 <= self.pretrain_share < 1, "0 or more and under 1"),
+            ("controls", all(n >= 0 for n in self.controls.values()), "names with 0 steps or more"),
         ):
             if not ok:
                 raise UsageError(f"{name} = {getattr(self, name.split('.')[0])}", expected=want, where="plan.json")

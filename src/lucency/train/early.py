@@ -154,16 +154,17 @@ def early(work: Work, fold: int, deadline: float) -> Early:
         fold: Held out.
         deadline: Reading of the clock by which the member must be done, its training included.
     """
+    outputs, folds, bare = work.folder / "teacher" / "out_of_fold", work.plan.folds, work
     work, rows = _pretrained(work, fold, deadline)
     if work.plan.unlabelled != "pseudo":
         return Early(work, rows)
-    outputs = work.folder / "teacher" / "out_of_fold"
-    folds = work.plan.folds
     for number, other in enumerate(folds):
         if not OutOfFold(outputs).has(other) or not _weights_of(work, other).exists():
             now = work.clock.elapsed()
-            share = TEACHER_SHARE * (deadline - now) / (len(folds) - number)
-            _train_teacher(work, other, now + share, outputs)
+            until = now + TEACHER_SHARE * (deadline - now) / (len(folds) - number)
+            # A teacher starts with its own fold's body: that of another has seen the images that it is judged by.
+            own, _ = _pretrained(bare, other, until)
+            _train_teacher(own, other, until, outputs)
     weights = load_weights(_weights_of(work, fold))
     trusted = _trusted(work, OutOfFold(outputs), fold)
     steps = max(1, work.plan.schedule.steps - _teacher_steps(work.plan))
