@@ -1,13 +1,16 @@
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import tiny
+from lucency import record
 from lucency.errors import DataError, LucencyError, ModelError
 from lucency.events import Clock, Events
+from lucency.learn import Learning
 from lucency.losses import IGNORE
 from lucency.plan import Schedule
 from lucency.tasks import task_named
@@ -194,6 +197,32 @@ def test_the_rate_warms_up_and_follows_the_cosine(tmp_path):
     for step in range(40):
         expected = 1e-2 * min(1, (step + 1) / 8) * 0.5 * (1 + math.cos(math.pi * step / 40))
         assert by_step[step] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_rehearsal_may_make_more_steps_than_the_plan_has(tmp_path):
+    loop = rooms.Loop(work_of(tmp_path, schedule=Schedule(1, 1e-2, warmup=1)), 0, math.inf)
+    assert loop.time_steps(0.0) > 0
+    assert (loop.step, loop.progress) == (3, 1.0)
+
+
+def test_members_of_a_plan_that_did_not_fit_into_memory_are_not_kept(tmp_path, monkeypatch):
+    """The smaller plan trains from the first step on: a member of the larger one would be of another plan."""
+    plan, trained = tiny.plan_for("classify", batch=8), []
+    record.write(tmp_path / "plan.json", plan)
+    record.write_text(tmp_path / "training" / "digest.txt", "d")
+    old = [tmp_path / "training" / "fold0.safetensors", tmp_path / "out_of_fold" / "fold0.json"]
+    for path in old:
+        record.write_text(path, "{}")
+
+    def train_all(self, plan):
+        trained.append((plan.batch, any(path.exists() for path in old)))
+        if len(trained) == 1:
+            raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(Learning, "_train_all", train_all)
+    walk = SimpleNamespace(folder=tmp_path, digest="d", state={"train": {"unfinished": 1.0}}, events=Events())
+    Learning(walk).train()
+    assert trained == [(8, True), (4, False)]
 
 
 def test_averaged_weights_are_the_moving_average_of_the_live_ones(tmp_path):

@@ -235,13 +235,13 @@ class Learning:
                 "train", "memory", found="out of memory while training", action="smaller plan, once more"
             )
             record.write(self.walk.folder / "plan.json", plan)
-            self._clear_training()
+            self._clear_training(anew=True)
             self._train_all(plan)
 
-    def _clear_training(self) -> None:
-        """Checkpoints of another plan are of no use; those of this plan carry its digest."""
+    def _clear_training(self, *, anew: bool = False) -> None:
+        """Checkpoints of another plan are of no use; those of this plan carry its digest, and go where it changed."""
         stamp = self.walk.folder / "training" / "digest.txt"
-        if stamp.exists() and stamp.read_text(encoding="utf-8") == self.walk.digest:
+        if not anew and stamp.exists() and stamp.read_text(encoding="utf-8") == self.walk.digest:
             return
         for name in ("training", "out_of_fold", "model", "controls"):
             shutil.rmtree(self.walk.folder / name, ignore_errors=True)
