@@ -91,7 +91,18 @@ def test_a_modality_that_training_never_saw_is_named_and_passed_over(data):
         "1 cases lack modality t2: case1.",
         "1 cases have modality pet, which training has never seen and which is passed over: case0.",
     )
-    assert unlike_training([more], tiny.plan_for()) == ()
+    assert unlike_training([replace(case, images={"x": case.images["t1"]})], tiny.plan_for()) == ()
+
+
+def test_a_model_left_with_one_modality_of_several_names_the_others_and_takes_none_for_its_own(data):
+    plan, (source,) = tiny.plan_for("segment", modalities=("0000",)), data.cases[0].images["t1"]
+    both = replace(data.cases[0], images={"0000": (source,), "0001": (source,)})
+    assert unlike_training([both], plan) == (
+        "1 cases have modality 0001, which training has never seen and which is passed over: case0.",
+    )
+    with pytest.raises(DataError, match=r"case0: Modality 0000 is missing.*take it out"):
+        images_of(replace(both, images={"0001": (source,)}), plan, None)
+    assert len(images_of(replace(both, images={"image": (source,)}), plan, None)) == 1
 
 
 def test_augmentation_brings_no_noise_into_a_missing_modality():

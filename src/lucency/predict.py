@@ -349,7 +349,9 @@ def prepare_case(case: Case, model: Model, nan: float | None = None) -> tuple[Pr
 
 def _judged(case: Case, images: "Sequence[Image | None]", model: Model) -> Verdict:
     """Return the worst verdict on the images of a case, by what the model's training images taught."""
-    names = model.plan.modalities if len(images) > 1 else tuple(case.images)[:1]
+    # A model of one modality takes the only image of a case whatever it is called.
+    known = set(model.plan.modalities) <= set(case.images)
+    names = model.plan.modalities if known or len(images) > 1 else tuple(case.images)[:1]
     lacking = lacking_in(case, model.plan)
     worst = Verdict("warn", tuple(f"modality {m} is missing" for m in lacking)) if lacking else Verdict()
     for name, modality, image in zip(names, model.plan.modalities, images, strict=True):
@@ -377,7 +379,8 @@ def unlike_training(cases: Iterable[Case], plan: Plan) -> tuple[str, ...]:
     bare = sorted(c.id for c in cases if _untold(c, plan))
     said = [f"{len(bare)} of {len(cases)} cases have no clinical columns: {listed(bare)}."] if bare else []
     if len(plan.modalities) < 2:
-        return tuple(said)
+        # The only image of a case is taken whatever it is called; beside others it is told by its name.
+        cases = [c for c in cases if len(c.images) > 1 and set(plan.modalities) <= set(c.images)]
     lacking: dict[str, list[str]] = {}
     foreign: dict[str, list[str]] = {}
     for case in cases:

@@ -151,14 +151,18 @@ def images_of(case: Case, plan: Plan, nan: float | None) -> list[Image | None]:
     """
     lacking = [m for m in plan.modalities if m not in case.images]
     if lacking and len(plan.modalities) == len(case.images) == 1:
-        return [load(next(iter(case.images.values()))[0], nan=nan)]
+        ((name, sources),) = case.images.items()
+        # Two channel numbers are two modalities; any other name of an only image says nothing.
+        if not (name.isdigit() and lacking[0].isdigit()):
+            return [load(sources[0], nan=nan)]
     if lacking and (not plan.spares or len(lacking) == len(plan.modalities)):
+        without = "complete the case or take it out"
         raise DataError(
             f"Modality {', '.join(lacking)} is missing",
             expected=f"one of {', '.join(plan.modalities)}" if plan.spares else ", ".join(plan.modalities),
             where=case.id,
-            remedy=""
-            if plan.spares
+            remedy=without
+            if plan.spares or len(plan.modalities) == 1
             else "complete the case, or train with --set modality_dropout=0.3, which can do without a modality",
         )
     return [load(case.images[m][0], nan=nan) if m in case.images else None for m in plan.modalities]
