@@ -117,6 +117,9 @@ def test_name_of_a_plug_in_is_shown_as_it_is():
         ("column 'Patient ID'", ("Patient ID",)),
         ("patient bootstrap, 2000", ("2000",)),
         ("3 of 20 cases have no value for 'label': kept as unlabelled.", ("3", "20", "label")),
+        ("zero filling, fold 2: 20 of 40 planned steps", ("zero filling", "2", "20", "40")),
+        ("fold 0 alone: outputs of members that were trained apart cannot be averaged", ("0",)),
+        ("plain reaches not to be had", ("plain",)),
     ],
 )
 def test_known_sentence_is_translated_with_its_numbers(english, holds):
