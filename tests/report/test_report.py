@@ -298,6 +298,23 @@ def test_rare_classes_of_the_locked_part_are_named(classification):
     assert "common (" not in lines
 
 
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_pixels_of_unknown_size_are_not_passed_off_as_millimetres(segmentation, classification, lang):
+    def unscaled(facts):
+        def plain(case):
+            source = replace(case.sources[0], header={**case.sources[0].header, "spacing_known": False})
+            return replace(case, images={"image": (source,)})
+
+        cases = tuple(plain(c) for c in facts.cohort.cases)
+        return " ".join(beware(replace(facts, cohort=replace(facts.cohort, cases=cases)), lang))
+
+    said = {"en": "count pixels", "zh": "以像素计"}[lang]
+    assert said in unscaled(segmentation)
+    assert said not in " ".join(beware(segmentation, lang))
+    # Nothing that is told of classes is a length.
+    assert said not in unscaled(classification)
+
+
 def test_limits_follow_the_facts(classification):
     def sited(*sites):
         cases = [replace(c, facts={"site": sites[n % len(sites)]}) for n, c in enumerate(classification.cohort.cases)]

@@ -182,12 +182,23 @@ def beware(facts: Facts, lang: str, *, notes: bool = True) -> tuple[str, ...]:
         lines.append(t("beware.looks", lang, n=facts.evaluation.looks))
     if part.n_patients < FEW_PATIENTS:
         lines.append(t("beware.few", lang, n=part.n_patients))
+    lines += _unscaled(facts, lang)
     lines += _rare(part, lang)
     if notes:
         # Said above in the report's own words, and at greater length.
         told = {LEAKED, UNKNOWN_PATIENTS}
         lines += [sentence(note, lang) for note in facts.evaluation.notes if note not in told]
     return tuple(dict.fromkeys(lines))
+
+
+def _unscaled(facts: Facts, lang: str) -> list[str]:
+    """Say that lengths are no millimetres where nothing says how large a pixel is."""
+    keys = [*facts.locked.metrics, *(k for own in facts.locked.by_label.values() for k in own)]
+    used = [c for c in facts.cohort.cases if c.id in facts.cohort.folds or c.id in facts.cohort.locked]
+    n = sum(not c.sources[0].header.get("spacing_known", True) for c in used)
+    if not n or not any(k.partition("/")[0].endswith("_mm") for k in keys):
+        return []
+    return [t("beware.pixels", lang, n=n, total=len(used))]
 
 
 def _rare(part: Part, lang: str) -> list[str]:

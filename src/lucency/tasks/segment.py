@@ -28,8 +28,8 @@ SUPERVISED = 3
 #: Scores of a mask and their best values; overall they are means over the labels of a case.
 SCORES = {"dice": 1.0, "surface_dice": 1.0, "hd95_mm": 0.0, "volume_error": 0.0}
 
-#: Surface Dice counts a surface as right within this distance, in voxel spacings of the finest axis; at least 1 mm
-#: where the spacing is known (doi 10.2196/26151).
+#: Surface Dice counts a surface as right within this distance; where the size of a voxel is not known, a voxel counts
+#: as 1 mm (doi 10.2196/26151).
 TOLERANCE_MM = 1.0
 
 #: Voxels that stand for the place where a finding is likeliest, where none was found.
