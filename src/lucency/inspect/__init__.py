@@ -104,7 +104,7 @@ def inspect(  # noqa: PLR0913 - one parameter for each thing a caller may say
     images = judged.images
     warnings += mixtures(images)
     alone, said = strangers(usable)
-    out |= judged.left_out | alone
+    out |= {**judged.left_out, **alone}
     usable = [c for c in usable if c.id not in out]
     warnings += [*judged.warnings, *said]
 
