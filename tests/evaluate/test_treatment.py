@@ -1,17 +1,22 @@
 """Whether patients are comparable, and what is said where they are not; the whole section is tested in the journeys."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import special
 
 from lucency.baselines.outcomes import cox_incidence
 from lucency.baselines.propensity import propensity
+from lucency.case import Case, Source
 from lucency.columns import Column, treatment_in
 from lucency.evaluate import Arm, Effect
+from lucency.evaluate.treatment import _refusal, effect_of
 from lucency.report.treated import sentences, table
 from lucency.statistics import Metric
 from lucency.survival.cox import fit_cox
 from lucency.survival.outcome import Outcomes
+from tiny import plan_for
 
 
 def given_by(slope, n=4000, seed=0):
@@ -69,6 +74,23 @@ def test_columns_of_treatments_are_told_by_their_names():
     assert treatment_in((Column("age"), Column("是否化疗", ("否", "是")))) == "是否化疗"
     assert treatment_in((Column("Study arm"),)) == "Study arm"
     assert treatment_in((Column("disarmed"), Column("tumour therapy response"))) == ""
+
+
+def test_patients_are_counted_and_not_their_images():
+    # 20 patients; value 1 was given to four of them, with five images each: 20 images, but 4 patients.
+    image = {"image": (Source(("a.nii.gz",), "/", "nifti"),)}
+    whose = [f"p{n}" for n in range(16)] + [f"q{n}" for n in range(4) for _ in range(5)]
+    cases = [Case(str(n), patient, image) for n, patient in enumerate(whose)]
+    given = np.array([0] * 16 + [1] * 20)
+    assert "20 of 20 patients" in _refusal(cases, given, np.ones(36, bool), 2)
+    spread = [Case(str(n), f"p{n}", image) for n in range(36)]
+    assert _refusal(spread, given, np.ones(36, bool), 2) == ""
+
+
+def test_a_network_that_sees_the_image_alone_says_nothing_of_a_treatment():
+    options = {"treatment": "arm", "inputs": "image", "horizon_days": 730.0}
+    plan = plan_for("prognose", facts=(Column("arm"),), task_options=options)
+    assert effect_of(SimpleNamespace(plan=plan)) is None
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

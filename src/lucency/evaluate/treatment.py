@@ -38,7 +38,7 @@ REFITS, PENALTY = 200, 1.0
 
 
 def effect_of(grounds: Grounds) -> Effect | None:
-    """Return the predictions under each value of the plan's treatment column; None where the plan names none.
+    """Return the predictions under each value of the plan's treatment column; None where the network is told none.
 
     Args:
         grounds: See :class:`Grounds`. Every patient is predicted by the member that did not see him.
@@ -46,7 +46,7 @@ def effect_of(grounds: Grounds) -> Effect | None:
     plan = grounds.plan
     name = str(plan.task_options.get("treatment", ""))
     column = next((c for c in plan.facts if c.name == name), None)
-    if column is None:
+    if column is None or plan.task_options.get("inputs") == "image":
         return None
     horizon = float(plan.task_options.get("horizon_days", 0.0))  # type: ignore[arg-type]
     held = [c for f in plan.folds for c in grounds.cohort.fold(f)]
@@ -61,7 +61,7 @@ def effect_of(grounds: Grounds) -> Effect | None:
     table = np.array([encoded(c.clinical, others) for c in known]).reshape(len(known), -1)
     fold = np.array([grounds.cohort.folds[c.id] for c in known])
     comparable = propensity(table, given, fold, len(values)).min(axis=1) >= LEAST_CHANCE
-    counts = tuple(int((given == v).sum()) for v in range(len(values)))
+    counts = tuple(len(_patients(known, given == v)) for v in range(len(values)))
     found = replace(found, values=values, counts=counts, n_comparable=len(_patients(known, comparable)))
     refused = _refusal(known, given, comparable, len(values))
     if refused:
@@ -95,7 +95,7 @@ def _patients(cases: Sequence[Case], chosen: np.ndarray) -> set[str]:
 def _refusal(cases: Sequence[Case], given: np.ndarray, comparable: np.ndarray, n_values: int) -> str:
     """Return why no effect is printed, or nothing."""
     n, inside = len({c.patient for c in cases}), len(_patients(cases, comparable))
-    each = [int((comparable & (given == v)).sum()) for v in range(n_values)]
+    each = [len(_patients(cases, comparable & (given == v))) for v in range(n_values)]
     if inside >= max(LEAST_SHARE * n, MIN_PATIENTS) and min(each) >= LEAST_EACH:
         return ""
     return (
