@@ -91,6 +91,25 @@ def test_under_twenty_patients_there_is_no_interval():
     assert kappa(words, list(rng.permutation(words)), ["a", "b"], ids(38), rng).lower is not None
 
 
+def test_under_five_patients_of_a_class_there_is_no_interval_whoever_said_it():
+    rng = np.random.default_rng(0)
+    words = ["a"] * 10 + ["b"] * 20
+    rare = ["b"] * 3 + words[3:4] * 17 + ["b"] * 10
+    assert kappa(words, rare, ["a", "b"], ids(30), rng).lower is not None
+    rare = ["c"] * 4 + words[4:]
+    for one, two in ((words, rare), (rare, words)):
+        assert kappa(one, two, ["a", "b", "c"], ids(30), rng).method == TOO_FEW
+    assert kappa_of_many([rare, rare, words], ["a", "b", "c"], ids(30), rng).method == TOO_FEW
+
+
+def test_two_annotators_and_one_of_whom_nothing_could_be_used_are_not_three():
+    plan = plan_for("classify", classes=("a", "b"))
+    given = {f"c{k}": Annotation(f"c{k}", classes=("ab"[k % 2],)) for k in range(40)}
+    sides = [work("r0", given), work("r1", given), work("empty", {}), work("pre", given)]
+    found = agreements(sides, {f"c{k}": f"p{k}" for k in range(40)}, plan, np.random.default_rng(0))
+    assert {a.measure for a in found} == {"same", "cohen_kappa"}
+
+
 def box(label, *edges):
     k, j, i, kk, jj, ii = edges
     return Box(label, (k, j, i), (kk, jj, ii))

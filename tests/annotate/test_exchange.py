@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from datetime import datetime
 
+import nibabel
 import numpy as np
 import pydicom
 import pytest
@@ -17,6 +18,8 @@ from lucency.case import Prediction
 from lucency.errors import LucencyError, OutputError, ReadError, UsageError
 from lucency.image import Image
 from lucency.read import load, read_inputs
+from lucency.read.labelgrid import Grid
+from lucency.read.placing import placed
 from lucency.text import sentence
 from lucency.write.dicom_object import Origin
 from lucency.write.dicom_series import Identity, write_series
@@ -252,6 +255,9 @@ def test_ellipse_and_brush_with_its_label_apart_are_read(tmp_path):
     by_name = {n: layer.array[0, 0] == v for v, n, layer in back.regions}
     assert np.array_equal(by_name["nodule"], region)
     assert np.array_equal(by_name["e"], ball)
+    assert back.notes == (
+        "a.json, task 1, result 4: It was drawn on a turned view of the image. Turn the view back and draw again.",
+    )
     assert [s.reason for s in found.left_out] == [
         "It is neither region nor rectangle nor choice.",
         "It was drawn on a turned view of the image. Turn the view back and draw again.",
@@ -332,8 +338,8 @@ def test_names_of_a_model_keep_their_values_whatever_the_spelling():
 def test_predictions_become_annotations():
     mask = Image(np.ones((1, 1, 2, 2), np.uint8), np.eye(4), kind="labels")
     assert annotation_of(Prediction("a", "", mask=mask, doubt=0.2), {1: "x"}).doubt == 0.2
-    boxes = tuple(Box("x", (0, 0, 0), (1, 1, 1), s) for s in (0.9, 0.4))
-    assert [b.score for b in annotation_of(Prediction("a", "", boxes=boxes), {}).boxes] == [0.9]
+    boxes = tuple(Box("x", (0, 0, 0), (1, 1, 1), s, told=s > 0.3) for s in (0.9, 0.4, 0.2))
+    assert [b.score for b in annotation_of(Prediction("a", "", boxes=boxes), {}).boxes] == [0.9, 0.4]
     assert annotation_of(Prediction("a", "", probabilities={"x": 1.0}, label="x"), {}).classes == ("x",)
     assert annotation_of(Prediction("a", "", value=54.25), {}).classes == ("54.25",)
     with pytest.raises(UsageError, match="cannot be drawn"):
@@ -352,6 +358,51 @@ def test_what_a_form_cannot_hold_is_refused(tmp_path, form, said, match):
     case = source_of(tmp_path, "raster")
     with pytest.raises(OutputError, match=match):
         export([said], [case], tmp_path / "out", form, TOLD)
+
+
+@pytest.mark.parametrize(("label", "words"), [("sick|healthy", ("sick", "healthy")), ("", ()), ("sick", ("sick",))])
+def test_several_labels_are_several_choices_and_none_is_no_empty_one(tmp_path, label, words):
+    case = source_of(tmp_path, "raster")
+    said = annotation_of(Prediction(case.id, "", probabilities={"sick": 0.5, "healthy": 0.5}, label=label), {})
+    export([said], [case], tmp_path / "out", "label-studio", TOLD)
+    (task,) = json.loads((tmp_path / "out" / "tasks.json").read_text("utf-8"))
+    chosen = [r["value"]["choices"] for r in task["predictions"][0]["result"]]
+    assert chosen == ([list(words)] if words else [])
+
+
+def test_pictures_of_an_image_with_holes_are_written_where_they_are_filled(tmp_path):
+    array = np.zeros((1, 2, 9, 7), np.float32)
+    array[0, 0, 0, 0] = np.nan
+    affine = np.diag([1.0, 1.0, -1.0, 1.0])
+    (tmp_path / "data").mkdir()
+    nibabel.save(nibabel.Nifti1Image(array[0].T, affine), tmp_path / "data" / "a.nii.gz")
+    (case,) = read_inputs(tmp_path / "data")
+    said = Annotation(case.id, boxes=())
+    with pytest.raises(LucencyError, match="NaN"):
+        export([said], [case], tmp_path / "out", "coco", TOLD)
+    export([said], [case], tmp_path / "out", "coco", replace(TOLD, nan=0.0))
+    assert len(list((tmp_path / "out" / "images").iterdir())) == 2
+
+
+def test_an_annotation_of_coco_without_its_class_is_missed(tmp_path):
+    case = source_of(tmp_path, "raster")
+    content = {"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1, "name": "x"}]}
+    content["annotations"] = [
+        {"image_id": 1, "category_id": c, "segmentation": [[0, 0, 2, 0, 2, 2]], "iscrowd": 0} for c in (1, 2)
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    found = collected(tmp_path / "a.json", [case])
+    assert found.items[0].load().notes == ("a.json, annotation 2: It has no class.",)
+
+
+def test_a_slice_whose_axes_fall_on_one_another_takes_the_nearest():
+    # The slice direction leans so far that it rounds to the rows': no turn of axes, and no crash.
+    image = Grid(np.eye(4), (3, 4, 4))
+    affine = np.eye(4)
+    affine[:3, 0] = (0.4, 0.9, 0.0)
+    found = placed(Image(np.ones((1, 1, 4, 4), np.uint8), affine, kind="labels"), image, "a.nii")
+    assert not found.exact
+    assert found.array[0].all()
 
 
 def test_unknown_forms_and_cases_are_refused(tmp_path):
@@ -437,6 +488,6 @@ def test_what_is_said_of_returned_files_is_said_in_chinese_too(tmp_path):
     reasons = [s.reason for s in found.left_out] + [str(refused.value.args[0])]
     assert len(reasons) == 4
     for said in reasons:
-        first = sentence(said, "zh").split("。")[0]
-        assert not re.search(r"[a-z]{2,} [a-z]{2,}", first.removeprefix("a.seg.nrrd")), said
+        whole = sentence(said, "zh").removeprefix("a.seg.nrrd")
+        assert not re.search(r"[a-z]{2,} [a-z]{2,}", whole), whole
     assert sentence("3 images were not annotated yet.", "zh") == "3 幅图像尚未标注。"

@@ -1,6 +1,7 @@
 """One sentence in two languages: what, how large, where, how sure; own names for what no vocabulary knows."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,8 +91,14 @@ def test_nothing_drawn_and_nothing_found_are_said():
     assert finding(said, Seen(empty), {1: "nodule", 2: "xyzzy"}, "zh") == (
         "未分割出结节、“xyzzy”；模型的不确定程度：中等。"
     )
-    none = Prediction("a", "", boxes=(Box("x", (0, 0, 0), (1, 1, 1), 0.2),))
+    none = Prediction("a", "", boxes=(Box("x", (0, 0, 0), (1, 1, 1), 0.2, told=False),))
     assert finding(none, Seen(empty), {}, "en") == "No box was drawn; the model's doubt is low."
+
+
+def test_several_labels_are_said_one_by_one():
+    said = Prediction("a", "", probabilities={"nodule": 0.9, "xyzzy": 0.8}, label="nodule|xyzzy")
+    assert finding(said, Seen(mask()), {}, "en").startswith("The model's label for the image is nodule, “xyzzy”;")
+    assert "none of its labels" in finding(replace(said, label=""), Seen(mask()), {}, "en")
 
 
 def test_boxes_are_counted_by_label_with_the_place_of_the_surest():
@@ -99,7 +106,7 @@ def test_boxes_are_counted_by_label_with_the_place_of_the_surest():
         Box("nodule", (0, 0, 0), (4, 4, 4), 0.91),
         Box("nodule", (16, 20, 30), (20, 30, 40), 0.6),
         Box("RBC", (16, 20, 30), (20, 30, 40), 0.7),
-        Box("nodule", (0, 0, 0), (1, 1, 1), 0.4),
+        Box("nodule", (0, 0, 0), (1, 1, 1), 0.4, told=False),
     )
     said = Prediction("a", "", boxes=boxes, doubt=0.1)
     assert finding(said, Seen(mask()), {}, "en") == (

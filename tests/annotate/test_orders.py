@@ -114,6 +114,20 @@ def test_a_long_list_is_filled_by_uncertainty_beyond_its_first_places(monkeypatc
     assert np.all(np.diff(pool.uncertainty[rest]) <= 0)
 
 
+@pytest.mark.parametrize("strategy", ["diversity", "mixed"])
+def test_patients_take_turns_beyond_the_first_places_too(monkeypatch, strategy):
+    monkeypatch.setattr(orders, "PLACES", 10)
+    pool = pool_of(5, n=40, patients=tuple(f"p{n % 20}" for n in range(40)))
+    order = [pool.patients[n] for n in indexes(pool, strategy)]
+    assert sorted(order[:20]) == sorted(set(order))
+
+
+def test_equally_uncertain_cases_are_not_ordered_by_their_names():
+    # All alike in looks and doubt: any order is as good, and the last by name must not always be the first.
+    pool = pool_of(0, n=30, patients=tuple(map(str, range(30))), features=np.zeros((30, 2)), uncertainty=np.zeros(30))
+    assert len({indexes(pool, "mixed", seed)[0] for seed in range(20)}) > 5
+
+
 def test_nothing_to_order_is_an_empty_list_and_an_unknown_strategy_is_named():
     empty = Pool((), np.zeros(0), np.zeros(0), np.zeros((0, 3)), np.zeros(0, bool))
     assert ordered(empty, "mixed", np.random.default_rng(0)) == []

@@ -11,12 +11,12 @@ from PIL import Image as Picture
 
 from lucency import model as models
 from lucency import record
-from lucency.annotate import Wish, annotate
+from lucency.annotate import Wish, annotate, dataset
 from lucency.annotate.collecting import collected
 from lucency.annotate.compared import scores_of
 from lucency.annotate.dataset import write_dataset
 from lucency.annotate.exchange import mask_of
-from lucency.annotate.returned import Work
+from lucency.annotate.returned import Work, read_work
 from lucency.annotate.room import Look, learned, listed
 from lucency.annotation import Annotation
 from lucency.boxes import Box
@@ -30,6 +30,7 @@ from lucency.statistics import TOO_FEW
 from lucency.tasks import task_named
 from lucency.text import sentence
 from lucency.write.nifti import write_nifti
+from lucency.write.seg_nrrd import write_seg_nrrd
 from tiny import masks, network_of, plan_for, stripes
 
 
@@ -134,7 +135,7 @@ def test_each_fault_of_returned_masks_is_named_and_the_others_are_used(balls, tm
     assert {p for p in why if "again" in p or "case0" in p} <= {"reader/again/case0.nii.gz", "reader/case0.nii.gz"}
     assert len(why) == len(expected) + 1
     assert {f"reader/{n}" for n in (*expected[1:], "broken_mask.nii.gz")} <= set(why)
-    assert "Label 7" in why["reader/case1.nii.gz"]
+    assert "Label '7'" in why["reader/case1.nii.gz"]
     assert "1 (ball)" in why["reader/case1.nii.gz"]
     assert all("another grid" in why[f"reader/case{n}.nii.gz"] for n in (2, 3))
     assert "No case has this name" in why["reader/stranger.nii.gz"]
@@ -316,14 +317,14 @@ def test_a_case_of_which_one_box_cannot_be_used_is_not_taught_without_it(tmp_pat
     reader = tmp_path / "reader"
     reader.mkdir()
     rows = [
-        "a,cell,1,2,3,11,13",
-        "a,cell,0.2,4,4,9,9",
-        "b,cell,1,2,3,11,13",
-        "b,blast,1,2,3,9,9",
-        "c,,,,,,",
-        "e,cell,1,2,3,9,9",
+        "a,cell,0.4,2,3,11,13,1",
+        "a,cell,0.3,4,4,9,9,0",
+        "b,cell,1,2,3,11,13,",
+        "b,blast,1,2,3,9,9,",
+        "c,,,,,,,",
+        "e,cell,1,2,3,9,9,",
     ]
-    (reader / "boxes.csv").write_text("\n".join(["case,label,score,xmin,ymin,xmax,ymax", *rows]), "utf-8")
+    (reader / "boxes.csv").write_text("\n".join(["case,label,score,xmin,ymin,xmax,ymax,told", *rows]), "utf-8")
     found = annotate(
         models.load(tmp_path / "model"), read_inputs(tmp_path / "data"), tmp_path / "out", Wish(returned=(reader,))
     )
@@ -332,7 +333,7 @@ def test_a_case_of_which_one_box_cannot_be_used_is_not_taught_without_it(tmp_pat
         "reader/boxes.csv, line 7": "No case of this name was given out.",
     }
     described = json.loads((tmp_path / "out" / "annotated" / "dataset.json").read_text("utf-8"))
-    # Nothing is on c, and somebody said so; the box of a that nobody confirmed is gone.
+    # Nothing is on c, and somebody said so; the box of a that the model did not tell is gone.
     assert set(described["annotators"]) == {"a", "c"}
     assert [r["image"] for r in rows_of(tmp_path / "out" / "annotated" / "boxes.csv")] == ["a.png", "c.png"]
     assert sorted(one.case.id for one, _ in found.listed) == ["b", "d"]
@@ -345,7 +346,10 @@ def test_what_could_not_be_used_is_said_in_chinese(balls, tmp_path):
     give(reader, truth, "case1", change=lambda a: a * 7)
     found = annotate(model, cases, tmp_path / "out", Wish(returned=(reader,)))
     assert len(found.left_out) == 2
-    assert all(re.search("[\u4e00-\u9fff]", sentence(s.reason, "zh").partition("。")[0]) for s in found.left_out)
+    for one in found.left_out:
+        said = sentence(one.reason, "zh")
+        assert re.search("[\u4e00-\u9fff]", said)
+        assert not re.search("[A-Za-z]{2,} [a-z]{2,}", said), said
 
 
 def test_a_channel_keeps_its_number_where_a_case_lacks_another(tmp_path):
@@ -364,6 +368,104 @@ def test_a_channel_keeps_its_number_where_a_case_lacks_another(tmp_path):
     assert write_dataset(tmp_path / "out", cases, [Work("anna", drawn)], model) == 2
     names = sorted(p.name for p in (tmp_path / "out" / "imagesTr").iterdir())
     assert names == ["a_0000.nii.gz", "a_0001.nii.gz", "b_0001.nii.gz"]
+
+
+@pytest.mark.parametrize("place", ["pre", "seg-nrrd", "annotated", ""])
+def test_corrections_made_in_place_are_not_written_over(balls, tmp_path, place):
+    model, cases, truth = balls
+    out = tmp_path / "out"
+    give(out / (place or "pre"), truth, "case0")
+    before = {p: p.read_bytes() for p in out.rglob("*.gz")}
+    with pytest.raises(UsageError, match=r"writes its own files|is called 'pre'"):
+        annotate(model, cases, out, Wish(returned=(out / place,), forms=("seg-nrrd",)))
+    with pytest.raises(UsageError, match="writes its own files"):
+        annotate(model, cases, out, Wish(done=(out / place,), forms=("seg-nrrd",)))
+    assert {p: p.read_bytes() for p in out.rglob("*.gz")} == before
+    assert len(before) == 1
+
+
+def test_an_annotator_is_not_called_as_the_pre_annotations(tmp_path):
+    with pytest.raises(UsageError, match="'pre'"):
+        Wish(returned=(tmp_path / "pre",))
+
+
+def test_a_data_set_of_somebody_else_stays_and_an_interrupted_one_is_made_again(balls, tmp_path, monkeypatch):
+    model, cases, truth = balls
+    reader = give(tmp_path / "reader", truth, "case0", "case1")
+    theirs = tmp_path / "other" / "annotated"
+    theirs.mkdir(parents=True)
+    (theirs / "dataset.json").write_text('{"labels": {}, "numTraining": 1}', "utf-8")
+    with pytest.raises(OutputError, match="something else"):
+        annotate(model, cases, tmp_path / "other", Wish(returned=(reader,)))
+    assert [p.name for p in theirs.iterdir()] == ["dataset.json"]
+    annotate(model, cases, tmp_path / "out", Wish(returned=(reader,)))
+    whole = sorted(p.name for p in (tmp_path / "out" / "annotated").rglob("*.*"))
+
+    def full(*_):
+        raise OutputError("Cannot write (No space left on device)")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dataset, "_mask", full)
+        with pytest.raises(OutputError, match="No space"):
+            annotate(model, cases, tmp_path / "out", Wish(returned=(reader,)))
+    assert sorted(p.name for p in (tmp_path / "out" / "annotated").rglob("*.*")) == whole
+    annotate(model, cases, tmp_path / "out", Wish(returned=(reader,)))
+    assert sorted(p.name for p in (tmp_path / "out" / "annotated").rglob("*.*")) == whole
+    assert not (tmp_path / "out" / "annotated.part").exists()
+
+
+def test_what_is_done_is_not_given_out_again_and_a_volume_half_looked_at_is_not_taken(balls, tmp_path):
+    model, cases, truth = balls
+    reader = give(tmp_path / "reader", truth, "case0")
+    out = tmp_path / "out"
+    annotate(model, cases, out, Wish(done=(reader,), forms=("label-studio",)))
+    tasks = json.loads((out / "label-studio" / "tasks.json").read_text("utf-8"))
+    assert {t["data"]["case"] for t in tasks} == {"case1", "case2", "case3"}
+    for task in tasks:
+        # All slices of case1 were submitted, of case2 all but the first, of case3 none.
+        if task["data"]["case"] == "case1" or (task["data"]["case"] == "case2" and task["data"]["slice"] > 1):
+            task["annotations"] = [{"result": task["predictions"][0]["result"]}]
+    (tmp_path / "team").mkdir()
+    (tmp_path / "team" / "export.json").write_text(json.dumps(tasks), "utf-8")
+    found = annotate(model, cases, tmp_path / "again", Wish(returned=(tmp_path / "team",)))
+    assert found.n_used == 1
+    assert [s.reason.partition(".")[0] for s in found.left_out] == ["1 of 12 slices did not come back"]
+    assert sorted(one.case.id for one, _ in found.listed) == ["case0", "case2", "case3"]
+
+
+def test_a_label_file_that_calls_values_otherwise_is_not_overruled(balls, tmp_path):
+    model, cases, truth = balls
+    reader = give(tmp_path / "reader", truth, "case0")
+    line = '{} 255 0 0 1 1 1 "{}"\n'
+    (reader / "labels.txt").write_text(line.format(1, "rest") + line.format(2, "Ball"), "utf-8")
+    found = annotate(model, cases, tmp_path / "out", Wish(returned=(reader,)))
+    assert found.n_used == 0
+    assert "Value 2 is called 'Ball' in labels.txt. Expected: value 1 for it" in found.left_out[0].reason
+
+
+def test_a_new_label_never_takes_the_number_of_what_is_left_open(balls, tmp_path):
+    model, cases, truth = balls
+    plan = replace(model.plan, ignore=2)
+    models.save(tmp_path / "open", plan, Calibration(), {"fold0": network_of(plan).state_dict()}, "# card")
+    for name in ("ignore", "cyst"):
+        mask = truth["case0"].with_array(np.where(truth["case0"].array > 0, 2, 0).astype(np.uint8))
+        (tmp_path / name).mkdir()
+        write_seg_nrrd(tmp_path / name / "case0.seg.nrrd", Annotation("case0", (mask,), {2: name}))
+        (one,) = read_work(tmp_path / name, cases, models.load(tmp_path / "open"))
+        assert (set(one.annotations), len(one.left_out)) == (({"case0"}, 0) if name == "ignore" else (set(), 1))
+    assert "'cyst'" in one.left_out[0].reason
+
+
+def test_a_second_answer_that_says_otherwise_is_named(pictures, tmp_path):
+    model, src = pictures
+    reader = tmp_path / "reader"
+    reader.mkdir()
+    (reader / "labels.csv").write_text("case,label\np0_000,lying\np0_000,standing\np0_001,lying\np0_001,lying\n")
+    found = annotate(model, read_inputs(src), tmp_path / "out", Wish(returned=(reader,)))
+    assert [(s.path, s.reason) for s in found.left_out] == [
+        ("reader/labels.csv, line 3", "The case has another answer already.")
+    ]
+    assert found.n_used == 2
 
 
 def test_visits_are_refused_before_any_work(balls, tmp_path):

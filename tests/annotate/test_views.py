@@ -109,7 +109,7 @@ def test_likeness_of_predictions_by_hand():
     course = Course((1.0,), {"1": (0.5,)}, 0.5, 1.0)
     assert alike(said(course=course), said(course=replace(course, risk=0.25))) == pytest.approx(0.75)
     assert alike(said(neighbours=("a", "b")), said(neighbours=("a", "c"))) == pytest.approx(0.5)
-    sure, faint = (Box("cell", (0, 0, 0), (1, 4, 4), s) for s in (0.9, 0.2))
+    sure, faint = (Box("cell", (0, 0, 0), (1, 4, 4), s, told=s > 0.5) for s in (0.9, 0.2))
     assert alike(said(boxes=(sure, faint)), said(boxes=(sure,))) == 1
     assert box_f1([sure], []) == 0
     assert box_f1([], []) == 1

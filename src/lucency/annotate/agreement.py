@@ -1,8 +1,8 @@
 """How far annotators agree, with intervals over patients: words, grades, boxes and regions.
 
 ``kappa`` for two and words or grades, ``kappa_of_many`` for more than two, ``boxes_alike`` for boxes at an overlap of
-a half, ``regions_alike`` for Dice and surface distance of each label. Under 20 patients, or 5 with a class, a number
-has no interval and its ``method`` says so.
+a half, ``regions_alike`` for Dice and surface distance of each label. Under 20 patients, or 5 with a class (of the
+annotator who said it less; of several, as most of them call it), a number has no interval and its ``method`` says so.
 """
 
 from collections import Counter
@@ -15,6 +15,7 @@ from lucency.annotation import Annotation
 from lucency.errors import UsageError
 from lucency.metrics.agreement import box_f1, cohen_kappa, fleiss_kappa, shared_boxes
 from lucency.statistics import Metric, bootstrap_metric, mean_metric
+from lucency.statistics.measure import patients_by_class
 
 #: Surface Dice is not asked for here, so how much of a distance it would forgive does not matter.
 ANY_MM = 1.0
@@ -47,7 +48,8 @@ def kappa(
     def statistic(weights: np.ndarray) -> np.ndarray:
         return cohen_kappa(metrics.confusion(one, two, len(classes), weights), weighting)
 
-    return bootstrap_metric(statistic, patients, rng, bounds=None)
+    rarer = min((one, two), key=lambda own: min(patients_by_class(own, patients), default=0))
+    return bootstrap_metric(statistic, patients, rng, truth=rarer, bounds=None)
 
 
 def kappa_of_many(
@@ -73,7 +75,8 @@ def kappa_of_many(
         if len(own) != len(patients):
             raise UsageError(f"{len(own)} words for {len(patients)} cases", expected="one for each, or none")
         counts[given, found] += 1
-    return bootstrap_metric(lambda weights: fleiss_kappa(counts, weights), patients, rng, bounds=None)
+    most = counts.argmax(axis=1)
+    return bootstrap_metric(lambda weights: fleiss_kappa(counts, weights), patients, rng, truth=most, bounds=None)
 
 
 def boxes_alike(

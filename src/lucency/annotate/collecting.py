@@ -6,24 +6,21 @@ for.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from lucency.annotate.exchange import source_grid
+from lucency.annotate.marked import Drawings
 from lucency.annotation import Annotation, values_in
-from lucency.boxes import Box, edges_of, overlaps
 from lucency.case import Case, Skipped, Source, pseudonym
 from lucency.errors import LucencyError, ReadError
 from lucency.image import Image
 from lucency.read import load, snap
 from lucency.read.codes import key_of, segment_name
-from lucency.read.drawn import checked
 from lucency.read.files import SUFFIXES, stem_of, suffix_of
 from lucency.read.formats import completed, reason
 from lucency.read.head import Head
-from lucency.read.labelgrid import Drawing, Grid, Structure
+from lucency.read.labelgrid import Drawing, Grid
 from lucency.read.layout import Tree, tree_of
 from lucency.read.marks import Marked, read_marks
 from lucency.read.pairs import MASK_WORDS
@@ -31,10 +28,6 @@ from lucency.read.placing import layered, placed
 from lucency.read.seg_nrrd import SUFFIX, is_segmentation, read_segments
 from lucency.write.dicom_source import measured
 from lucency.write.pictures import PICTURES
-
-#: Rectangles of one label on neighbouring slices that overlap by this much are one box: a lesion changes less than by
-#: half from a slice to the next.
-JOINED = 0.5
 
 #: How this program calls the slices of a case.
 _SLICE = re.compile(r"(.+)__(\d{4,})")
@@ -94,6 +87,16 @@ def collected(path: Path, cases: Sequence[Case], labels: Mapping[int, str] | Non
     return Collected(found, tuple(finder.left_out), tuple(finder.notes))
 
 
+@dataclass(frozen=True)
+class _Series:
+    """What stands for the identifiers of an image in the heads of a tree, and whether its files say where it lies."""
+
+    own: set[str]
+    place: set[str]
+    patient: set[str]
+    placed: bool
+
+
 class _Finder:
     """Looks through one tree."""
 
@@ -102,6 +105,7 @@ class _Finder:
         self.items: list[Item] = []
         self.left_out: list[Skipped] = []
         self.notes: list[str] = []
+        self.series: dict[str, _Series] = {}
 
     def find(self) -> None:
         """Look at every file once."""
@@ -154,26 +158,51 @@ class _Finder:
         case = self._case(stem_of(name))
         beside = self.tree.root / path[: -len(name)] / snap.NAME
         names = snap.read_label_file(beside) if beside.is_file() else {}
+        self._agrees(names)
         source = Source((path,), str(self.tree.root), SUFFIXES[suffix_of(name)], kind="labels")
         self.items.append(Item(case.id, "", path, _Mask(case, source, {**names, **self.labels})))
+
+    def _agrees(self, names: Mapping[int, str]) -> None:
+        """Refuse a label file that gives a name of the model to another value.
+
+        Raises:
+            ReadError: With the first such name.
+        """
+        value = {key_of(name): v for v, name in self.labels.items()}
+        for number, name in names.items():
+            if value.get(key_of(name), number) != number:
+                raise ReadError(
+                    f"Value {number} is called {name!r} in {snap.NAME}",
+                    expected=f"value {value[key_of(name)]} for it, as the model has it",
+                    where=snap.NAME,
+                    remedy="save the mask with the values that were given out, and their label file",
+                )
 
     def _dicom(self, path: str) -> None:
         """Find the image of a DICOM segmentation: by what it refers to, else by its one frame of reference."""
         head, near = self.tree.label_heads[path], []
         wanted = {*head.get("ReferencedSeriesUIDs", ()), *head.get("ReferencedInstanceUIDs", ())}
         for case in (c for c in self.cases.values() if c.sources[0].reader == "dicom"):
-            seen = measured(case.sources[0], source_grid(case))
-            if wanted & self._disguised(seen.head.SeriesInstanceUID, *(uid for _, uid in seen.series)):
+            seen = self._known(case)
+            if wanted & seen.own:
                 self._drawn_on(case, path, head, placed=seen.placed)
                 return
-            place, patient = (str(seen.head.get(k) or "") for k in ("FrameOfReferenceUID", "PatientID"))
-            same = self._disguised(place) & set(head.get("PlaceUIDs", ())) and seen.placed
-            if same and self._disguised(patient) == {head.get("PatientID")}:
+            same = seen.place & set(head.get("PlaceUIDs", ())) and seen.placed
+            if same and seen.patient == {head.get("PatientID")}:
                 near.append(case)
         if len(near) == 1:
             self._drawn_on(near[0], path, head, placed=True)
             return
         raise ReadError("It was drawn on none of the images", expected="a segmentation of one of the cases", where=path)
+
+    def _known(self, case: Case) -> "_Series":
+        """Return by what a DICOM segmentation may refer to an image; its files are opened once."""
+        if case.id not in self.series:
+            seen = measured(case.sources[0], source_grid(case))
+            place, patient = (str(seen.head.get(k) or "") for k in ("FrameOfReferenceUID", "PatientID"))
+            own = self._disguised(seen.head.SeriesInstanceUID, *(uid for _, uid in seen.series))
+            self.series[case.id] = _Series(own, self._disguised(place), self._disguised(patient), placed=seen.placed)
+        return self.series[case.id]
 
     def _disguised(self, *values: object) -> set[str]:
         """Return what stands for identifiers in the heads of this tree, which hold none themselves."""
@@ -202,7 +231,7 @@ class _Finder:
                 self.left_out.append(Skipped(one.where, reason(error)))
         for (case_id, by), slices in by_case.items():
             labels = numbered(marks.labels, self.labels)
-            load_it = _Marks(self.cases[case_id], by, slices, labels, marks.asked)
+            load_it = Drawings(self.cases[case_id], by, slices, labels, marks.asked)
             self.items.append(Item(case_id, by, path, load_it))
 
     def _place(self, one: Marked) -> tuple[Case, int]:
@@ -301,8 +330,8 @@ class _Mask:
         flat = "raster" in (self.source.reader, self.case.sources[0].reader)
         if flat and mask.size != image.size:
             raise ReadError(
-                f"A picture of {mask.size[2]} × {mask.size[1]} pixels",
-                expected=f"{image.size[2]} × {image.size[1]}, as the image has",
+                f"{mask.size[0]} pictures of {mask.size[2]} × {mask.size[1]} pixels",
+                expected=f"{image.size[0]} of {image.size[2]} × {image.size[1]}, as the image has",
                 where=self.source.where,
                 remedy="export the mask in the size of its image",
             )
@@ -319,89 +348,3 @@ def _moved(exact: bool, lost: int) -> tuple[str, ...]:
     """Return what is said of labels that had to be brought onto the image's grid."""
     notes = () if exact else ("It lay on another grid; every voxel took the label of the nearest one.",)
     return (*notes, f"{lost} labelled voxels lie outside the image and were left out.") if lost else notes
-
-
-@dataclass(frozen=True, eq=False)
-class _Marks:
-    """What one person drew on the slices of a case; decoded when it is asked for."""
-
-    case: Case
-    by: str
-    slices: Mapping[int, Marked]
-    labels: Mapping[int, str]
-    asked: frozenset[str]
-
-    def __call__(self) -> Annotation:
-        """Return it on the image's grid."""
-        image = source_grid(self.case)
-        grid = Grid(image.affine, image.size)
-        for k, one in sorted(self.slices.items()):
-            if not 0 <= k < image.size[0] or (any(one.size) and one.size != image.size[1:]):
-                raise ReadError(
-                    f"Slice {k + 1} of {one.size[1]} × {one.size[0]} pixels",
-                    expected=f"1 to {image.size[0]} of {image.size[2]} × {image.size[1]}",
-                    where=one.where,
-                    remedy="export it with the pictures that were given out",
-                )
-        layers = layered(self._structures(grid), grid, image.k_axis) if "regions" in self.asked else ()
-        boxes, notes = self._boxes(image.size) if "boxes" in self.asked else (None, ())
-        words = (c for one in self.slices.values() for c in one.classes)
-        classes = tuple(dict.fromkeys(words)) if "classes" in self.asked else None
-        labels = self.labels if layers else {}
-        return Annotation(self.case.id, layers, labels, boxes, classes, self.by, notes=notes)
-
-    def _structures(self, grid: Grid) -> list[Structure]:
-        value = {key_of(name): v for v, name in self.labels.items()}
-        drawings = {v: Drawing(grid) for v in self.labels}
-        for k, one in self.slices.items():
-            for region in one.regions:
-                drawings[value[key_of(region.label)]].add(k, region.drawn(grid.size[1:]))
-        return [drawing.done(v, v) for v, drawing in drawings.items()]
-
-    def _boxes(self, size: tuple[int, int, int]) -> tuple[tuple[Box, ...], tuple[str, ...]]:
-        """Return the boxes; those on the slices of a volume are put together."""
-        known = {key_of(name): name for name in self.labels.values()}
-        open_: list[tuple[str, Box]] = []
-        closed: list[Box] = []
-        notes: list[str] = []
-        for k, one in sorted(self.slices.items()):
-            tracks = one.tracks or ("",) * len(one.boxes)
-            flat: list[tuple[str, Box]] = []
-            for track, drawn in zip(tracks, one.boxes, strict=True):
-                named = replace(drawn, label=known.get(key_of(drawn.label), drawn.label))
-                found, bad, _ = checked([named], (1, *size[1:]))
-                notes += [f"{s.path}: {s.reason}" for s in bad]
-                flat += [(track, _at(b, k)) for b in found]
-            reached = [(t, b) for t, b in open_ if b.high[0] == k]
-            closed += [b for t, b in open_ if b.high[0] != k]
-            open_ = _continued(reached, flat, closed)
-        return (*closed, *(b for _, b in open_)), tuple(notes)
-
-
-def _at(box: Box, k: int) -> Box:
-    return replace(box, low=(float(k), *box.low[1:]), high=(k + 1.0, *box.high[1:]))
-
-
-def _continued(
-    before: Sequence[tuple[str, Box]], now: Sequence[tuple[str, Box]], closed: list[Box]
-) -> list[tuple[str, Box]]:
-    """Return the boxes that end on this slice: those of the last one that go on, and new ones; the rest are closed."""
-    rest = list(before)
-    grown: list[tuple[str, Box]] = []
-    for track, box in now:
-        fits = [n for n, (t, b) in enumerate(rest) if b.label == box.label and t == track]
-        if not track and fits:
-            flat = edges_of(
-                [replace(rest[n][1], low=(0.0, *rest[n][1].low[1:]), high=(1.0, *rest[n][1].high[1:])) for n in fits]
-            )
-            shared = overlaps(edges_of([_at(box, 0)]), flat)[0]
-            fits = [fits[int(shared.argmax())]] if shared.max() >= JOINED else []
-        if not fits:
-            grown.append((track, box))
-            continue
-        old = rest.pop(fits[0])[1]
-        low = tuple(np.minimum(old.low, box.low).tolist())
-        high = tuple(np.maximum(old.high, box.high).tolist())
-        grown.append((track, Box(old.label, (low[0], low[1], low[2]), (high[0], high[1], high[2]))))
-    closed += [b for _, b in rest]
-    return grown

@@ -108,6 +108,7 @@ def _of_all(
     annotators: Sequence[Work], patients: Mapping[str, str], plan: Plan, rng: np.random.Generator
 ) -> list[Agreement]:
     """Return Fleiss' kappa of more than two annotators over the cases that at least two of them gave one class."""
+    annotators = [one for one in annotators if one.annotations]
     if len(annotators) < 3 or not plan.classes:
         return []
     by_case: dict[str, list[str | None]] = {}

@@ -1,5 +1,6 @@
 """Annotated cases as a data set that ``fit`` reads as it is, with a note of who annotated what."""
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from lucency.write.table import write_table
 
 #: Readers whose files stand for themselves and may be copied; others (series, containers, archives) become NIfTI.
 COPIED = ("raster", "nifti", "itk")
+
+#: What ``dataset.json`` says of itself.
+MADE = "annotate"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,41 +59,61 @@ def write_dataset(folder: Path, cases: Sequence[Case], work: Sequence[Work], mod
         OutputError: The disk cannot be written.
     """
     task, plan = task_named(model.plan.task), model.plan
-    _cleared(folder)
+    _ours(folder)
+    # Made beside it and put in its place at the end: what is there is whole, also where a disk is full.
+    part = folder.with_name(f"{folder.name}.part")
+    _cleared(part)
     taken = {id_: one for one in reversed(work) for id_ in one.annotations}
     who: dict[str, str] = {}
     rows: list[tuple[Cell, ...]] = []
-    images = folder / ("imagesTr" if task.dense else "images")
+    images = part / ("imagesTr" if task.dense else "images")
     for case in (c for c in cases if c.id in taken):
         one = taken[case.id]
         chosen = Chosen(case, one.annotations[case.id](), one.by)
         names = _images(images, case, plan, numbered=task.dense)
         if task.dense:
-            _mask(folder / "labelsTr", chosen)
+            _mask(part / "labelsTr", chosen)
         else:
             rows += _rows(chosen, names[0], plan)
         who[case.id] = one.by
     if not who:
+        _cleared(folder)
         return 0
     if not task.dense:
         columns = _columns(plan) if not task.boxes else ("image", *box_columns(plan.dims == 2)[1:2], *_edges(plan))
-        write_table(folder / ("boxes.csv" if task.boxes else "labels.csv"), columns, rows)
-    _patients(folder, [c for c in cases if c.id in who])
-    record.write(folder / "dataset.json", _described(plan, cases[0], who, dense=task.dense))
+        write_table(part / ("boxes.csv" if task.boxes else "labels.csv"), columns, rows)
+    _patients(part, [c for c in cases if c.id in who])
+    record.write(part / "dataset.json", _described(plan, cases[0], who, dense=task.dense))
+    _cleared(folder)
+    part.rename(folder)
     return len(who)
 
 
-def _cleared(folder: Path) -> None:
-    """Remove what an earlier round left; a folder that is none of ours is left alone."""
-    if not folder.exists():
+def _ours(folder: Path) -> None:
+    """Refuse a folder that holds anything but what an earlier round left."""
+    if not folder.exists() or not any(folder.iterdir()):
         return
-    if any(folder.iterdir()) and not (folder / "dataset.json").exists():
+    try:
+        described = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        described = None
+    if not isinstance(described, dict) or described.get("lucency") != MADE:
         raise OutputError(
             "The folder for annotated cases holds something else",
+            expected="an empty folder, or the data set of an earlier round",
             where=folder.name,
             remedy="choose another folder with --out",
         )
-    shutil.rmtree(folder)
+
+
+def _cleared(folder: Path) -> None:
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot be replaced ({error.strerror})", where=folder.name, remedy="close what has its files open"
+        ) from error
 
 
 def _images(folder: Path, case: Case, plan: Plan, *, numbered: bool) -> list[str]:
@@ -166,7 +190,7 @@ def _patients(folder: Path, cases: Sequence[Case]) -> None:
 
 def _described(plan: Plan, case: Case, who: Mapping[str, str], *, dense: bool) -> dict[str, object]:
     """Return what ``dataset.json`` says."""
-    described: dict[str, object] = {"annotators": dict(who), "lucency": "annotate"}
+    described: dict[str, object] = {"annotators": dict(who), "lucency": MADE}
     if dense:
         labels: dict[str, int] = {"background": 0, **{name: value for value, name in sorted(plan.labels.items())}}
         if plan.ignore is not None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from lucency.annotation import Annotation
 from lucency.case import Case, Prediction, Source
-from lucency.errors import OutputError, UsageError
+from lucency.errors import OutputError, ReadError, UsageError
 from lucency.image import Image
 from lucency.read import load
-from lucency.read.labelgrid import Drawing, Grid, composed
+from lucency.read.labelgrid import Drawing, Grid, OverlapError, composed
 from lucency.read.snap import NAME
 from lucency.write.coco import Coco
 from lucency.write.dicom_object import Origin
@@ -25,9 +25,6 @@ from lucency.write.nifti import write_nifti
 from lucency.write.pictures import PICTURES, write_pictures
 from lucency.write.seg_nrrd import write_seg_nrrd
 from lucency.write.snap import write_label_file
-
-#: A found box counts as told from this score on.
-TOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ class Told:
         origin: What made them, for DICOM.
         coco: One of :data:`lucency.write.coco.FORMS`.
         prefix: What stands before the path of a picture in Label Studio.
+        nan: Value for NaN voxels of the pictures; None refuses them.
     """
 
     labels: Mapping[int, str] = field(default_factory=dict)
@@ -49,15 +47,15 @@ class Told:
     origin: Origin | None = None
     coco: str = "rle"
     prefix: str = LOCAL
+    nan: float | None = None
 
 
-def annotation_of(prediction: Prediction, labels: Mapping[int, str], *, score: float = TOLD) -> Annotation:
+def annotation_of(prediction: Prediction, labels: Mapping[int, str]) -> Annotation:
     """Return what a model says of a case, as an annotation that a person can correct.
 
     Args:
-        prediction: A mask, boxes, classes or a number.
+        prediction: A mask, boxes (those that are told count), classes or a number.
         labels: Mask value to name.
-        score: Boxes below it are left out.
 
     Raises:
         UsageError: What cannot be seen or drawn on an image: a course, neighbours.
@@ -66,12 +64,23 @@ def annotation_of(prediction: Prediction, labels: Mapping[int, str], *, score: f
     if one.mask is not None:
         return Annotation(one.case, (one.mask,), labels, by="model", doubt=doubt)
     if one.boxes is not None:
-        boxes = tuple(b for b in one.boxes if b.score >= score)
+        boxes = tuple(b for b in one.boxes if b.told)
         return Annotation(one.case, boxes=boxes, by="model", doubt=doubt)
     if one.probabilities is None and one.value is None:
         raise UsageError("This prediction cannot be drawn on its image", expected="a mask, boxes, classes or a number")
-    word = one.label if one.value is None else f"{one.value:.6g}"
-    return Annotation(one.case, classes=(word,), by="model", doubt=doubt)
+    words = words_of(one) if one.value is None else (f"{one.value:.6g}",)
+    return Annotation(one.case, classes=words, by="model", doubt=doubt)
+
+
+def words_of(prediction: Prediction) -> tuple[str, ...]:
+    """Return the labels of a prediction of classes: one, or those of several that are there, if only none.
+
+    Example:
+        >>> words_of(Prediction("a", "", probabilities={"x": 0.9, "y": 0.8}, label="x|y"))
+        ('x', 'y')
+    """
+    label = prediction.label
+    return (label,) if label in (prediction.probabilities or {}) else tuple(w for w in label.split("|") if w)
 
 
 def mask_of(annotation: Annotation) -> Image:
@@ -103,7 +112,11 @@ def mask_of(annotation: Annotation) -> Image:
     source = Source(
         (annotation.case,), "", "", kind="labels", header={**facts, "names": listed, "k_axis": first.k_axis}
     )
-    return composed(structures, source)
+    try:
+        return composed(structures, source)
+    except OverlapError as error:
+        remedy = "draw them apart, or one of them wholly inside the other"
+        raise ReadError(error.found, expected=error.expected, where=error.where, remedy=remedy) from None
 
 
 def source_grid(case: Case) -> Image:
@@ -229,13 +242,13 @@ def _dicom_seg(annotation: Annotation, case: Case, out: Exporter, finding: str) 
 
 
 def _coco(annotation: Annotation, case: Case, out: Exporter, finding: str) -> None:
-    image = load(case.sources[0])
+    image = load(case.sources[0], nan=out.told.nan)
     out.coco.add(annotation, image.size)
     write_pictures(out.folder / PICTURES, case.id, image)
 
 
 def _label_studio(annotation: Annotation, case: Case, out: Exporter, finding: str) -> None:
-    image = load(case.sources[0])
+    image = load(case.sources[0], nan=out.told.nan)
     out.tasks.add(annotation, image.size, finding)
     write_pictures(out.folder / PICTURES, case.id, image)
 

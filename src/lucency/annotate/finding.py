@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lucency.annotate.exchange import TOLD
+from lucency.annotate.exchange import words_of
 from lucency.annotation import values_in
 from lucency.case import Case, Prediction
 from lucency.errors import UsageError
@@ -107,7 +107,8 @@ def finding(prediction: Prediction, seen: Seen, labels: Mapping[int, str], lang:
         said = _boxed(one, seen, lang)
     elif one.probabilities is not None or one.neighbours is not None:
         chance = (one.probabilities or {}).get(one.label)
-        word = term(one.label, lang) if one.label else t("finding.none", lang)
+        words = [term(w, lang) for w in ([one.label] if one.probabilities is None else words_of(one)) if w]
+        word = _list(words, lang) if words else t("finding.none", lang)
         said = t("finding.word", lang, label=word)
         if chance is not None:
             said = t("finding.word_chance", lang, label=word, chance=f"{chance:.0%}")
@@ -182,7 +183,7 @@ def _middle(region: np.ndarray) -> np.ndarray:
 
 def _boxed(prediction: Prediction, seen: Seen, lang: str) -> str:
     """Say how many of each were found, and where the surest is."""
-    boxes = [b for b in prediction.boxes or () if b.score >= TOLD]
+    boxes = [b for b in prediction.boxes or () if b.told]
     if not boxes:
         return t("finding.nothing_found", lang)
     by_label: dict[str, list[int]] = {}

@@ -4,7 +4,7 @@ Every order takes turns among the patients: nobody's second case comes before ev
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -84,7 +84,8 @@ def _worst_first(pool: Pool, rng: np.random.Generator) -> list[Place]:
 
 
 def _at_random(pool: Pool, rng: np.random.Generator) -> list[Place]:
-    chooser = _Chooser(pool)
+    # A draw does not ask what cases look like, and a long list would be slow if it did.
+    chooser = _Chooser(replace(pool, features=np.zeros((len(pool.patients), 0)), known=np.zeros((0, 0))))
     return [Place(chooser.drawn(rng), "random") for _ in pool.patients]
 
 
@@ -98,8 +99,8 @@ def _by_diversity(pool: Pool, rng: np.random.Generator) -> list[Place]:
 def _mixed(pool: Pool, rng: np.random.Generator) -> list[Place]:
     """Two of three places to what is uncertain and unlike what was chosen, one of three to chance."""
     chooser = _Chooser(pool)
-    # By ranks, so that one measure's unit does not drown the other.
-    rank = (np.argsort(np.argsort(pool.uncertainty, kind="stable"), kind="stable") + 1) / len(pool.patients)
+    # By ranks, so that one measure's unit does not drown the other; equals share a rank, whatever they are called.
+    rank = np.searchsorted(np.sort(pool.uncertainty), pool.uncertainty, side="right") / len(pool.patients)
     found = []
     for number in _greedy(pool):
         if number % RANDOM_EACH == RANDOM_EACH - 1:
@@ -141,10 +142,10 @@ class _Chooser:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        names = sorted(set(pool.patients))
-        place = {name: n for n, name in enumerate(names)}
+        self.names = sorted(set(pool.patients))
+        place = {name: n for n, name in enumerate(self.names)}
         self.patient = np.array([place[p] for p in pool.patients])
-        self.count = np.array([pool.taken.get(name, 0) for name in names])
+        self.count = np.array([pool.taken.get(name, 0) for name in self.names])
         self.open = np.ones(len(pool.patients), dtype=bool)
         self.features = np.asarray(pool.features, dtype=float)
         self.distance = np.full(len(pool.patients), np.inf)
@@ -193,4 +194,5 @@ class _Chooser:
         """Return what was not chosen, the most uncertain first."""
         if not self.open.any():
             return []
-        return _in_turns(self.pool, -self.pool.uncertainty, rng, np.flatnonzero(self.open))
+        taken = dict(zip(self.names, self.count.tolist(), strict=True))
+        return _in_turns(replace(self.pool, taken=taken), -self.pool.uncertainty, rng, np.flatnonzero(self.open))

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from lucency.annotate.collecting import Item, collected
-from lucency.annotate.exchange import TOLD, mask_of
+from lucency.annotate.exchange import mask_of
 from lucency.annotation import Annotation, values_in
 from lucency.boxes import Box
 from lucency.case import Case, Skipped
@@ -62,6 +62,9 @@ def read_work(folder: Path, cases: Sequence[Case], model: Model) -> list[Work]:
     """
     task, plan = task_named(model.plan.task), model.plan
     labels, name = plan.labels or dict(enumerate(plan.classes, start=1)), folder.resolve().name
+    if plan.ignore is not None:
+        # Its number is taken: what an annotator adds must not come to be called so.
+        labels = {**labels, plan.ignore: "ignore"}
     try:
         tree = tree_of(folder)
     except DataError as error:
@@ -126,6 +129,11 @@ class _Reader:
             for note in found.notes:
                 spoilt.add(item.case)
                 self._refuse(item.where, note)
+            if found.boxes is None and item.where.lower().endswith(".json"):
+                self._refuse(item.where, _other_kind("regions or words", "boxes"))
+            if found.boxes is not None and any(layer.array.any() for layer in found.layers):
+                spoilt.add(item.case)
+                self._refuse(item.where, _other_kind("regions", "boxes"))
             if found.boxes is not None:
                 drawn.setdefault(item.case, []).extend(_as_drawn(b, item.where) for b in found.boxes)
         for table in self.tables:
@@ -138,7 +146,7 @@ class _Reader:
         case_column, label = table.named("case") or table.roles.get("image", ""), table.named("label")
         if not columns or sides or not case_column or not label:
             return
-        score = table.named("score")
+        told = table.named("told")
         for n, row in enumerate(table.rows, start=table.header + 1):
             cells = dict(zip(table.columns, row, strict=True))
             where, case = f"{table.path}, line {n}", self._found(cells[case_column])
@@ -146,8 +154,9 @@ class _Reader:
                 self._refuse(where, "No case of this name was given out.")
                 continue
             boxes = drawn.setdefault(case.id, [])
-            sure = number(cells[score]) if score else None
-            if all(is_missing(cells[c]) for c in columns) or (sure is not None and sure < TOLD):
+            # What the model did not tell was never shown to the person.
+            hidden = bool(told) and number(cells[told]) == 0
+            if hidden or all(is_missing(cells[c]) for c in columns):
                 continue
             edges = tuple(e if (e := number(cells[c])) is not None else float("nan") for c in columns)
             boxes.append(Drawn(cells[label], edges, where))
@@ -170,7 +179,7 @@ class _Reader:
             try:
                 said = item.load().classes
                 if said is not None:
-                    found[item.case] = _Given(Annotation(item.case, classes=self._known(said, several=several)))
+                    self._add(found, item.case, self._known(said, several=several))
             except LucencyError as error:
                 self._refuse(item.where, reason(error))
         for table in self.tables:
@@ -186,10 +195,16 @@ class _Reader:
                 try:
                     if case is None:
                         raise ReadError("No case of this name was given out")
-                    found[case.id] = _Given(Annotation(case.id, classes=self._understood(word, several=several)))
+                    self._add(found, case.id, self._understood(word, several=several))
                 except LucencyError as error:
                     self._refuse(f"{table.path}, line {n}", reason(error))
         return found
+
+    def _add(self, found: dict[str, Callable[[], Annotation]], case: str, words: tuple[str, ...]) -> None:
+        """Keep an answer; one that says otherwise than the first one is refused."""
+        if case in found and set(found[case]().classes or ()) != set(words):
+            raise ReadError("The case has another answer already")
+        found[case] = _Given(Annotation(case, classes=words))
 
     def _understood(self, cell: str, *, several: bool) -> tuple[str, ...]:
         """Return the words of a cell, checked against what the model knows."""
@@ -208,7 +223,7 @@ class _Reader:
             if self.plan.classes and word not in self.plan.classes:
                 raise ReadError(f"Label {word!r}", expected=", ".join(self.plan.classes))
         if not several and len(words) != 1:
-            raise ReadError(f"{len(words)} labels", expected="one of " + ", ".join(self.plan.classes))
+            raise ReadError(f"{len(words)} labels", expected="one label")
         return words
 
     def _found(self, name: str) -> Case | None:
@@ -248,11 +263,13 @@ class _Mask:
         found = self.load()
         if not found.layers:
             raise ReadError("No regions", expected="a mask")
+        if found.boxes:
+            raise ReadError("Boxes beside the regions", expected="a mask", remedy="draw them as regions")
         if found.notes:
             raise ReadError(
                 " ".join(found.notes).rstrip("."),
-                expected="the voxels of the image, in their place",
-                remedy="export the mask on the grid of the image it was drawn on",
+                expected="the voxels of the whole image, in their place",
+                remedy="export the whole mask on the grid of the image it was drawn on",
             )
         labels = dict(self.plan.labels) | ({} if self.plan.ignore is None else {self.plan.ignore: "ignore"})
         mask = mask_of(found)
@@ -260,11 +277,15 @@ class _Mask:
         if foreign:
             known = ", ".join(f"{v} ({n})" for v, n in sorted(self.plan.labels.items()))
             raise ReadError(
-                f"Label {found.labels.get(foreign[0], foreign[0])}",
+                f"Label {str(found.labels.get(foreign[0], foreign[0]))!r}",
                 expected=f"{known}, and 0 for nothing",
                 remedy="draw with the labels of the pre-annotation",
             )
         return Annotation(found.case, (mask,), labels, by=found.by)
+
+
+def _other_kind(found: str, expected: str) -> str:
+    return reason(ReadError(f"Drawn are {found}", expected=expected, remedy=f"draw {expected} and export them again"))
 
 
 def _as_drawn(box: Box, where: str) -> Drawn:

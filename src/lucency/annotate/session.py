@@ -1,7 +1,7 @@
 """One round of annotation: pre-annotations and a work list go out, corrected work comes back."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -42,7 +42,8 @@ class Wish:
         forms: In which the cases of the list are given out besides, see :data:`lucency.annotate.exchange.FORMS`.
 
     Raises:
-        UsageError: No such strategy or form, or two folders of annotators with one name.
+        UsageError: No such strategy or form, two folders of annotators with one name, or one called as the
+            pre-annotations are.
     """
 
     strategy: str = "mixed"
@@ -60,6 +61,13 @@ class Wish:
             if form not in FORMS:
                 raise UsageError(f"No format {form!r}", expected=", ".join(FORMS), where="--format")
         names = [folder.resolve().name for folder in self.returned]
+        if PRE in names:
+            raise UsageError(
+                f"A folder of an annotator is called {PRE!r}, as the pre-annotations are",
+                expected="a name for each annotator",
+                where="--returned",
+                remedy="copy it to a folder that is called as the annotator shall be called",
+            )
         if len(set(names)) < len(names):
             raise UsageError(
                 "Two folders of annotators have one name", expected="a name for each annotator", where="--returned"
@@ -112,7 +120,8 @@ def annotate(
         told: Called with the number of cases done so far.
 
     Raises:
-        UsageError: What the model learned cannot be seen on an image.
+        UsageError: What the model learned cannot be seen on an image, or a folder with annotations is one that the
+            round writes.
         DataError: No image can be used.
         OutputError: The disk cannot be written.
     """
@@ -124,12 +133,14 @@ def annotate(
             where="--returned",
             remedy="annotate with a model that was trained on single images",
         )
-    looks, lost = _given_out(model, cases, out, wish, paint, told)
-    usable = [one.case for one in looks]
+    _kept_apart(out, wish)
     returned, done = (
-        [one for folder in folders for one in read_work(folder, usable, model)]
-        for folders in (wish.returned, wish.done)
+        [one for folder in folders for one in read_work(folder, cases, model)] for folders in (wish.returned, wish.done)
     )
+    given_back = {case for one in (*returned, *done) for case in one.annotations}
+    looks, lost = _given_out(model, cases, out, wish, given_back, paint, told)
+    usable = [one.case for one in looks]
+    returned, done = ([_of_these(one, usable) for one in side] for side in (returned, done))
     annotated = {case for one in (*returned, *done) for case in one.annotations}
     trained = learned(run, model) if run is not None else []
     order = listed(looks, annotated, wish.strategy, np.random.default_rng(wish.seed), trained)
@@ -146,6 +157,26 @@ def annotate(
     return Round(order, len(annotated), n_used, found, _left_out([*returned, *done]), tuple(lost), dataset)
 
 
+def _kept_apart(out: Path, wish: Wish) -> None:
+    """Refuse to take annotations from where this round writes: it would write over what people corrected."""
+    written = [out.resolve() / name for name in (PRE, DATASET, *wish.forms)]
+    for folder in (*wish.returned, *wish.done):
+        place = folder.resolve()
+        for own in written:
+            if place == own or own in place.parents or place in own.parents:
+                raise UsageError(
+                    "Annotations lie where this round writes its own files",
+                    expected="a folder apart from those under --out",
+                    where=f"{folder.name} and {own.name}",
+                    remedy="move them to a folder of their own, or choose another --out",
+                )
+
+
+def _of_these(work: Work, cases: Sequence[Case]) -> Work:
+    known = {c.id for c in cases}
+    return replace(work, annotations={id_: load for id_, load in work.annotations.items() if id_ in known})
+
+
 def _left_out(work: Sequence[Work]) -> tuple[Skipped, ...]:
     return tuple(Skipped(f"{one.by}/{s.path}", s.reason) for one in work for s in one.left_out)
 
@@ -155,6 +186,7 @@ def _given_out(
     cases: Sequence[Case],
     out: Path,
     wish: Wish,
+    done: Collection[str],
     paint: Callable[[Answered], Mapping[str, str]] | None,
     told: Callable[[int], None],
 ) -> tuple[list[Look], list[Skipped]]:
@@ -162,7 +194,7 @@ def _given_out(
     looks: list[Look] = []
     lost: list[Skipped] = []
     task, plan = task_named(model.plan.task), model.plan
-    exporters = _exporters(model, cases, out, wish.forms)
+    exporters = _exporters(model, cases, out, wish)
 
     def leave_out(case: Case, error: DataError) -> None:
         if len(cases) == 1:
@@ -173,7 +205,7 @@ def _given_out(
         found = look(model, cases, nan=wish.nan, refused=leave_out, likeness=likeness(model), paint=paint)
         for prediction, one in found:
             looks.append(one)
-            for exporter in exporters:
+            for exporter in exporters if one.case.id not in done else ():
                 said = annotation_of(prediction, plan.labels)
                 exporter.add(said, one.case, one.shown.get("finding_en", ""))
             told(len(looks) + len(lost))
@@ -192,13 +224,20 @@ def _given_out(
     return looks, lost
 
 
-def _exporters(model: Model, cases: Sequence[Case], out: Path, forms: Sequence[str]) -> list[Exporter]:
+def _exporters(model: Model, cases: Sequence[Case], out: Path, wish: Wish) -> list[Exporter]:
     """Return what writes the other forms, refusing before anything is predicted what cannot be DICOM."""
     plan, task = model.plan, task_named(model.plan.task)
-    if "dicom-seg" in forms:
+    if wish.forms and not (plan.labels or plan.classes):
+        raise UsageError(
+            "A number has no place in the files of annotation tools",
+            expected="a model of masks, boxes or classes",
+            where="--format",
+            remedy="leave --format out and correct pre/predictions.csv",
+        )
+    if "dicom-seg" in wish.forms:
         refuse("dicom-seg", cases, plan.labels, plan.classes)
     labels = dict(plan.labels) if task.dense else dict(enumerate(plan.classes, start=1)) if task.boxes else {}
     made = Origin(model.digest, datetime.now(), f"Lucency {plan.task} {plan.network}"[:64])
     name = f"{plan.task} {plan.network} {model.digest[:12]}"
-    told = Told(labels, () if task.dense or task.boxes else tuple(plan.classes), name, made)
-    return [Exporter(out / form, form, told) for form in dict.fromkeys(forms)]
+    told = Told(labels, () if task.dense or task.boxes else tuple(plan.classes), name, made, nan=wish.nan)
+    return [Exporter(out / form, form, told) for form in dict.fromkeys(wish.forms)]

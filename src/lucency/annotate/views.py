@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from lucency.annotate.exchange import TOLD
 from lucency.boxes import Box
 from lucency.case import Prediction
 from lucency.detection import matched
@@ -111,7 +110,7 @@ def alike(first: Prediction, second: Prediction) -> float:
     if first.probabilities is not None and second.probabilities is not None:
         return 1 - max(abs(p - second.probabilities[name]) for name, p in first.probabilities.items())
     if first.boxes is not None and second.boxes is not None:
-        return box_f1(*([b for b in side if b.score >= TOLD] for side in (first.boxes, second.boxes)))
+        return box_f1(*([b for b in side if b.told] for side in (first.boxes, second.boxes)))
     if first.value is not None and second.value is not None:
         if first.lower is None or first.upper is None or first.upper <= first.lower:
             return 1 - max(first.doubt, second.doubt)

@@ -28,6 +28,9 @@ from lucency.read.runlengths import brushed, counted
 #: Corners of the polygon that stands for an ellipse: a circle of 200 pixels is right to a fortieth of a pixel.
 CORNERS = 128
 
+#: What Label Studio's brushes, polygons, ellipses and rectangles hold, and its points and words do not.
+SHAPES = {"rle", "points", "radiusX", "height"}
+
 
 @dataclass(frozen=True)
 class Region:
@@ -57,6 +60,7 @@ class Marked:
         tracks: Which box of a volume each of ``boxes`` is a slice of; empty unknown.
         classes: Words for the whole image.
         by: Who.
+        lost: What was drawn on it and cannot be used, with the place in the file.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Marked:
     tracks: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     by: str = ""
+    lost: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +157,7 @@ def _coco(content: Mapping[str, Any], where: str) -> Marks:
     images = {number_in(i, "id"): i for i in objects_in(content["images"])}
     by_image: dict[str | float, list[tuple[int, dict[str, Any]]]] = {n: [] for n in images}
     skipped: list[Skipped] = []
+    lost: dict[str | float, list[Skipped]] = {}
     crowds = 0
     asked = set()
     for number, one in enumerate(objects_in(content["annotations"]), start=1):
@@ -159,7 +165,7 @@ def _coco(content: Mapping[str, Any], where: str) -> Marks:
         if number_in(one, "image_id") not in by_image:
             skipped.append(Skipped(place, "It belongs to an image that the file does not list."))
         elif not names.get(number_in(one, "category_id")):
-            skipped.append(Skipped(place, "It has no class."))
+            lost.setdefault(number_in(one, "image_id"), []).append(Skipped(place, "It has no class."))
         elif one.get("iscrowd") and not _is_region(one):
             crowds += 1
         else:
@@ -180,10 +186,12 @@ def _coco(content: Mapping[str, Any], where: str) -> Marks:
                 tuple(Region(label, _segmentation(o["segmentation"], p)) for label, o, p in own if _is_region(o)),
                 tuple(Drawn(label, coco_edges(o), place) for label, o, place in boxes),
                 tuple(str(o.get("track_id", "")) for _, o, _ in boxes),
+                lost=tuple(lost.get(n, ())),
             )
         )
     notes = (f"{crowds} regions marked as crowds are no single boxes and were left out.",) if crowds else ()
     labels = tuple(dict.fromkeys(n for n in names.values() if n))
+    skipped += [one for own in lost.values() for one in own]
     return Marks("COCO", tuple(marked), labels, frozenset(asked), notes, tuple(skipped))
 
 
@@ -259,28 +267,39 @@ def _task(annotation: Mapping[str, Any], data: Any, place: str) -> tuple[Marked,
     boxes: list[Drawn] = []
     classes: list[str] = []
     skipped: list[Skipped] = []
+    lost: list[Skipped] = []
     size = (0, 0)
     for number, (kind, word, result) in enumerate(_results(annotation), start=1):
         at, value = f"{place}, result {number}", result["value"]
         seen = _size(result, "original_height", "original_width")
         size = seen if any(seen) else size
         if result.get("image_rotation"):
-            skipped.append(
-                Skipped(at, "It was drawn on a turned view of the image. Turn the view back and draw again.")
-            )
+            lost.append(Skipped(at, "It was drawn on a turned view of the image. Turn the view back and draw again."))
         elif kind == "classes":
             classes += [str(v) for v in value["choices"]]
         elif kind == "boxes":
             boxes.append(Drawn(word, rectangle(value), at, shares=True))
         elif kind == "regions":
             regions.append(Region(word, _shape(value, at)))
+        elif SHAPES & set(value):
+            lost.append(Skipped(at, "It has no class."))
         else:
             skipped.append(Skipped(at, "It is neither region nor rectangle nor choice."))
     case, k = _words(data)
     marked = Marked(
-        task_image(data), place, case, k, size, tuple(regions), tuple(boxes), (), tuple(classes), _who(annotation)
+        task_image(data),
+        place,
+        case,
+        k,
+        size,
+        tuple(regions),
+        tuple(boxes),
+        (),
+        tuple(classes),
+        _who(annotation),
+        lost=tuple(lost),
     )
-    return marked, skipped
+    return marked, [*skipped, *lost]
 
 
 def _results(annotation: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

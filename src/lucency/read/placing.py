@@ -46,7 +46,8 @@ def placed(labels: Image, grid: Grid, where: str) -> Placed:
     whole = np.rint(step)
     far = np.array([[*corner, 1.0] for corner in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in array.shape), 1.0]
     off = np.abs(far @ (step - whole).T).max()
-    if off <= ON_GRID and np.array_equal(np.abs(whole[:3, :3]).sum(axis=0), np.ones(3)):
+    turn = np.abs(whole[:3, :3])
+    if off <= ON_GRID and all(np.array_equal(turn.sum(axis=a), np.ones(3)) for a in (0, 1)):
         found = _pasted(array, whole.astype(int), grid.size)
     else:
         found = Placed(_nearest(array, np.linalg.inv(labels.affine), grid), exact=False, lost=0)

@@ -103,8 +103,9 @@ def _loaded(path: Path) -> tuple[dict[str, str], tuple[Image, ...]]:
         remedy="save it again; it is truncated or not what its name says",
     )
     try:
-        if not path.read_bytes()[:4] == b"NRRD":
-            raise damaged
+        with path.open("rb") as file:
+            if file.read(4) != b"NRRD":
+                raise damaged
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(path))
         reader.ReadImageInformation()
