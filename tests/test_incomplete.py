@@ -16,7 +16,7 @@ from lucency.errors import DataError
 from lucency.evaluate import ZERO_FILLING
 from lucency.events import Clock, Events
 from lucency.image import Image, diagonal_affine
-from lucency.plan import Normalisation, Schedule
+from lucency.plan import Grid, Normalisation, Schedule
 from lucency.predict import lacking_in, predict, raw_outputs, unlike_training
 from lucency.prepare import images_of, prepare_image
 from lucency.tasks import task_named
@@ -68,6 +68,16 @@ def test_what_is_missing_is_zero_throughout_and_the_rest_is_as_ever(data, normal
     alone = prepare_image([images_of(whole, plan, None)[0], None], plan).array
     assert np.array_equal(alone[0], both[0])
     assert both[1].any()
+
+
+@pytest.mark.parametrize("mode", ["fit", "frames"])
+def test_a_network_without_stems_is_given_all_modalities(data, mode):
+    """A network over sequences has none, and needs every modality."""
+    plan = tiny.plan_for("classify", dims=3, size=SIZE, channels=2, modalities=("t1", "t2"), grid=Grid(mode, SIZE))
+    prepared = prepare_image(images_of(data.cases[0], plan, None), plan).array
+    assert prepared.shape == (2, *SIZE)
+    one = tiny.plan_for("classify", dims=3, size=SIZE, modalities=("t2",), grid=Grid(mode, SIZE))
+    assert np.array_equal(prepared[1:], prepare_image(images_of(data.cases[0], one, None), one).array)
 
 
 def test_a_plan_that_needs_every_modality_refuses_a_case_without_and_says_what_to_do(data):

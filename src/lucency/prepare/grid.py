@@ -94,9 +94,12 @@ def prepare_image(images: "Sequence[Image | None]", plan: Plan) -> Prepared:
                 f"Modalities of one case on different grids ({first.size} and {other.size})",
                 expected="images of one case registered and resampled to one grid",
             )
-    sizes = plan.stems if len(images) > 1 else (first.channels,)
-    blank = (np.zeros((n, *first.size), first.array.dtype) for n in sizes)
-    arrays = [b if i is None else i.array for i, b in zip(images, blank, strict=False)]
+    # What is missing has the channels that the plan's stem has; a plan without stems misses nothing.
+    sizes = [plan.stems[n] if image is None else image.channels for n, image in enumerate(images)]
+    arrays = [
+        np.zeros((n, *first.size), first.array.dtype) if image is None else image.array
+        for image, n in zip(images, sizes, strict=True)
+    ]
     array = np.concatenate(arrays, axis=0) if len(arrays) > 1 else first.array
     if array.shape[0] != plan.channels:
         raise DataError(
@@ -123,7 +126,7 @@ def prepare_image(images: "Sequence[Image | None]", plan: Plan) -> Prepared:
         scaled = resize(torch.from_numpy(np.ascontiguousarray(place.turn.apply(normal))), place.scaled)
     framed = _framed(scaled, place, edge=True).numpy()
     at = 0
-    for image, n in zip(images, sizes, strict=False):
+    for image, n in zip(images, sizes, strict=True):
         if image is None:
             framed[at : at + n] = 0.0
         at += n
