@@ -152,7 +152,7 @@ def read_run(run: Path, minutes: float, watched: dict[str, Any]) -> dict[str, An
         "by_label": metrics["parts"]["locked"]["by_label"],
         "out_of_fold": {name: part["metrics"] for name, part in outside.items()},
         "ece": {k: metrics["metrics"][k] for k in ("ece_before", "ece") if k in metrics["metrics"]},
-        "best_baseline": best_baseline(metrics["baselines"], headline),
+        "best_baseline": None,
         "beside": {name: compared(part["baselines"], headline) for name, part in metrics["parts"].items()},
         "rooms_s": seconds,
         "forecast_s": forecast["seconds"],
@@ -176,16 +176,11 @@ def judge(result: dict[str, Any], name: str, targets: dict[str, float]) -> None:
     result["judged_part"] = part
     result["targets"] = reached(judged, targets)
     best = strongest(result["beside"][part], result["headline"])
-    if best is not None and name in SHORTFALL:
-        wanted = result["beside"][part][best][result["headline"]]["value"] - SHORTFALL[name]
-        result["targets"] |= reached(judged, {result["headline"]: wanted})
-
-
-def best_baseline(found: dict[str, Any], headline: str) -> dict[str, Any] | None:
-    """Return the baseline with the best headline on the locked part, as the report compares it."""
-    beside = compared(found, headline)
-    name = strongest(beside, headline)
-    return None if name is None else {"name": name, **beside[name]}
+    if best is not None:
+        result["best_baseline"] = {"name": best, **result["beside"][part][best]}
+        if name in SHORTFALL:
+            wanted = result["best_baseline"][result["headline"]]["value"] - SHORTFALL[name]
+            result["targets"] |= reached(judged, {result["headline"]: wanted})
 
 
 def strongest(beside: dict[str, Any], headline: str) -> str | None:
@@ -218,9 +213,9 @@ def told(result: dict[str, Any]) -> str:
     part = result["judged_part"]
     judged = result["out_of_fold"].get(part, result["locked"])
     found = ", ".join(shown(n, judged.get(n)) for n in names)
-    best = strongest(result["beside"][part], result["headline"])
+    best = result["best_baseline"]
     if best is not None:
-        found += f" ({best}: {shown(result['headline'], result['beside'][part][best][result['headline']])})"
+        found += f" ({best['name']}: {shown(result['headline'], best[result['headline']])})"
     ratio = result["memory_actual_to_forecast"]
     memory = "–" if ratio is None else f"{ratio:.2f}"
     return (

@@ -88,6 +88,30 @@ FITS = (
         ("accuracy",),
         ("MedNIST, six kinds of image, 64 × 64, 1800 images", "MedNIST，六类图像，64 × 64，1800 幅"),
     ),
+    Fit(
+        "bccd",
+        20,
+        ("map50",),
+        ("boxes around blood cells, microscopy, 292 images", "血细胞检测框，显微镜，292 幅"),
+    ),
+    Fit(
+        "cxr_structures",
+        15,
+        ("map50",),
+        ("boxes around lungs and mediastinum, chest radiographs, 31 images", "肺与纵隔检测框，胸片，31 幅"),
+    ),
+    Fit(
+        "nsclc_survival",
+        15,
+        ("uno_c",),
+        ("survival with lung cancer, CT and clinical columns, 140 patients", "肺癌生存，CT 与临床数据，140 名患者"),
+    ),
+    Fit(
+        "lus_video",
+        20,
+        ("auc",),
+        ("three classes of lung, ultrasound clips, 57 patients", "肺部三类，超声动态图像，57 名患者"),
+    ),
 )
 
 NAMES = {
@@ -95,6 +119,8 @@ NAMES = {
     "auc": ("AUC", "AUC"),
     "accuracy": ("accuracy", "准确率"),
     "ece": ("ECE", "ECE"),
+    "map50": ("mAP at overlap .5", "mAP（重叠 .5）"),
+    "uno_c": ("Uno's C at two years", "两年 Uno C 指数"),
     "mae/head_circumference_mm": ("mean absolute difference (mm)", "平均绝对差（mm）"),
 }
 
@@ -208,6 +234,10 @@ BASELINES = {
     "majority_class": ("majority class", "多数类"),
     "threshold": ("intensity threshold", "灰度阈值法"),
     "location_prior": ("location prior", "位置先验"),
+    "mean boxes": ("mean boxes", "平均框"),
+    "Cox on radiomics": ("Cox on radiomics", "影像组学 Cox 模型"),
+    "Cox on clinical columns": ("Cox on clinical columns", "临床数据 Cox 模型"),
+    "volume of the region": ("volume of the region", "区域体积"),
 }
 
 #: Everything else that is written, English and Chinese.
@@ -223,6 +253,7 @@ WORDS = {
     "patients": ("{n} patients", "{n} 名患者"),
     "comma": ("; ", "；"),
     "interval": (" ({0:.3f}–{1:.3f})", "（{0:.3f}–{1:.3f}）"),
+    "pooled": ("out of fold, {n} patients", "折外预测，{n} 名患者"),
     "cut": ("training was cut short by the clock", "训练因时间预算提前结束"),
     "speed": (
         "| speed, same network and weights | Lucency | MONAI | ratio |",
@@ -304,8 +335,13 @@ def fit_row(fit: Fit, found: Mapping[str, dict[str, Any]], lang: str) -> str:
     head, tail = [pick(fit.data, lang), str(fit.minutes)], [pick(fit.published, lang)]
     if result is None:
         return row([*head, *[say("absent", lang)] * 4, *tail])
-    values = [measured(name, result["locked"].get(name), lang) for name in fit.metrics]
-    values.append(say("patients", lang, n=result["n_patients_locked"]))
+    part = result.get("judged_part", "locked")
+    judged = result["out_of_fold"].get(part, result["locked"])
+    values = [measured(name, judged.get(name), lang) for name in fit.metrics]
+    if part == "locked":
+        values.append(say("patients", lang, n=result["n_patients_locked"]))
+    else:
+        values.append(say("pooled", lang, n=result["n_patients"][part]))
     if result["time_guard"]:
         values.append(say("cut", lang))
     cells = [joined(values, lang), baseline(result, lang)]

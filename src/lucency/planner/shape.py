@@ -27,10 +27,10 @@ LONGEST = {True: 512, False: 224}
 #: Sides below which an image is not scaled down for speed, by ``dense``: what is small in it would be gone.
 SHORTEST = {True: 128, False: 64}
 
-#: A longer side of an image with masks must leave room for so many times the least passes: on 280 ultrasound images
-#: 26 passes at 400 pixels (20 minutes) gave a Dice of .957 out of fold, 29 passes at 256 (10 minutes) .965
-#: (``benchmarks/fit_sets.py hc18``).
-FINE_SIDE, FINE_PASSES = 256, 2
+#: A longer side of an image with masks must leave room for so many times the least passes, by a count of operations:
+#: on 280 ultrasound images 26 passes at 400 pixels (20 minutes) gave a Dice of .957 out of fold, 29 passes at 256
+#: (10 minutes) .965 (``benchmarks/fit_sets.py hc18``).
+FINE_SIDE, FINE_PASSES = 256, 6
 
 #: Bytes that predicting one voxel takes per channel of the finest level: activations, skip and normalisation copies.
 BYTES_PER_VOXEL_CHANNEL = 24

@@ -65,8 +65,6 @@ class Detect:
     headline = "map50"
     figures = (Figure("froc", logarithmic=True, share=True, ticks=detection.RATES),)
     baselines = "boxes"
-    #: No full run on two free cores is recorded yet.
-    experimental = True
 
     def suits(self, cohort: Cohort) -> float:
         """Boxes and nothing else."""

@@ -45,8 +45,6 @@ class Prognose:
     name = "prognose"
     dense = False
     headline = "uno_c"
-    #: No full run on its reference data has been recorded that reaches what it must.
-    experimental = True
     figures = (
         Figure("survival", "steps", share=True, counted=True),
         Figure("calibration", "marked", band=("lower", "upper"), diagonal=True, unit=True),
