@@ -166,8 +166,8 @@ def test_a_simulated_annotator_counts_cases_and_border_pixels_by_hand(benchmark)
     assert made.pixels(np.roll(square, 1, axis=1), square) == (0, 36)
     assert made.pixels(np.zeros_like(square), square) == (36, 36)
     assert made.pixels(np.roll(square, 5, axis=1), square)[0] == 36
-    # The right of column 8 is missing. Drawn: columns 10 to 14 of top and bottom and rows 6 to 13 of the right side, for
-    # column 9 is a pixel off; taken away: rows 7 to 12 of column 8. 5 + 5 + 8 + 6.
+    # The right of column 8 is missing. Drawn: columns 10 to 14 of top and bottom and rows 6 to 13 of the right side,
+    # for column 9 is a pixel off; taken away: rows 7 to 12 of column 8. 5 + 5 + 8 + 6.
     half = square.copy()
     half[..., 9:] = False
     assert made.pixels(half, square) == (24, 36)
