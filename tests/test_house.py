@@ -322,6 +322,12 @@ def project_files() -> list[Path]:
     return [ROOT / name for name in said.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
 
 
+def test_no_two_test_files_have_one_name():
+    """Pytest imports test files by their names alone."""
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert names == sorted(set(names))
+
+
 def test_no_file_names_a_registry_or_a_path_of_one_machine():
     found = []
     for path in project_files():
