@@ -384,6 +384,24 @@ def test_corrections_made_in_place_are_not_written_over(balls, tmp_path, place):
     assert len(before) == 1
 
 
+def test_a_new_round_is_refused_where_files_were_corrected_in_place(balls, tmp_path):
+    model, cases, truth = balls
+    annotate(model, cases, tmp_path / "out")
+    before = (tmp_path / "out" / "pre" / "case1.nii.gz").read_bytes()
+    annotate(model, cases, tmp_path / "out")
+    assert (tmp_path / "out" / "pre" / "case1.nii.gz").read_bytes() == before
+    give(tmp_path / "out" / "pre", truth, "case1")
+    mine = (tmp_path / "out" / "pre" / "case1.nii.gz").read_bytes()
+    for _ in range(2):
+        with pytest.raises(UsageError, match="changed where they lie") as error:
+            annotate(model, cases, tmp_path / "out")
+        assert error.value.where == "pre/case1.nii.gz"
+    assert (tmp_path / "out" / "pre" / "case1.nii.gz").read_bytes() == mine
+    give(tmp_path / "reader", truth, "case1")
+    (tmp_path / "out" / "pre" / "case1.nii.gz").unlink()
+    assert annotate(model, cases, tmp_path / "out", Wish(returned=(tmp_path / "reader",))).n_used == 1
+
+
 def test_an_annotator_is_not_called_as_the_pre_annotations(tmp_path):
     with pytest.raises(UsageError, match="'pre'"):
         Wish(returned=(tmp_path / "pre",))

@@ -10,6 +10,7 @@ import numpy as np
 from lucency.annotate.compared import Agreement, agreements, write_agreement, write_returned
 from lucency.annotate.dataset import write_dataset
 from lucency.annotate.exchange import FORMS, Exporter, Told, annotation_of
+from lucency.annotate.handed import keep, open_again
 from lucency.annotate.orders import STRATEGIES, Place
 from lucency.annotate.returned import Work, read_work
 from lucency.annotate.room import Look, learned, listed, look
@@ -120,8 +121,8 @@ def annotate(
         told: Called with the number of cases done so far.
 
     Raises:
-        UsageError: What the model learned cannot be seen on an image, or a folder with annotations is one that the
-            round writes.
+        UsageError: What the model learned cannot be seen on an image, a folder with annotations is one that the round
+            writes, or files of the last round were changed where they lie.
         DataError: No image can be used.
         OutputError: The disk cannot be written.
     """
@@ -139,6 +140,7 @@ def annotate(
     )
     given_back = {case for one in (*returned, *done) for case in one.annotations}
     looks, lost = _given_out(model, cases, out, wish, given_back, paint, told)
+    keep(out, (PRE, *wish.forms))
     usable = [one.case for one in looks]
     returned, done = ([_of_these(one, usable) for one in side] for side in (returned, done))
     annotated = {case for one in (*returned, *done) for case in one.annotations}
@@ -195,6 +197,7 @@ def _given_out(
     lost: list[Skipped] = []
     task, plan = task_named(model.plan.task), model.plan
     exporters = _exporters(model, cases, out, wish)
+    open_again(out)
 
     def leave_out(case: Case, error: DataError) -> None:
         if len(cases) == 1:
@@ -232,7 +235,7 @@ def _exporters(model: Model, cases: Sequence[Case], out: Path, wish: Wish) -> li
             "A number has no place in the files of annotation tools",
             expected="a model of masks, boxes or classes",
             where="--format",
-            remedy="leave --format out and correct pre/predictions.csv",
+            remedy="leave --format out and correct a copy of pre/predictions.csv",
         )
     if "dicom-seg" in wish.forms:
         refuse("dicom-seg", cases, plan.labels, plan.classes)
