@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from lucency.annotate.agreement import boxes_alike, kappa, kappa_of_many, regions_alike
+from lucency.annotate.agreement import boxes_alike, kappa, kappa_of_many
 from lucency.annotate.compared import agreements
 from lucency.annotate.returned import Work
 from lucency.annotation import Annotation
@@ -150,7 +150,10 @@ def test_regions_by_label_with_distance_where_both_drew_it():
 
     first = [drawn("a", (0, 4), (10, 12)), drawn("b", (0, 4))]
     second = [drawn("a", (2, 6), (10, 12)), drawn("b", (0, 4), (10, 12))]
-    found = regions_alike(first, second, ["p", "q"], np.random.default_rng(0))
+    plan = plan_for("segment", labels={1: "liver", 2: "cyst", 3: "absent"})
+    sides = [work(name, {a.case: a for a in own}) for name, own in (("r", first), ("pre", second))]
+    made = agreements(sides, {"a": "p", "b": "q"}, plan, np.random.default_rng(0))
+    found = {f"{a.measure}/{a.label}": a.found for a in made}
     # Liver in a: 2 * 2 / 8; in b 1. Cyst in a: 1; in b one drew it: 0, and no distance there.
     assert found["dice/liver"].value == pytest.approx(0.75)
     assert found["dice/cyst"].value == pytest.approx(0.5)

@@ -1,8 +1,8 @@
-"""How far annotators agree, with intervals over patients: words, grades, boxes and regions.
+"""How far annotators agree, with intervals over patients: words, grades and boxes.
 
 ``kappa`` for two and words or grades, ``kappa_of_many`` for more than two, ``boxes_alike`` for boxes at an overlap of
-a half, ``regions_alike`` for Dice and surface distance of each label. Under 20 patients, or 5 with a class (of the
-annotator who said it less; of several, as most of them call it), a number has no interval and its ``method`` says so.
+a half. Under 20 patients, or 5 with a class (of the annotator who said it less; of several, as most of them call it), a
+number has no interval and its ``method`` says so.
 """
 
 from collections import Counter
@@ -14,11 +14,8 @@ from lucency import metrics
 from lucency.annotation import Annotation
 from lucency.errors import UsageError
 from lucency.metrics.agreement import box_f1, cohen_kappa, fleiss_kappa, shared_boxes
-from lucency.statistics import Metric, bootstrap_metric, mean_metric
+from lucency.statistics import Metric, bootstrap_metric
 from lucency.statistics.measure import patients_by_class
-
-#: Surface Dice is not asked for here, so how much of a distance it would forgive does not matter.
-ANY_MM = 1.0
 
 
 def kappa(
@@ -101,58 +98,6 @@ def boxes_alike(
         drawn.append(len(one.boxes) + len(two.boxes))
     both, all_ = np.array(shared, dtype=int), np.array(drawn, dtype=int)
     return bootstrap_metric(lambda weights: box_f1(both, all_, weights), patients, rng)
-
-
-def regions_alike(
-    first: Sequence[Annotation], second: Sequence[Annotation], patients: Sequence[str], rng: np.random.Generator
-) -> dict[str, Metric]:
-    """Return ``dice/<label>`` and ``assd_mm/<label>`` of two annotators' regions, means over cases.
-
-    Dice counts where either drew the label; the average symmetric surface distance exists where both did.
-
-    Args:
-        first: (n,) annotations with regions.
-        second: (n,) of the same cases, on the same grids.
-        patients: (n,) whose each case is.
-        rng: Of the bootstrap.
-
-    Raises:
-        UsageError: Two cases in one place, an annotation without regions, or two grids.
-    """
-    scores: dict[str, dict[int, float]] = {}
-    for n, (one, two) in enumerate(_pairs(first, second)):
-        if not one.layers or not two.layers or not one.layers[0].same_grid(two.layers[0]):
-            raise UsageError("Annotations without regions on one grid", where=one.case)
-        for name, dice, away in _by_label(one, two):
-            scores.setdefault(f"dice/{name}", {})[n] = dice
-            scores.setdefault(f"assd_mm/{name}", {})[n] = away
-    found = {}
-    for key, by_case in sorted(scores.items()):
-        values = np.array([by_case.get(n, np.nan) for n in range(len(patients))])
-        dice = key.startswith("dice/")
-        bounds = (0.0, 1.0) if dice else None
-        found[key] = mean_metric(values, patients, rng, best=1.0 if dice else 0.0, bounds=bounds)
-    return found
-
-
-def _by_label(one: Annotation, two: Annotation) -> list[tuple[str, float, float]]:
-    """Return name, Dice and distance of every label; NaN where they do not exist."""
-    mine, other = ({name: (value, layer) for value, name, layer in a.regions} for a in (one, two))
-    found = []
-    for name in sorted({*mine, *other}):
-        masks = [
-            side[name][1].array[0] == side[name][0] if name in side else np.zeros(one.layers[0].size, dtype=bool)
-            for side in (mine, other)
-        ]
-        drawn = [m.any() for m in masks]
-        if not any(drawn):
-            found.append((name, float("nan"), float("nan")))
-        elif not all(drawn):
-            found.append((name, 0.0, float("nan")))
-        else:
-            scores = metrics.mask_scores(masks[0], masks[1], one.layers[0].spacing, ANY_MM)
-            found.append((name, scores.dice, scores.assd_mm))
-    return found
 
 
 def _pairs(first: Sequence[Annotation], second: Sequence[Annotation]) -> list[tuple[Annotation, Annotation]]:

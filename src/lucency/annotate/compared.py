@@ -1,7 +1,7 @@
 """How far what came back agrees with what was given out, and annotators with each other."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,14 +128,23 @@ def _distances(first: Annotation, second: Annotation, plan: Plan) -> dict[str, f
     """Return the mean surface distance of each label that both drew, in mm."""
     if not first.layers or not second.layers:
         return {}
-    found = {}
-    mine, other = first.layers[0], second.layers[0]
+    spacing = first.layers[0].spacing
+    # Surface Dice is not asked for here, so its tolerance does not matter.
+    return {
+        f"assd_mm/{name}": metrics.mask_scores(a[0], b[0], spacing, 1.0).assd_mm
+        for name, a, b in _regions(first, second, plan)
+        if a.any() and b.any()
+    }
+
+
+def _regions(first: Annotation, second: Annotation, plan: Plan) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield each label with what either side drew of it, (1, K, J, I) bool, without what either left open."""
+    mine, other = first.layers[0].array, second.layers[0].array
+    known = np.ones(mine.shape, dtype=bool)
+    if plan.ignore is not None:
+        known = (mine != plan.ignore) & (other != plan.ignore)
     for value, name in sorted(plan.labels.items()):
-        a, b = mine.array[0] == value, other.array[0] == value
-        if a.any() and b.any():
-            # Surface Dice is not asked for here, so its tolerance does not matter.
-            found[f"assd_mm/{name}"] = metrics.mask_scores(a, b, mine.spacing, 1.0).assd_mm
-    return found
+        yield name, (mine == value) & known, (other == value) & known
 
 
 def _metric(measure: str, values: np.ndarray, patients: Sequence[str], rng: np.random.Generator) -> Metric:
@@ -166,13 +175,8 @@ def scores_of(first: Annotation, second: Annotation, plan: Plan) -> dict[str, fl
 
 
 def _dice_of(first: Annotation, second: Annotation, plan: Plan) -> dict[str, float]:
-    mine, other = first.layers[0].array, second.layers[0].array
-    known = np.ones(mine.shape, dtype=bool)
-    if plan.ignore is not None:
-        known = (mine != plan.ignore) & (other != plan.ignore)
     each: dict[str, float] = {}
-    for value, name in sorted(plan.labels.items()):
-        a, b = (mine == value) & known, (other == value) & known
+    for name, a, b in _regions(first, second, plan):
         each[f"dice/{name}"] = metrics.dice(a, b) if a.any() or b.any() else float("nan")
     values = [v for v in each.values() if np.isfinite(v)]
     # Where neither side has any label they agree.

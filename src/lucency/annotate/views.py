@@ -9,8 +9,8 @@ from torch import nn
 
 from lucency.boxes import Box
 from lucency.case import Prediction
-from lucency.detection import matched
 from lucency.metrics import dice
+from lucency.metrics.agreement import shared_boxes
 from lucency.model import Model
 from lucency.plan import Plan
 from lucency.predict import Answered, raw_outputs, seen_of
@@ -23,9 +23,6 @@ CONTRASTS = (0.8, 1.25)
 
 #: Axes of (C, K, J, I).
 AXES = {"k": 1, "j": 2, "i": 3}
-
-#: Two boxes are the same from this overlap on (PASCAL VOC).
-OVERLAP = 0.5
 
 #: Nearest cases of which the order is compared.
 NEAREST = 10
@@ -123,9 +120,5 @@ def alike(first: Prediction, second: Prediction) -> float:
 
 def box_f1(mine: Sequence[Box], other: Sequence[Box]) -> float:
     """Return the F1 of two sets of boxes of one image, 0 to 1; 1 where both are empty."""
-    hits = 0
-    for label in {b.label for b in mine}:
-        same = [[b for b in side if b.label == label] for side in (mine, other)]
-        hits += int(matched(same[0], same[1], OVERLAP)[1].sum())
     total = len(mine) + len(other)
-    return 2 * hits / total if total else 1.0
+    return 2 * shared_boxes(mine, other) / total if total else 1.0
