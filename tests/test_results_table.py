@@ -16,6 +16,8 @@ FIT = {
     "locked": {"dice": {"value": 0.8912, "lower": 0.8849, "upper": 0.8971, "n": 30, "method": "bootstrap"}},
     "headline": "dice",
     "n_patients_locked": 30,
+    "n_patients": {"locked": 30},
+    "out_of_fold": {},
     "best_baseline": {"name": "threshold", "dice": {"value": 0.3, "lower": None, "upper": None, "n": 30, "method": ""}},
     "profile_to_report_to_budget": 0.934,
     "memory_actual_to_forecast": None,
@@ -38,8 +40,8 @@ def line(block, *words):
 def test_what_was_not_recorded_is_said_to_be_unmeasured(tmp_path, lang, absent):
     block = TABLE["block"](stored(tmp_path), lang)
     rows = [one for one in block.splitlines() if one.startswith("|") and "---" not in one]
-    # Seven fits, three speeds, ten rows of the clinical doors.
-    assert sum(absent in one for one in rows) == 7 + 3 + 10
+    # Eleven fits, three speeds, ten rows of the clinical doors.
+    assert sum(absent in one for one in rows) == 11 + 3 + 10
     assert "commit" not in block
 
 
@@ -49,6 +51,17 @@ def test_a_recorded_fit_stands_in_its_own_row_alone(tmp_path):
     assert measured[2:6] == ["Dice 0.891 (0.885–0.897); 30 patients", "intensity threshold: Dice 0.300", "0.93", "–"]
     assert line(block, "hippocampus, MR", "| 30 |")[2] == "not measured yet"
     assert "Some CPU, 2 cores, commit abc1234" in block
+
+
+def test_a_cross_validated_fit_shows_its_held_out_patients(tmp_path):
+    pooled = {"map50": {"value": 0.75, "lower": None, "upper": None, "n": 27, "method": ""}}
+    found = FIT | {
+        "judged_part": "out-of-fold",
+        "out_of_fold": {"out-of-fold": pooled},
+        "n_patients": {"out-of-fold": 27},
+    }
+    block = TABLE["block"](stored(tmp_path, fit_cxr_structures_15=found), "en")
+    assert line(block, "chest radiographs", "| 15 |")[2] == "mAP at overlap .5 0.750; out of fold, 27 patients"
 
 
 def test_a_run_cut_short_says_so(tmp_path):
