@@ -11,11 +11,10 @@ from lucency.case import Case, Prediction, Skipped
 from lucency.errors import DataError, LucencyError, OutputError, UsageError
 from lucency.events import Events, Listener, read_events
 from lucency.plan import Plan
-from lucency.read import read_inputs
 from lucency.read.formats import reason
 from lucency.read.layout import is_lone_table
 from lucency.text import sentence
-from lucency.walk import ROOMS, Passport, Settings, Walk, locked
+from lucency.walk import ROOMS, Passport, Settings, Walk, inputs_as_trained, locked
 from lucency.write.dicom_object import Origin
 from lucency.write.dicom_result import encoded
 from lucency.write.outputs import Names, write_outputs
@@ -272,13 +271,7 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
     from lucency.tasks import task_named  # noqa: PLC0415
 
     model = models.load(Path(run).expanduser())
-    passport = Path(run).expanduser() / "run.json"
-    # With the run's salt a DICOM series has the same pseudonym here as in training.
-    salt = bytes.fromhex(record.read(Passport, passport).salt) if passport.exists() else b""
-    where, known = Path(src).expanduser().absolute(), model.plan.modalities
-    options = model.plan.task_options
-    visits = (str(options.get("visits", "")), str(options.get("patient", "")))
-    cases = read_inputs(where, salt=salt, missing_slices=missing_slices, modalities=known, visits=visits)
+    cases = inputs_as_trained(run, model.plan, src, missing_slices=missing_slices)
     if not cases:
         raise DataError("No image to predict on", where=Path(src).name, remedy="give a folder with images")
     events = Events(None, *listeners)

@@ -17,8 +17,9 @@ from lucency.case import Cohort, Skipped
 from lucency.errors import DataError, LucencyError, UsageError
 from lucency.events import Clock, Events, Listener
 from lucency.inspect import POLICIES, Inspection, inspect, settle
+from lucency.plan import Plan
 from lucency.profile import Profile, profile
-from lucency.read import ReadOptions, read
+from lucency.read import Inputs, ReadOptions, read, read_inputs
 from lucency.read.chosen import chosen
 from lucency.read.files import listing
 from lucency.write.table import write_table
@@ -131,6 +132,33 @@ class Passport:
     data: str
     settings: Settings
     salt: str
+
+
+def inputs_as_trained(
+    run: str | Path, plan: Plan, src: str | Path, *, missing_slices: str = "refuse", patient: str | None = None
+) -> Inputs:
+    """Return new images, told apart and joined to cases as those that a model was trained on.
+
+    Args:
+        run: Run or model folder. With the run's salt a DICOM series has the same pseudonym here as in training.
+        plan: The model's: its modalities, and the columns of its visits.
+        src: Image, folder, DICOM tree or npz container.
+        missing_slices: As in :class:`lucency.read.ReadOptions`.
+        patient: As in :func:`lucency.read.read_inputs`.
+
+    Raises:
+        UsageError: No such path, or ``patient`` fits neither a column nor the names.
+        DataError: No image, or none that can be read.
+    """
+    passport, options = Path(run).expanduser() / "run.json", plan.task_options
+    return read_inputs(
+        Path(src).expanduser().absolute(),
+        salt=bytes.fromhex(record.read(Passport, passport).salt) if passport.exists() else b"",
+        missing_slices=missing_slices,
+        modalities=plan.modalities,
+        visits=(str(options.get("visits", "")), str(options.get("patient", ""))),
+        patient=patient,
+    )
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lucency.errors import DataError
-from lucency.survival.curves import aalen_johansen, kaplan_meier, log_rank, numbers_at_risk
+from lucency.survival.curves import aalen_johansen, kaplan_meier, log_rank
 from lucency.survival.outcome import Outcomes
 
 
@@ -74,10 +74,6 @@ def test_log_rank_is_that_of_lifelines(groups, ties):
 
 def test_log_rank_of_one_group_is_undefined():
     assert np.isnan(log_rank(drawn(0), np.zeros(80))).all()
-
-
-def test_numbers_at_risk_count_those_just_before():
-    assert numbers_at_risk(Outcomes(np.array([1.0, 2, 2, 3]), np.array([1, 0, 1, 0])), (0, 2, 2.5, 4)) == (4, 3, 1, 0)
 
 
 @pytest.mark.parametrize(("time", "event"), [([-1.0], [1]), ([np.nan], [1]), ([1.0], [-1]), ([], []), ([1.0, 2], [1])])

@@ -85,25 +85,18 @@ def annotate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the i
 
 def _annotate(places: tuple[Path, Path, Path], wish: "Wish", patient: str, manner: Manner) -> None:
     from lucency import model as models  # noqa: PLC0415
-    from lucency import record  # noqa: PLC0415
     from lucency.annotate import annotate as run_round  # noqa: PLC0415
     from lucency.apps.summary import short  # noqa: PLC0415
     from lucency.apps.terminal import display  # noqa: PLC0415
     from lucency.events import Events  # noqa: PLC0415
-    from lucency.read import read_inputs  # noqa: PLC0415
     from lucency.report.annotated import painter, write_page  # noqa: PLC0415
     from lucency.text import counted, t  # noqa: PLC0415
-    from lucency.walk import Passport  # noqa: PLC0415
+    from lucency.walk import inputs_as_trained  # noqa: PLC0415
     from lucency.write.table import write_table  # noqa: PLC0415
 
     run, src, out = places
     model = models.load(run)
-    passport = run / "run.json"
-    # With the run's salt a DICOM series has the same name here as in training.
-    salt = bytes.fromhex(record.read(Passport, passport).salt) if passport.exists() else b""
-    options = model.plan.task_options
-    visits = (str(options.get("visits", "")), str(options.get("patient", "")))
-    cases = read_inputs(src, salt=salt, modalities=model.plan.modalities, visits=visits, patient=patient)
+    cases = inputs_as_trained(run, model.plan, src, patient=patient)
     with display(manner.lang, quiet=manner.quiet) as listener:
         events = Events(None, listener)
         events.emit("annotate", "begin")

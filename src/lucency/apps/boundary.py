@@ -32,10 +32,10 @@ Images = Annotated[Path, typer.Argument(metavar="SRC", help="Image, folder, DICO
 Filling = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="nan=VALUE fills NaN and infinite voxels.")
 ]
-Lang = Annotated[str | None, typer.Option(metavar="en|zh", help="Language of messages.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No closing words.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show whole tracebacks.")]
+Lang = Annotated[str | None, typer.Option(metavar="en|zh", help="Language of messages and pages: en or zh.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON; everything else goes to stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing words.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show whole tracebacks; they may quote the data.")]
 
 
 @dataclass(frozen=True)

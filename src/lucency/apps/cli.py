@@ -8,7 +8,19 @@ import typer
 
 from lucency import __version__
 from lucency.apps import annotate, deidentify, enhance, explain, fetch, search, send
-from lucency.apps.boundary import Images, Manner, RunFolder, boundary, must_exist, settings_of, steady_streams
+from lucency.apps.boundary import (
+    Debug,
+    Images,
+    Json,
+    Lang,
+    Manner,
+    Quiet,
+    RunFolder,
+    boundary,
+    must_exist,
+    settings_of,
+    steady_streams,
+)
 
 #: Rooms that are commands of their own: name, last room to enter, one sentence, examples.
 ROOMS = (
@@ -76,10 +88,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-Lang = Annotated[str | None, typer.Option(help="Language of messages and report: en or zh.", metavar="en|zh")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON; everything else goes to stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing words.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show whole tracebacks; they may quote the data.")]
 Set = Annotated[
     list[str] | None,
     typer.Option(

@@ -68,10 +68,10 @@ def _explain(places: tuple[Path, Path, Path], methods: list[str] | None, given: 
     from lucency.events import Events  # noqa: PLC0415
     from lucency.explain import METHODS  # noqa: PLC0415
     from lucency.explain import explain as run_explain  # noqa: PLC0415
-    from lucency.read import read_inputs  # noqa: PLC0415
     from lucency.read.formats import reason  # noqa: PLC0415
     from lucency.report.explained import shown, verdict, write_explained  # noqa: PLC0415
     from lucency.text import counted, t  # noqa: PLC0415
+    from lucency.walk import inputs_as_trained  # noqa: PLC0415
     from lucency.write.nifti import write_nifti  # noqa: PLC0415
     from lucency.write.rows import Cell  # noqa: PLC0415
     from lucency.write.table import write_table  # noqa: PLC0415
@@ -79,7 +79,7 @@ def _explain(places: tuple[Path, Path, Path], methods: list[str] | None, given: 
     run, src, out = places
     must_exist(run, src)
     model = models.load(run.expanduser())
-    cases = read_inputs(src.expanduser().absolute(), modalities=model.plan.modalities)
+    cases = inputs_as_trained(run, model.plan, src)
     lost: list[Skipped] = list(cases.skipped)
     rows: list[tuple[Cell, ...]] = []
     entries: list[dict[str, Any]] = []

@@ -18,20 +18,6 @@ POWERS = {"none": 0, "linear": 1, "quadratic": 2}
 LIMITS = 1.959964
 
 
-def mean_absolute_error(truth: np.ndarray, value: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted mean of the absolute errors.
-
-    Args:
-        truth: (n,) float.
-        value: (n,) float, same unit.
-        weights: (b, n) float, >= 0.
-
-    Returns:
-        (b,) float, same unit.
-    """
-    return _mean(np.abs(value - truth), weights)
-
-
 def root_mean_squared_error(truth: np.ndarray, value: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the root of the weighted mean squared error, (b,), in the unit of the values."""
     return np.asarray(np.sqrt(_mean((value - truth) ** 2, weights)))

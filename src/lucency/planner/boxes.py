@@ -24,8 +24,8 @@ LONGEST, SHORTEST = 640, 128
 #: Images from which on "never two on one image" is a rule, and the share of images that must have one.
 LEAST_SINGLE, NEARLY_ALL = 15, 0.9
 
-#: Passes over the training images that detection from scratch needs at the least, and what is enough for a member.
-LEAST_PASSES, ENOUGH_PASSES = 25, 90
+#: Passes over the training images that detection from scratch needs at the least.
+LEAST_PASSES = 25
 
 #: Images under which a heat map of centres is learned instead of anchors: see docs/decisions/0015-boxes.md.
 FEW_IMAGES = 300

@@ -8,12 +8,14 @@ from lucency.prepare.store import (
     Seen,
     Store,
     TargetOf,
+    Writer,
     digest_of,
     images_of,
     label_source,
     prepare,
     unlabelled,
     used,
+    writing,
 )
 from lucency.prepare.tiles import tile_starts
 from lucency.prepare.tilt import lean_back, set_upright, upright_of
@@ -26,6 +28,7 @@ __all__ = [
     "Seen",
     "Store",
     "TargetOf",
+    "Writer",
     "digest_of",
     "facts_of",
     "images_of",
@@ -46,4 +49,5 @@ __all__ = [
     "unlabelled",
     "upright_of",
     "used",
+    "writing",
 ]

@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 import numpy as np
 
@@ -28,7 +30,10 @@ MOST_UNLABELLED, UNLABELLED_BYTES = 20_000, 2 * 2**30
 #: What a network is given of a case: the image, (C, K, J, I), or that and its clinical columns, (n,).
 Seen = np.ndarray | tuple[np.ndarray, np.ndarray]
 
-TargetOf = Callable[[Case, Plan], "np.ndarray | int | float | None"]
+#: What a case is to teach: a mask (K, J, I), several numbers (n,), rows (n, m), one number, or nothing.
+Learned = np.ndarray | int | float | None
+
+TargetOf = Callable[[Case, Plan], Learned]
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,86 @@ class Store:
         return (self._images.nbytes + self._masks.nbytes) / 2**20
 
 
+class Writer:
+    """Adds cases to the two flat files of a store, arrays first and then the index line that vouches for them.
+
+    Args:
+        done: What the store holds already; the next case goes behind it.
+        images: ``images.bin``, open for writing there.
+        masks: ``masks.bin``.
+        index: ``index.jsonl``.
+    """
+
+    def __init__(self, done: Mapping[str, Entry], images: BinaryIO, masks: BinaryIO, index: TextIO) -> None:
+        self._images, self._masks, self._index = images, masks, index
+        self._image_at = max((e.image_at + int(np.prod(e.shape)) for e in done.values()), default=0)
+        self._mask_at = max((e.mask_at + int(np.prod(e.shape[1:])) for e in done.values() if e.mask_at >= 0), default=0)
+        images.seek(self._image_at * 2)
+        masks.seek(self._mask_at * 2)
+
+    def add(self, case: str, prepared: Prepared, learned: Learned) -> None:
+        """Write one case.
+
+        Args:
+            case: Its id, new to the store.
+            prepared: On the network's grid.
+            learned: The target.
+        """
+        vector = isinstance(learned, np.ndarray) and learned.ndim <= 2
+        is_mask = isinstance(learned, np.ndarray) and not vector
+        self._images.write(prepared.array.astype(np.float16).tobytes())
+        if isinstance(learned, np.ndarray) and not vector:
+            self._masks.write(learned.astype(np.int16).tobytes())
+        entry = Entry(
+            case=case,
+            shape=tuple(prepared.array.shape),
+            image_at=self._image_at,
+            mask_at=self._mask_at if is_mask else -1,
+            target=float("nan") if isinstance(learned, np.ndarray) or learned is None else float(learned),
+            place=prepared.place,
+            affine=tuple(float(v) for v in prepared.affine.reshape(-1)),
+            vector=tuple(float(v) for v in np.asarray(learned).ravel()) if vector else (),
+            width=learned.shape[1] if isinstance(learned, np.ndarray) and learned.ndim == 2 else 0,
+            facts=tuple(float(v) for v in prepared.facts),
+        )
+        self._image_at += prepared.array.size
+        self._mask_at += prepared.array[0].size if is_mask else 0
+        self._images.flush()
+        self._masks.flush()
+        self._index.write(json.dumps(to_json(entry)) + "\n")
+        self._index.flush()
+
+
+@contextmanager
+def writing(folder: Path, done: Mapping[str, Entry]) -> Iterator[Writer]:
+    """Open a store to add cases to it.
+
+    Args:
+        folder: Of the store; made if there is none.
+        done: Entries that stay; nothing else does.
+
+    Raises:
+        OutputError: The disk is full.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # Written anew: behind a line that a crash cut off, nothing could be appended.
+    write_text(folder / "index.jsonl", "".join(json.dumps(to_json(e)) + "\n" for e in done.values()))
+    mode = "r+b" if done else "wb"
+    try:
+        with (
+            (folder / "images.bin").open(mode) as images,
+            (folder / "masks.bin").open(mode) as masks,
+            (folder / "index.jsonl").open("a", encoding="utf-8") as index,
+        ):
+            yield Writer(done, images, masks, index)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write prepared arrays ({error.strerror})",
+            where=folder.parent.name,
+            remedy="free space, then run again",
+        ) from error
+
+
 def images_of(case: Case, plan: Plan, nan: float | None) -> list[Image | None]:
     """Load the images of a case in the plan's channel order; None for what it lacks where the plan can do without.
 
@@ -232,18 +317,15 @@ def prepare(
     store_folder.mkdir(parents=True, exist_ok=True)
     before = Store(store_folder)
     done = before.entries
-    image_at = max((e.image_at + int(np.prod(e.shape)) for e in done.values()), default=0)
-    mask_at = max((e.mask_at + int(np.prod(e.shape[1:])) for e in done.values() if e.mask_at >= 0), default=0)
     todo = [c for c in used(cohort, plan) if c.id not in done]
     if not todo:
         return before
-    # Written anew: behind a line that a crash cut off, nothing could be appended.
+    # What is written anew must not be held by its maps.
     del before
-    write_text(store_folder / "index.jsonl", "".join(json.dumps(to_json(e)) + "\n" for e in done.values()))
     nan = plan.task_options.get("nan")
     fill = float(nan) if isinstance(nan, int | float) else None
 
-    def work(case: Case) -> tuple[Case, Prepared, "np.ndarray | int | float | None"]:
+    def work(case: Case) -> tuple[Case, Prepared, Learned]:
         try:
             visits = [images_of(visit, plan, fill) for visit in case.visits]
             image = prepare_visits(visits, plan)
@@ -261,53 +343,19 @@ def prepare(
                 error.found, expected=error.expected, where=error.where or case.id, remedy=error.remedy
             ) from error
 
-    try:
-        with (
-            (store_folder / "images.bin").open("r+b" if done else "wb") as image_file,
-            (store_folder / "masks.bin").open("r+b" if done else "wb") as mask_file,
-            (store_folder / "index.jsonl").open("a", encoding="utf-8") as index_file,
-        ):
-            image_file.seek(image_at * 2)
-            mask_file.seek(mask_at * 2)
-            for number, (case, prepared, learned) in enumerate(in_order(work, todo, workers), start=1):
-                image_file.write(prepared.array.astype(np.float16).tobytes())
-                vector = isinstance(learned, np.ndarray) and learned.ndim <= 2
-                is_mask = isinstance(learned, np.ndarray) and not vector
-                if isinstance(learned, np.ndarray) and not vector:
-                    mask_file.write(learned.astype(np.int16).tobytes())
-                entry = Entry(
-                    case=case.id,
-                    shape=tuple(prepared.array.shape),
-                    image_at=image_at,
-                    mask_at=mask_at if is_mask else -1,
-                    target=float("nan") if isinstance(learned, np.ndarray) or learned is None else float(learned),
-                    place=prepared.place,
-                    affine=tuple(float(v) for v in prepared.affine.reshape(-1)),
-                    vector=tuple(float(v) for v in np.asarray(learned).ravel()) if vector else (),
-                    width=learned.shape[1] if isinstance(learned, np.ndarray) and learned.ndim == 2 else 0,
-                    facts=tuple(float(v) for v in prepared.facts),
-                )
-                image_at += prepared.array.size
-                mask_at += prepared.array[0].size if is_mask else 0
-                # Arrays first, then the index line that vouches for them.
-                image_file.flush()
-                mask_file.flush()
-                index_file.write(json.dumps(to_json(entry)) + "\n")
-                index_file.flush()
-                if events is not None and (number % max(1, len(todo) // 20) == 0 or number == len(todo)):
-                    events.emit("prepare", "progress", done=number, of=len(todo))
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write prepared arrays ({error.strerror})", where=folder.name, remedy="free space, then run again"
-        ) from error
+    with writing(store_folder, done) as written:
+        for number, (case, prepared, learned) in enumerate(in_order(work, todo, workers), start=1):
+            written.add(case.id, prepared, learned)
+            if events is not None and (number % max(1, len(todo) // 20) == 0 or number == len(todo)):
+                events.emit("prepare", "progress", done=number, of=len(todo))
     return Store(store_folder)
 
 
 def in_order(
-    work: Callable[[Case], tuple[Case, Prepared, "np.ndarray | int | float | None"]],
+    work: Callable[[Case], tuple[Case, Prepared, Learned]],
     cases: Sequence[Case],
     workers: int,
-) -> Iterable[tuple[Case, Prepared, "np.ndarray | int | float | None"]]:
+) -> Iterable[tuple[Case, Prepared, Learned]]:
     """Run ``work`` in threads and yield in order; at most four cases a worker are in memory."""
     if workers <= 1:
         yield from map(work, cases)

@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from lucency.mirror import Mirror
 from lucency.profile.sums import Summary, merged, rank
 
@@ -93,11 +91,6 @@ class Profile:
         """Return the profile of the union of two sets of cases that share no patient."""
         return Profile(**{f.name: merged(getattr(self, f.name), getattr(other, f.name)) for f in _FIELDS})
 
-    @property
-    def all_integer(self) -> bool:
-        """Whether every image is stored in integers."""
-        return all(np.dtype(name).kind in "biu" for name in self.dtypes)
-
     def size_percentile(self, q: float) -> tuple[int, int, int]:
         """(K, J, I) in voxels that ``q`` per cent (0 to 100) of the cases do not exceed, axis by axis; exact."""
         k, j, i = (rank(axis, q) for axis in self.sizes)
@@ -120,11 +113,6 @@ class Profile:
         """AUC of telling mirror images along ``axis`` from originals, where it is easiest; 1 if unknown."""
         found = [axes[axis].separability for axes in self.mirrors.values() if axis in axes]
         return max(found, default=1.0)
-
-    def median_label_extent(self, label: int) -> tuple[int, int, int]:
-        """(K, J, I) in voxels of the box around one label, axis by axis; 0 where no mask holds it."""
-        k, j, i = (rank(axis, 50) for axis in self.label_extents.get(label, ({}, {}, {})))
-        return k, j, i
 
 
 _FIELDS = dataclasses.fields(Profile)

@@ -16,7 +16,6 @@ from lucency.read import (
     assemble,
     boxes,
     classes,
-    inputs,
     matching,
     medmnist,
     msd,
@@ -31,12 +30,11 @@ from lucency.read import (
 from lucency.read.beside import beside
 from lucency.read.formats import load
 from lucency.read.geometry import slice_spacing
+from lucency.read.inputs import Inputs, read_inputs
 from lucency.read.layout import Candidate, Item, ReadOptions, Tree, is_table, test_tree, tree_of
 from lucency.read.table import plain, told_of_tables
 
 __all__ = ["Candidate", "Inputs", "ReadOptions", "load", "preview", "read", "read_inputs", "slice_spacing"]
-
-Inputs = inputs.Inputs
 
 #: In order of precedence (architecture, section 7).
 LAYOUTS: tuple[ModuleType, ...] = (msd, nnunet, pairs, boxes, rows, medmnist, classes, series, singles)
@@ -121,21 +119,6 @@ def preview(data: Path, options: ReadOptions | None = None) -> tuple[Candidate, 
 def _tree(data: Path, options: ReadOptions) -> Tree:
     tree = tree_of(data, salt=options.salt, cache=options.cache, fill=options.fill)
     return replace(tree, pixel_size=options.pixel_size)
-
-
-def read_inputs(
-    src: Path,
-    *,
-    salt: bytes = b"",
-    missing_slices: str = "refuse",
-    modalities: tuple[str, ...] = (),
-    visits: tuple[str, str] = ("", ""),
-    patient: str | None = None,
-) -> Inputs:
-    """Return the images to predict on; see :func:`lucency.read.inputs.read_inputs`."""
-    return inputs.read_inputs(
-        src, salt=salt, missing_slices=missing_slices, modalities=modalities, visits=visits, patient=patient
-    )
 
 
 def _candidates(tree: Tree, options: ReadOptions) -> tuple[Candidate, ...]:

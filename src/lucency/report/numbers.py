@@ -26,11 +26,6 @@ def target_name(word: str, lang: str) -> str:
     return t(f"target.{word}", lang) if known(f"target.{word}") else word
 
 
-def is_defined(metric: str) -> bool:
-    """Tell whether the method notes have a definition of this metric."""
-    return known(f"define.{split(metric)[0]}")
-
-
 def digits(metric: str) -> int:
     """Return how many decimals a metric is worth: lengths two, everything else three."""
     return 2 if split(metric)[0].endswith(("_mm", "slope", "intercept")) else 3

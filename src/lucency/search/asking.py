@@ -15,10 +15,10 @@ from lucency.index import Index
 from lucency.index.rows import wanted
 from lucency.model import Model
 from lucency.prepare import Store, digest_of
-from lucency.read import read_inputs
 from lucency.read.formats import reason
 from lucency.search.building import Known, image_digest, index_of, known, modality_of, prepared_array
 from lucency.search.page import Entry, Side, write_page
+from lucency.walk import inputs_as_trained
 from lucency.write.rows import Cell
 from lucency.write.table import write_table
 
@@ -110,8 +110,7 @@ def search(
     place, events = Path(run).expanduser().absolute(), Events(None, *listeners)
     model, owner = models.load(place), known(place)
     index = index_of(model, owner, events)
-    salt = owner.salt if owner is not None else b""
-    inputs = read_inputs(Path(src).expanduser().absolute(), salt=salt, modalities=model.plan.modalities)
+    inputs = inputs_as_trained(place, model.plan, src)
     queries, lost = _prepared(inputs, model, ask)
     if not queries:
         raise DataError(

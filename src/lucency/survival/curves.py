@@ -1,7 +1,6 @@
 """Curves over time: Kaplan–Meier, Aalen–Johansen, numbers at risk, and the log-rank test between groups."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,11 +136,6 @@ def _table(outcomes: Outcomes, steps: np.ndarray | None = None) -> tuple[np.ndar
     events = np.sort(outcomes.time[outcomes.event > 0])
     died = np.searchsorted(events, steps, side="right") - np.searchsorted(events, steps, side="left")
     return steps, at_risk, died.astype(np.float64)
-
-
-def numbers_at_risk(outcomes: Outcomes, times: Sequence[float]) -> tuple[int, ...]:
-    """Return how many patients were still under observation just before each time."""
-    return tuple(int((outcomes.time >= t).sum()) for t in times)
 
 
 def log_rank(outcomes: Outcomes, group: np.ndarray) -> tuple[float, float]:
