@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import IO
 
 import numpy as np
 
@@ -156,7 +156,7 @@ class Writer:
         index: ``index.jsonl``.
     """
 
-    def __init__(self, done: Mapping[str, Entry], images: BinaryIO, masks: BinaryIO, index: TextIO) -> None:
+    def __init__(self, done: Mapping[str, Entry], images: IO[bytes], masks: IO[bytes], index: IO[str]) -> None:
         self._images, self._masks, self._index = images, masks, index
         self._image_at = max((e.image_at + int(np.prod(e.shape)) for e in done.values()), default=0)
         self._mask_at = max((e.mask_at + int(np.prod(e.shape[1:])) for e in done.values() if e.mask_at >= 0), default=0)
