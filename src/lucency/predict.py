@@ -209,7 +209,7 @@ def networks(model: Model, task: Task) -> list[nn.Module]:
     """Return the members of a model, ready to predict."""
     nets = []
     for member in model.members:
-        net = task.build(model.plan)["net"]
+        net = task.build(model.plan)[task.delivered]
         net.load_state_dict(model.weights(member))
         nets.append(net.eval().to(device_of(model.plan)).to(memory_format=memory_format(model.plan)))  # type: ignore[call-overload]
     return nets

@@ -118,6 +118,23 @@ class Figure:
     counted: bool = False
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How a part of a task moves, where that is not as the plan's schedule says.
+
+    Args:
+        rate: Share of the schedule's rate that is due.
+        betas: Of Adam: how slowly the means of gradients and of their squares move.
+        ema: How slowly the moving average of the weights moves; None: the schedule's.
+        clip: Largest gradient norm; None: the schedule's.
+    """
+
+    rate: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    ema: float | None = None
+    clip: float | None = None
+
+
 class Task(Protocol):
     """What the rooms ask of a task."""
 
@@ -141,6 +158,14 @@ class Task(Protocol):
     experimental: bool = False
     #: Figures of the report that only this task has.
     figures: tuple[Figure, ...] = ()
+    #: ``fit`` and its lists offer it; what is not offered belongs to a room of its own.
+    offered: bool = True
+    #: The part whose moving average is delivered; the others only teach it.
+    delivered: str = "net"
+    #: The loss on held-out cases says how far training is.
+    validated: bool = True
+    #: How often a loss that is no longer finite is answered by going back to the last average that was.
+    recoveries: int = 0
 
     def suits(self, cohort: Cohort) -> float:
         """Return 0 (not for these targets) to 1 (made for them)."""
@@ -180,6 +205,26 @@ class Task(Protocol):
     ) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield ``(part, loss)`` in order; the next is formed only after the part has been stepped."""
         ...
+
+    def pace(self, part: str, plan: Plan, step: int, progress: float) -> Pace:
+        """Return how a part moves at a step; as the schedule says by default.
+
+        Args:
+            part: Its name.
+            plan: With the schedule.
+            step: Steps made.
+            progress: 0 at the first step, 1 at the last.
+        """
+        return Pace()
+
+    def shown(self, net: nn.Module, plan: Plan) -> "np.ndarray | None":
+        """Return a picture of what training has come to, (J, I) uint8, drawn from the plan's seed; none by default.
+
+        Args:
+            net: The averaged delivered part, in eval mode.
+            plan: The one it was built for.
+        """
+        return None
 
     def activate(self, raw: torch.Tensor, calibration: Calibration) -> torch.Tensor:
         """Turn one member's (B, L, ...) output into what may be averaged over members: scaled, then averaged."""
@@ -276,9 +321,13 @@ def task(cls: type[Any]) -> type[Any]:
     return cls
 
 
-@cache
 def every_task() -> Mapping[str, Task]:
-    """Return all tasks of this folder and of the entry points ``lucency.tasks``."""
+    """Return all tasks that are offered, of this folder and of the entry points ``lucency.tasks``."""
+    return {name: one for name, one in _known().items() if one.offered}
+
+
+@cache
+def _known() -> Mapping[str, Task]:
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
     for point in entry_points(group="lucency.tasks"):
@@ -287,18 +336,18 @@ def every_task() -> Mapping[str, Task]:
 
 
 def task_named(name: str) -> Task:
-    """Return task ``name``.
+    """Return task ``name``, offered or not.
 
     Raises:
-        UsageError: No such task; the message lists them.
+        UsageError: No such task; the message lists those that are offered.
     """
-    known = every_task()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
+    offered = every_task()
+    if name not in _known():
+        near = difflib.get_close_matches(name, offered, n=1)
         raise UsageError(
-            f"No task {name!r}", expected=", ".join(known), remedy=f"did you mean {near[0]!r}?" if near else ""
+            f"No task {name!r}", expected=", ".join(offered), remedy=f"did you mean {near[0]!r}?" if near else ""
         )
-    return known[name]
+    return _known()[name]
 
 
 def task_for(cohort: Cohort) -> Task:

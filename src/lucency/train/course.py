@@ -50,6 +50,24 @@ def fitting(weights: Mapping[str, torch.Tensor], net: nn.Module) -> dict[str, to
     return {k: v for k, v in weights.items() if k in own and own[k].shape == v.shape and v.is_floating_point()}
 
 
+def follow(average: nn.Module, part: nn.Module, decay: float) -> None:
+    """Move an average towards a part: its weights, and its buffers that are no counts.
+
+    Args:
+        average: Of the same shape as ``part``.
+        part: As it is now.
+        decay: Share of itself that the average keeps, 0 to 1.
+    """
+    ours = [*average.parameters(), *(b for b in average.buffers() if b.is_floating_point())]
+    live = [*part.parameters(), *(b for b in part.buffers() if b.is_floating_point())]
+    torch._foreach_lerp_(ours, [t.detach() for t in live], 1 - decay)
+
+
+def copied(parts: Mapping[str, nn.Module]) -> dict[str, dict[str, torch.Tensor]]:
+    """Return the weights and buffers of parts as they are now."""
+    return {n: {k: v.detach().clone() for k, v in p.state_dict().items()} for n, p in parts.items()}
+
+
 def share_of_rate(shape: str, progress: float, losses: Sequence[float]) -> float:
     """Return the share of the peak rate that is due, 0 to 1.
 

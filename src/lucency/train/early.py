@@ -58,7 +58,9 @@ class Pretext:
     """
 
     blind = True
-    dense = boxes = semi = False
+    dense = boxes = semi = validated = False
+    delivered, recoveries = "net", 0
+    pace, shown = Task.pace, Task.shown
 
     def __init__(self, task: Task, kind: str, *, frames: bool) -> None:
         self.name, self.task, self.kind, self.frames = kind, task, kind, frames

@@ -82,7 +82,7 @@ def predict_held_out(work: Work, fold: int, weights: Mapping[str, torch.Tensor],
     Raises:
         OutputError: The disk is full.
     """
-    net = work.task.build(work.plan)["net"]
+    net = work.task.build(work.plan)[work.task.delivered]
     net.load_state_dict(dict(weights))
     net.eval().to(device_of(work.plan)).to(memory_format=memory_format(work.plan))  # type: ignore[call-overload]
     held = [c.id for c in work.cohort.fold(fold)]

@@ -21,14 +21,16 @@ from lucency.calibration import Calibration
 from lucency.case import Cohort
 from lucency.errors import DivergedError
 from lucency.events import Clock, Events
+from lucency.image import Image
 from lucency.model import load_facts, load_weights, save_weights
 from lucency.plan import Plan
 from lucency.predict import device_of, memory_format
 from lucency.prepare import Store, unlabelled
 from lucency.tasks import Batch, Task
-from lucency.train.course import fitting, optimiser_of, share_of_rate
+from lucency.train.course import copied, fitting, follow, optimiser_of, share_of_rate
 from lucency.train.sampler import Sampler
 from lucency.train.teacher import Teaching
+from lucency.write.raster import write_picture
 
 # Fabric announces its precision at every start; the plan has said it already.
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -63,6 +65,8 @@ class Trained:
         steps: Steps made; fewer than planned when the time guard stepped in.
         shortened: What the time guard did, or "".
         augment_share: Share of the training time that augmentation took.
+        parts: Averaged weights of the parts that are not delivered.
+        rolled_back: Steps whose loss was not finite, so that training went on from the last average that was.
     """
 
     fold: int
@@ -71,6 +75,8 @@ class Trained:
     steps: int
     shortened: str
     augment_share: float
+    parts: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+    rolled_back: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class Work:
         folder: ``RUN/training``; holds the checkpoints.
         clock: Working time of the run.
         events: One event per point of the loss curve.
-        start: Weights that ``"net"`` starts from, where they fit.
+        start: Weights that the delivered part starts from, where they fit.
         teacher: Weights of the network that names images without a label; empty for the moving average.
         trusted: Its temperature, and under ``"sure_at"`` how sure it must be of each class.
     """
@@ -129,7 +135,7 @@ class Loop:
     def __init__(self, work: Work, fold: int, deadline: float) -> None:
         plan, task, store = work.plan, work.task, work.store
         self.plan, self.task, self.store, self.fold = plan, task, store, fold
-        self.clock, self.deadline, self.events = work.clock, deadline, work.events
+        self.clock, self.deadline, self.events, self.folder = work.clock, deadline, work.events, work.folder
         self.path = work.folder / f"fold{fold}.checkpoint.safetensors"
         self.fabric = Fabric(
             accelerator=device_of(plan),
@@ -139,7 +145,7 @@ class Loop:
         with torch.random.fork_rng():
             torch.manual_seed(plan.seed * 1000 + fold)
             parts = task.build(plan)
-        parts["net"].load_state_dict(fitting(work.start, parts["net"]), strict=False)
+        parts[task.delivered].load_state_dict(fitting(work.start, parts[task.delivered]), strict=False)
         self.parts = {n: p.to(memory_format=memory_format(plan)) for n, p in parts.items()}  # type: ignore[call-overload]
         self.average = {n: copy.deepcopy(p).eval().requires_grad_(requires_grad=False) for n, p in parts.items()}
         self.training: dict[str, Any] = {}
@@ -153,13 +159,15 @@ class Loop:
         outside += work.unlabelled(fold) if task.blind else []
         balance = task.balance(plan)
         self.sampler = Sampler(store, outside, plan, dense=task.dense, balance=balance, blind=task.blind)
-        self.held = [] if task.blind else [c.id for c in work.cohort.fold(fold)]
+        self.held = [c.id for c in work.cohort.fold(fold)] if task.validated and not task.blind else []
         self.teaching = Teaching(work, fold) if plan.unlabelled != "none" else None
         self.step, self.left, self.progress = 0, plan.schedule.steps, 0.0
         self.history: list[dict[str, float]] = []
         self.recent: deque[float] = deque(maxlen=GUARD_STEPS)
         self.augment_s = self.train_s = 0.0
-        self.losses: list[float] = []
+        self.losses: dict[str, list[float]] = {}
+        self.good = copied(self.average) if task.recoveries else {}
+        self.rolled_back: list[int] = []
         #: False inside a step: half a step must not be saved, for a resume would make it once more.
         self.whole = True
 
@@ -183,9 +191,11 @@ class Loop:
             if self.whole:
                 self.save()
             raise
-        weights = {k: v.detach().cpu() for k, v in self.average["net"].state_dict().items()}
+        weights = {n: {k: v.detach().cpu() for k, v in p.state_dict().items()} for n, p in self.average.items()}
         share = self.augment_s / self.train_s if self.train_s else 0.0
-        return Trained(self.fold, weights, self.history, self.step, self.shortened, share)
+        others = {n: w for n, w in weights.items() if n != self.task.delivered}
+        own = weights[self.task.delivered]
+        return Trained(self.fold, own, self.history, self.step, self.shortened, share, others, self.rolled_back)
 
     def time_steps(self, seconds: float) -> float:
         """Return the median time of a step, in seconds, from about ``seconds`` of steps after one warm-up step."""
@@ -216,23 +226,15 @@ class Loop:
             torch.manual_seed(self.plan.seed * 7919 + self.fold * 31 + self.step)
             for name, task_loss in self.task.losses(self.training, batch, generator):
                 loss = task_loss
-                if self.teaching is not None and name == "net":
-                    loss = loss + self.teaching.loss(self.training["net"], self.average["net"], batch, self.step)
-                optimiser = self.optimisers[name]
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                optimiser.zero_grad(set_to_none=True)
-                self.fabric.backward(loss)
-                nn.utils.clip_grad_norm_(self.parts[name].parameters(), self.plan.schedule.clip)
-                optimiser.step()
-                self.losses.append(float(loss.detach()))
-        if not math.isfinite(self.losses[-1]):
-            raise DivergedError(
-                f"The loss is {self.losses[-1]} at step {self.step}",
-                expected="a finite number",
-                remedy="lower schedule.rate in plan.json, or set precision to fp32, and run again",
-            )
-        self._average()
+                if self.teaching is not None and name == self.task.delivered:
+                    loss = loss + self.teaching.loss(self.training[name], self.average[name], batch, self.step)
+                finite = self._moved(name, loss, rate)
+                if not finite and self.task.recoveries:
+                    break
+        if finite:
+            self._average()
+        else:
+            self._roll_back(float(loss.detach()))
         self.step += 1
         # A rehearsal may make more steps than a short plan has.
         self.progress += (1 - self.progress) / max(self.left, 1)
@@ -240,6 +242,45 @@ class Loop:
         self.whole = True
         self.recent.append(self.clock.now() - begin)
         self.train_s += self.recent[-1]
+
+    def _moved(self, name: str, loss: torch.Tensor, rate: float) -> bool:
+        """Move a part down its loss; return whether the loss is finite, and the gradient where that can be mended."""
+        pace, optimiser = self.task.pace(name, self.plan, self.step, self.progress), self.optimisers[name]
+        for group in optimiser.param_groups:
+            group["lr"] = rate * pace.rate
+            if "betas" in group:
+                group["betas"] = pace.betas
+        optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        clip = self.plan.schedule.clip if pace.clip is None else pace.clip
+        norm = nn.utils.clip_grad_norm_(self.parts[name].parameters(), clip)
+        value = float(loss.detach())
+        if self.task.recoveries and not math.isfinite(value + float(norm)):
+            # Not stepped: weights that are no longer finite would reach the averages.
+            return False
+        optimiser.step()
+        self.losses.setdefault(name, []).append(value)
+        return math.isfinite(value)
+
+    def _roll_back(self, loss: float) -> None:
+        """Go on from the last good averages.
+
+        Raises:
+            DivergedError: Nothing to go back to, or it did not help.
+        """
+        if len(self.rolled_back) >= self.task.recoveries:
+            raise DivergedError(
+                f"The loss is {loss} at step {self.step}, or its gradient is not finite",
+                expected="a finite number",
+                remedy="lower schedule.rate in plan.json, or set precision to fp32, and run again",
+            )
+        for name, part in self.parts.items():
+            part.load_state_dict(self.good[name])
+            self.average[name].load_state_dict(self.good[name])
+            optimiser = self.optimisers[name]
+            optimiser.load_state_dict({"state": {}, "param_groups": optimiser.state_dict()["param_groups"]})
+        self.rolled_back.append(self.step)
+        self.events.emit("train", "rolled_back", member=self.fold, step=self.step, times=len(self.rolled_back))
 
     def _augmented(
         self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
@@ -263,32 +304,34 @@ class Loop:
         return schedule.rate * warm * share_of_rate(schedule.shape, self.progress, [r["loss"] for r in self.history])
 
     def _average(self) -> None:
-        # A young average follows faster, or its start would outweigh what was learned.
-        decay = min(self.plan.schedule.ema, (1 + self.step) / (10 + self.step))
         for name, part in self.parts.items():
-            ours = [
-                *self.average[name].parameters(),
-                *(b for b in self.average[name].buffers() if b.is_floating_point()),
-            ]
-            live = [*part.parameters(), *(b for b in part.buffers() if b.is_floating_point())]
-            torch._foreach_lerp_(ours, [t.detach() for t in live], 1 - decay)
+            ema = self.task.pace(name, self.plan, self.step, self.progress).ema
+            # A young average follows faster, or its start would outweigh what was learned.
+            decay = min(self.plan.schedule.ema if ema is None else ema, (1 + self.step) / (10 + self.step))
+            follow(self.average[name], part, decay)
 
     def _point(self, epoch: float) -> None:
         row = {
             "member": float(self.fold),
             "epoch": round(epoch, 2),
             "step": float(self.step),
-            "loss": float(np.mean(self.losses)),
-            **({} if self.task.blind else {"val_loss": self._validate()}),
+            "loss": _mean([v for losses in self.losses.values() for v in losses]),
+            **({f"loss_{n}": _mean(losses) for n, losses in self.losses.items()} if len(self.parts) > 1 else {}),
+            **({} if self.task.blind or not self.task.validated else {"val_loss": self._validate()}),
             "rate": self._rate(),
         }
-        self.losses = []
+        self.losses, self.good = {}, copied(self.average) if self.task.recoveries else {}
         self.history.append(row)
         per_step = self.train_s / max(1, self.step)
         stage = {"stage": "pretrain"} if self.task.blind else {}
         self.events.emit(
             "train", "epoch", **row, **stage, steps=self.step + self.left, seconds_left=round(per_step * self.left)
         )
+        picture = self.task.shown(self.average[self.task.delivered], self.plan)
+        if picture is not None:
+            path = self.folder / "samples" / f"fold{self.fold}_{self.step:06d}.png"
+            write_picture(path, Image(picture[None, None], np.eye(4)))
+            self.events.emit("train", "samples", member=self.fold, step=self.step, file=f"samples/{path.name}")
 
     @torch.no_grad()
     def _validate(self) -> float:
@@ -350,6 +393,7 @@ class Loop:
             "augment_s": self.augment_s,
             "train_s": self.train_s,
             "losses": self.losses,
+            "rolled_back": self.rolled_back,
         }
         save_weights(self.path, tensors, {"facts": json.dumps(facts)})
         self.events.emit("train", "checkpoint", member=self.fold, step=self.step)
@@ -371,7 +415,14 @@ class Loop:
         self.step, self.left, self.progress = facts["step"], facts["left"], facts["progress"]
         self.history, self.losses = facts["history"], facts["losses"]
         self.augment_s, self.train_s = facts["augment_s"], facts["train_s"]
+        self.rolled_back = facts["rolled_back"]
+        self.good = copied(self.average) if self.task.recoveries else {}
         self.events.emit("train", "resumed", member=self.fold, step=self.step)
+
+
+def _mean(losses: Sequence[float]) -> float:
+    """Return the mean; NaN where there is nothing: all steps since the last point were taken back."""
+    return float(np.mean(losses)) if losses else math.nan
 
 
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

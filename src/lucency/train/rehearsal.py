@@ -40,7 +40,7 @@ def rehearse(work: Work, held: str, score: Callable[[], object], allowance_s: fl
     if time.perf_counter() - begin < allowance_s / 2:
         # The first layout also paid for what warms up once; a second look at the winner is the fair time.
         step_s = min(step_s, loop.time_steps(allowance_s / 6))
-    net, plan = loop.average["net"], loop.plan
+    net, plan = loop.average[work.task.delivered], loop.plan
     array = work.store.seen(held)
 
     def once() -> None:

@@ -57,7 +57,7 @@ class Teaching:
         self.frozen: nn.Module | None = None
         if work.teacher:
             with torch.random.fork_rng():
-                self.frozen = work.task.build(work.plan)["net"].eval().requires_grad_(requires_grad=False)
+                self.frozen = work.task.build(work.plan)[work.task.delivered].eval().requires_grad_(requires_grad=False)
             self.frozen.load_state_dict(dict(work.teacher))
             self.frozen.to(device_of(work.plan)).to(memory_format=memory_format(work.plan))  # type: ignore[call-overload]
 
