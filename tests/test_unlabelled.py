@@ -116,7 +116,7 @@ def test_a_member_never_sees_an_image_of_a_patient_it_is_judged_by(tmp_path):
     patient = {c.id: c.patient for c in cohort.cases}
     assert {patient[c] for c in work.unlabelled(0)}.isdisjoint(judged)
     assert not {patient[c] for c in work.unlabelled(1)}.isdisjoint(judged)
-    own = early._of_pretext(work, "pretrain")
+    own = early.of_pretext(work, "pretrain")
     for fold in (0, 1, 2):
         seen = {patient[c] for c in Loop(own, fold, math.inf).sampler.cases}
         assert seen.isdisjoint({c.patient for c in cohort.fold(fold)})

@@ -120,7 +120,7 @@ def timed(work: Work, timing: Timing, *, said: bool) -> Plan:
         refuse_impossible(work)
     if plan.pretrain == "none" or said:
         return plan
-    trial = replace(_of_pretext(work, "trial"), events=Events())
+    trial = replace(of_pretext(work, "trial"), events=Events())
     # However few steps there will be, more are needed to time one.
     trial = replace(trial, plan=_shortened(trial.plan, TIMED_STEPS))
     fold = plan.folds[0]
@@ -206,7 +206,7 @@ def pretext_batch(plan: Plan, *, dense: bool) -> int:
     return max(plan.batch, min(BATCH, 1 << fits))
 
 
-def _of_pretext(work: Work, name: str) -> Work:
+def of_pretext(work: Work, name: str) -> Work:
     """Return the work of the pretext: the same images and network, its own loss, steps and folder."""
     plan, kind = work.plan, work.plan.pretrain
     pretext = Pretext(work.task, kind, frames=plan.grid.mode == "frames")
@@ -231,7 +231,7 @@ def _pretrained(work: Work, fold: int, deadline: float) -> tuple[Work, Sequence[
     """Return the work with the body that a member's pretext has taught, and the points of its curve."""
     if work.plan.pretrain == "none":
         return work, ()
-    own = _of_pretext(work, "pretrain")
+    own = of_pretext(work, "pretrain")
     path = own.folder / f"fold{fold}.safetensors"
     if not path.exists():
         now = own.clock.elapsed()
