@@ -317,3 +317,17 @@ def test_every_trial_of_the_unlike_classes_is_counted_once(benchmark):
     assert counted["seed"] == counted["apart"] == []
     assert sorted(kinds[0] for kinds in counted.values() if kinds) == sorted(found.KINDS)
     assert all(len(kinds) <= 1 for kinds in counted.values())
+
+
+@pytest.mark.journey
+def test_simulated_gates_are_judged_by_the_rules_of_the_program(tmp_path):
+    found = quick("gate_null", tmp_path / "gate.json")
+    worlds = found["worlds"]
+    assert {w["gates"] for w in worlds.values()} == {4}
+    for world in worlds.values():
+        assert world["accepted"] + world["rejected"] + world["inconclusive"] == 4
+        assert world["lower"] <= world["share_accepted"] <= world["upper"]
+        assert world["detectable_over_folds"] > 0
+    # Eight times as many new patients are a gain; training rows drawn again are none.
+    assert worlds["gain"]["gain_over_folds"] > 0.02
+    assert worlds["null, few patients, classes further apart"]["accepted"] == 0

@@ -14,6 +14,7 @@ from lucency.evaluate.beside import compared
 from lucency.evaluate.judge import judge_out_of_fold
 from lucency.events import Clock, Events
 from lucency.plan import Grid, Schedule, Timing
+from lucency.planner.pace import EVALUATION_MIB
 from lucency.tasks import task_named
 from lucency.train import OutOfFold, Work, calibrate
 from lucency.train.member import member
@@ -89,7 +90,11 @@ def test_steps_of_a_control_are_those_of_the_time_that_the_network_has(work, mon
     )
     timing = Timing(step_s=0.1, predict_s=0, score_s=0, memory_mib=0, store_mib=0)
     # 4 steps of .1 s are 2 of .2 s, and 8 of .05 s.
-    assert controls.timed(work, timing).controls == {"mean over frames": 8, "3-D network": 2}
+    monkeypatch.setattr(controls, "peak_memory_mib", lambda: 3000.0)
+    found = controls.timed(work, timing)
+    assert found.controls == {"mean over frames": 8, "3-D network": 2}
+    # The largest network decides, whichever it is.
+    assert found.forecast.memory_mib == 3000.0 + EVALUATION_MIB
 
 
 def test_controls_train_on_the_same_folds_and_stand_among_the_baselines(work, tmp_path):

@@ -54,7 +54,7 @@ BARS = [
     ["evaluate", "explain", "annotate"],
     ["report"],
     ["walk"],
-    ["controls", "carry", "trial"],
+    ["controls", "carry", "supplement", "trial"],
     ["learn", "tabular"],
     ["fit"],
     ["synthesize", "search"],

@@ -102,6 +102,7 @@ def _fit(  # noqa: PLR0913 - the options of the command line, in the same words
     seed: int = 0,
     test: str | None = None,
     start: "str | Path | None" = None,
+    synthetic: "str | Path | None" = None,
     lang: str = "en",
     allow_leak: bool = False,
     values: Mapping[str, str] | None = None,
@@ -122,6 +123,7 @@ def _fit(  # noqa: PLR0913 - the options of the command line, in the same words
         seed: Of everything random.
         test: Further data that become the locked part.
         start: Run or model whose weights training starts from, where they fit.
+        synthetic: Run of ``synthesize`` whose images are trained on too, if it accepted them.
         lang: ``"en"`` or ``"zh"``, of the report.
         allow_leak: Go on although parts share patients or images; the report says so.
         values: Keys of the plan to values, and ``nan``.
@@ -145,6 +147,7 @@ def _fit(  # noqa: PLR0913 - the options of the command line, in the same words
         seed=seed,
         test=test,
         start=None if start is None else str(start),
+        synthetic=None if synthetic is None else str(synthetic),
         lang=lang,
         allow_leak=allow_leak,
         values=dict(values or {}),

@@ -12,8 +12,10 @@ from pathlib import Path
 from lucency import model as models
 from lucency.evaluate import ZERO_FILLING, Grounds
 from lucency.events import Events
+from lucency.machine import peak_memory_mib
 from lucency.networks import every_network, options_of
 from lucency.plan import Option, Plan, Timing
+from lucency.planner.pace import EVALUATION_MIB
 from lucency.train import OutOfFold, Work, calibrate
 from lucency.train.loop import Loop
 from lucency.train.member import is_done, member
@@ -53,7 +55,7 @@ def plan_of(plan: Plan, name: str) -> Plan:
 
 
 def timed(work: Work, timing: Timing) -> Plan:
-    """Return the plan with as many steps for each control as fit into the time of the network's own.
+    """Return the plan with as many steps for each control as fit into the time of the network's own, and their memory.
 
     Args:
         work: With the final plan; its folder is not written to.
@@ -67,7 +69,11 @@ def timed(work: Work, timing: Timing) -> Plan:
         step_s = Loop(trial, plan.folds[0], math.inf).time_steps(LOOK_S)
         # A quicker control gets more steps, but not so many that it only learns by heart.
         steps[name] = max(1, min(round(plan.schedule.steps * timing.step_s / step_s), 3 * plan.schedule.steps))
-    return replace(plan, controls=steps)
+    if not steps:
+        return plan
+    # What a look at the controls took is what their training will take: a 3-D network is larger than one of frames.
+    memory = max(plan.forecast.memory_mib, peak_memory_mib() + EVALUATION_MIB)
+    return replace(plan, controls=steps, forecast=replace(plan.forecast, memory_mib=memory))
 
 
 def folder_of(run: Path, name: str) -> Path:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from lucency import __version__, carry, controls, evaluate, machine, planner, record, trial
+from lucency import __version__, carry, controls, evaluate, machine, planner, record, supplement, trial
 from lucency import model as models
 from lucency.calibration import Calibration
 from lucency.case import Case, Source
@@ -24,7 +24,7 @@ from lucency.report import Facts, Picture, card, cases_to_show, doubtful, pictur
 from lucency.tasks import Task, task_for, task_named
 from lucency.train import OutOfFold, Work, calibrate, early, rehearse
 from lucency.train.member import member
-from lucency.walk import ROOMS, Walk
+from lucency.walk import CONSENT, ROOMS, Walk
 
 #: Share of the budget that one rehearsal may take, and the least and most seconds.
 REHEARSAL = (0.04, 3.0, 20.0)
@@ -46,7 +46,8 @@ class Learning:
     def plan_depends(self) -> object:
         """What the room depends on beyond the rooms before it."""
         s = self.walk.settings
-        return [s.minutes, s.seed, s.task, dict(s.values), __version__, s.start]
+        beside = [s.frame, supplement.digest_of(s.synthetic)] if s.frame or s.synthetic else []
+        return [s.minutes, s.seed, s.task, dict(s.values), __version__, s.start, *beside]
 
     def plan(self) -> None:
         """Do the room's work: decide, try what is worth a trial, and write it down."""
@@ -106,7 +107,9 @@ class Learning:
                 remedy="close other programs, or use a machine with more memory",
             )
         found, said = self.walk.profiled(), tuple(self.walk.settings.planned)
-        tried, refused = planner.designed(draft, task.needs(found), timing, self.walk.cohort, found, said=said)
+        # Beside generated images nothing else is tried: the gate has compared them with every other choice.
+        asked = replace(task.needs(found), tried={}) if self._frame else task.needs(found)
+        tried, refused = planner.designed(draft, asked, timing, self.walk.cohort, found, said=said)
         final = planner.timed(
             replace(draft, reasons=planner.remarked(draft.reasons, refused)),
             timing,
@@ -118,6 +121,8 @@ class Learning:
         )
         final = planner.overridden(final, self.walk.settings.planned)
         final = carry.begun(final, self.walk.settings.start, self.walk.cohort, task)
+        consent = self.walk.settings.values.get(CONSENT) == "yes"
+        final = supplement.begun(final, self.walk.settings.synthetic, self.walk.cohort, consent=consent)
         final = early.timed(self._work(task, final, store), timing, said="pretrain_steps" in self.walk.settings.planned)
         final = controls.timed(self._work(task, final, store), timing)
         self.walk.state["plan"]["prepare_s"] = round(prepare_s, 2)
@@ -130,12 +135,18 @@ class Learning:
         if self.walk.settings.start is not None:
             # What a network starts with is said already.
             needs = replace(needs, pretrain="none")
+        needs = replace(needs, frame=self._frame)
         draft = planner.plan(self.walk.cohort, found, needs, measured, budget)
         if self.walk.settings.nan is not None:
             draft = replace(draft, task_options={**draft.task_options, "nan": self.walk.settings.nan})
         early = {k: v for k, v in self.walk.settings.planned.items() if not k.startswith(("schedule", "folds"))}
         made = self._told(task, planner.overridden(draft, early))
         return made if "controls" in early else controls.with_zero_filling(made)
+
+    @property
+    def _frame(self) -> int:
+        """The side of generated images, where some are to be made or used; else 0."""
+        return self.walk.settings.frame or supplement.frame_of(self.walk.settings.synthetic)
 
     def _told(self, task: Task, draft: Plan) -> Plan:
         """Put in what only the training cases can tell; they are asked once for the same settings."""
@@ -188,7 +199,9 @@ class Learning:
     def _work(self, task: Task, plan: Plan, store: Store) -> Work:
         start = carry.weights(plan, self.walk.settings.start)
         folder = self.walk.folder / "training"
-        return Work(self.walk.cohort, plan, task, store, folder, self.walk.clock, self.walk.events, start)
+        extra = supplement.images(plan, self.walk.settings.synthetic)
+        work = Work(self.walk.cohort, plan, task, store, folder, self.walk.clock, self.walk.events, start)
+        return replace(work, extra=extra)
 
     def planned(self) -> Plan:
         """Return the plan, as planned or as a person edited it."""

@@ -195,6 +195,8 @@ class Needs:
         batch: Images in a step at least.
         pretrain: What its network's body may learn first from images alone, where most of them have no label; a name of
             :data:`PRETRAIN`.
+        frame: Longest side in pixels that every image is scaled to, whole; 0 is what suits. For images beside which
+            generated ones are laid: a generator makes one size.
         tried: Setting of the task's own to values that are tried against its default on held-out patients, where the
             budget allows; the task's metric for that is :meth:`lucency.tasks.Task.balanced`.
     """
@@ -220,6 +222,7 @@ class Needs:
     batch: int = 1
     pretrain: str = "contrastive"
     tried: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    frame: int = 0
 
 
 @dataclass(frozen=True)
@@ -259,6 +262,7 @@ class Plan:
         most_passes: Passes that are not exceeded whatever the budget allows; 0 is what recognition bears.
         controls: Simpler network that the network is compared with to its optimiser steps; 0 until they were timed.
         start: Digest of the model whose weights training starts from; "" starts from random ones.
+        synthetic: Digest of the generated images that are trained on beside the real ones; "" is none.
         pretrain: What the body learns from images alone before training, a name of :data:`PRETRAIN`.
         pretrain_steps: Optimiser steps of that for each member; 0 until one was timed.
         pretrain_share: Share of a member's training time that it may take, 0 or more and under 1.
@@ -301,6 +305,7 @@ class Plan:
     most_passes: int = 0
     controls: Mapping[str, int] = field(default_factory=dict)
     start: str = ""
+    synthetic: str = ""
     pretrain: str = "none"
     pretrain_steps: int = 0
     pretrain_share: float = 0.0

@@ -38,8 +38,11 @@ OF_READING = (
     "outlines",
 )
 
-#: Those that say how data are read and looked at, and not how a model is made.
-OF_THE_DOORS = (*OF_READING, "nan", "quality")
+#: The user's word that generated images may be used although nothing shows that they help.
+CONSENT = "synthetic_without_evidence"
+
+#: Those that say how data are read and looked at, and not how a model is made; and the user's word.
+OF_THE_DOORS = (*OF_READING, "nan", "quality", CONSENT)
 
 #: Working time is written down this often, so that a crash forgets no more of it.
 CLOCK_S = 5.0
@@ -61,6 +64,8 @@ class Settings:
         allow_leak: Go on although parts share patients or images; the report says so.
         values: ``--set``: keys of the plan to values, and those of the doors (:data:`OF_THE_DOORS`).
         start: Run or model folder whose weights training starts from.
+        synthetic: Folder of a run of ``synthesize`` whose images are trained on beside the real ones.
+        frame: Longest side that every image is scaled to; 0 is what suits the task.
     """
 
     task: str | None = None
@@ -74,6 +79,8 @@ class Settings:
     allow_leak: bool = False
     values: Mapping[str, str] = field(default_factory=dict)
     start: str | None = None
+    synthetic: str | None = None
+    frame: int = 0
 
     def __post_init__(self) -> None:
         # 10 and 10.0 are one setting: it goes into the plan's digest.
@@ -84,6 +91,8 @@ class Settings:
             raise UsageError(f"Seed {self.seed}", expected="0 to 2147483647", where="--seed")
         if self.lang not in ("en", "zh"):
             raise UsageError(f"Language {self.lang!r}", expected="en or zh", where="--lang")
+        if self.values.get(CONSENT, "no") not in ("yes", "no"):
+            raise UsageError(f"{CONSENT} = {self.values[CONSENT]!r}", expected="yes or no", where=f"--set {CONSENT}")
         if self.quality not in POLICIES:
             raise UsageError(f"quality = {self.quality!r}", expected=", ".join(POLICIES), where="--set quality")
 
@@ -337,7 +346,8 @@ class Walk:
         """What the room depends on beyond the rooms before it."""
         how = {k: v for k, v in self.settings.values.items() if k in OF_READING}
         said = replace(self.settings, minutes=1.0, seed=0, lang="en", values=how, task=None, start=None)
-        return [record.to_json(said), self._boxes, _listing(self.data), _listing(Path(said.test)) if said.test else ""]
+        plain = {k: v for k, v in record.to_json(said).items() if k not in ("synthetic", "frame")}
+        return [plain, self._boxes, _listing(self.data), _listing(Path(said.test)) if said.test else ""]
 
     @property
     def _boxes(self) -> bool:

@@ -151,6 +151,12 @@ def _offer_walk(command: str, upto: str, sentence: str, examples: tuple[str, ...
                 "--from", metavar="RUN", help="Run or model whose weights training starts from, where they fit."
             ),
         ] = None,
+        synthetic: Annotated[
+            str | None,
+            typer.Option(
+                metavar="RUN", help="Run of 'lucency synthesize' whose images are trained on too, if it accepted them."
+            ),
+        ] = None,
         lang: Lang = None,
         allow_leak: Annotated[
             bool,
@@ -173,6 +179,7 @@ def _offer_walk(command: str, upto: str, sentence: str, examples: tuple[str, ...
             "seed": seed,
             "test": test,
             "start": start,
+            "synthetic": synthetic,
             "lang": lang,
             "allow_leak": allow_leak or None,
             "values": settings_of(values) if values else None,

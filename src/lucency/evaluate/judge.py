@@ -110,14 +110,28 @@ def target_of(store: Store, task: Task, case: str) -> "np.ndarray | float":
 
 def judged_case(grounds: Grounds, case: Case, output: np.ndarray, calibration: Calibration) -> Judged:
     """Return one case with the scores of an output, already activated."""
-    prediction = grounds.task.decode(output, case, grounds.store.prepared(case.id), grounds.plan, calibration)
+    return judged_of(grounds.task, grounds.plan, grounds.store, case, output, calibration)
+
+
+def judged_of(task: Task, plan: Plan, store: Store, case: Case, output: np.ndarray, calibration: Calibration) -> Judged:
+    """Return one case with the scores of an output.
+
+    Args:
+        task: The plan's task.
+        plan: Under which the network was trained.
+        store: With the case on the plan's grid.
+        case: With its truth.
+        output: Activated, (L,) or (L, K, J, I).
+        calibration: As it decides.
+    """
+    prediction = task.decode(output, case, store.prepared(case.id), plan, calibration)
     return Judged(
         case=case.id,
         patient=case.patient,
         truth=case.target if isinstance(case.target, str) else "",
         label=prediction.label,
         probabilities=prediction.probabilities or {},
-        scores=grounds.task.score(prediction, case, grounds.plan),
+        scores=task.score(prediction, case, plan),
         doubt=prediction.doubt,
         found=prediction.boxes or (),
         drawn=case.target if isinstance(case.target, tuple) else (),

@@ -42,9 +42,9 @@ def choose_shape(
     """Choose grid, network size, patch and batch together: they share the time."""
     if needs.boxes:
         return box_shape(profile, machine, dims, train_s, reasons)
-    if needs.dense and dims == 3:
+    if needs.dense and dims == 3 and not needs.frame:
         return _volume_shape(profile, machine, train_s, reasons)
-    if needs.sequence and dims == 3:
+    if needs.sequence and dims == 3 and not needs.frame:
         return sequence_shape(profile, needs, machine, train_s, reasons)
     size, spacing = profile.median_size(), profile.median_spacing()
     extent = [n * s for n, s in zip(size, spacing, strict=True)]
@@ -59,7 +59,7 @@ def choose_shape(
     least = min(cap, needs.least_side or (SHORTEST[needs.dense] if dims == 2 else 32))
     sides = [native] if native <= 64 else []
     sides += [s for s in (native, *SIDES) if least <= s <= cap and s not in sides]
-    sides = sorted(set(sides), reverse=True)
+    sides = [min(native, needs.frame)] if needs.frame else sorted(set(sides), reverse=True)
     # Passes of a member are over four of five folds.
     several = math.ceil(0.8 * wanted_passes(needs.least_members, dense=needs.dense)) if needs.least_members > 1 else 0
     epochs = needs.passes or max(LEAST_EPOCHS[needs.dense], several)
@@ -75,7 +75,8 @@ def choose_shape(
         f"images scaled into {'×'.join(str(frame[a]) for a in axes)}: median {'×'.join(str(size[a]) for a in axes)}, "
         f"{epochs} passes over {profile.n_cases} of that size {fit} into {train_s:.0f} s at "
         f"{machine.gflops:.0f} GFLOP/s"
-        + ("" if fit == "fit" else "; no smaller size is tried, small structures would be gone")
+        + ("" if fit == "fit" or needs.frame else "; no smaller size is tried, small structures would be gone")
+        + ("; no larger size, for generated images have this one" if needs.frame else "")
     )
     if not (needs.narrow or needs.passes):
         options = sized(

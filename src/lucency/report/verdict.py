@@ -174,6 +174,8 @@ def beware(facts: Facts, lang: str, *, notes: bool = True) -> tuple[str, ...]:
         lines.append(t("beware.leak", lang))
     if not facts.cohort.patient_key:
         lines.append(t("beware.patients", lang))
+    if facts.plan.synthetic:
+        lines.append(t("beware.synthetic", lang, reason=sentence(facts.plan.reasons.get("synthetic", ""), lang)))
     if facts.time_guard:
         lines.append(t("beware.time", lang, reason=sentence(facts.time_guard, lang)))
     if part.name != "locked":

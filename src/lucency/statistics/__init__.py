@@ -16,6 +16,7 @@ from lucency.statistics.paired import (
     holm,
     mcnemar,
     nadeau_bengio,
+    one_sided,
 )
 from lucency.statistics.resampling import auc_of, by_cases, macro_auc_of, mean_of, resampled
 
@@ -40,6 +41,7 @@ __all__ = [
     "mean_metric",
     "mean_of",
     "nadeau_bengio",
+    "one_sided",
     "proportion_metric",
     "resampled",
     "wilson",

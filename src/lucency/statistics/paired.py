@@ -162,6 +162,18 @@ def nadeau_bengio(differences: np.ndarray, n_train: float, n_test: float) -> Pai
     return Paired(Metric(mean, mean - half, mean + half, folds, f"{test}, folds"), p, test)
 
 
+def one_sided(paired: Paired) -> float | None:
+    """Return the p of "the first is better" that belongs to the two-sided p of a symmetric test; None without one.
+
+    Example:
+        >>> one_sided(Paired(Metric(0.02), 0.04, "t")), one_sided(Paired(Metric(-0.02), 0.04, "t"))
+        (0.02, 0.98)
+    """
+    if paired.p is None:
+        return None
+    return paired.p / 2 if paired.difference.value > 0 else 1 - paired.p / 2
+
+
 def mcnemar(only_first: int, only_second: int) -> float:
     """Return McNemar's exact two-sided p from the cases that only one of two methods labelled rightly.
 

@@ -242,6 +242,10 @@ class Task(Protocol):
         """Turn the members' mean activated output, (L,) or (L, K, J, I), into a prediction in the patient."""
         ...
 
+    def remarks(self, plan: Plan, calibration: Calibration) -> tuple[str, ...]:
+        """Return sentences for the reader of a report on what was learned after training; none by default."""
+        return ()
+
     def informative(self, views: Sequence[np.ndarray], prediction: Prediction, plan: Plan) -> float:
         """Return how much a person's answer to a case would tell, 0 (nothing) to 1; the prediction's doubt by default.
 

@@ -4,8 +4,10 @@ from lucency.train.held_out import OutOfFold, Outputs, calibrate, predict_held_o
 from lucency.train.loop import Trained, Work, train_member
 from lucency.train.rehearsal import rehearse
 from lucency.train.sampler import Sampler
+from lucency.train.synthetic import Extra
 
 __all__ = [
+    "Extra",
     "OutOfFold",
     "Outputs",
     "Sampler",

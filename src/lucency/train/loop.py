@@ -29,6 +29,7 @@ from lucency.prepare import Store, unlabelled
 from lucency.tasks import Batch, Task
 from lucency.train.course import copied, fitting, follow, optimiser_of, share_of_rate
 from lucency.train.sampler import Sampler
+from lucency.train.synthetic import Extra, Mixing
 from lucency.train.teacher import Teaching
 from lucency.write.raster import write_picture
 
@@ -94,6 +95,7 @@ class Work:
         start: Weights that the delivered part starts from, where they fit.
         teacher: Weights of the network that names images without a label; empty for the moving average.
         trusted: Its temperature, and under ``"sure_at"`` how sure it must be of each class.
+        extra: Generated images to train on beside the cohort's own; None without.
     """
 
     cohort: Cohort
@@ -106,6 +108,7 @@ class Work:
     start: Mapping[str, torch.Tensor] = field(default_factory=dict)
     teacher: Mapping[str, torch.Tensor] = field(default_factory=dict)
     trusted: Calibration = field(default_factory=Calibration)
+    extra: Extra | None = None
 
     def unlabelled(self, fold: int) -> list[str]:
         """Return the ids of the cases without a label that the network of a fold may see."""
@@ -161,6 +164,7 @@ class Loop:
         self.sampler = Sampler(store, outside, plan, dense=task.dense, balance=balance, blind=task.blind)
         self.held = [c.id for c in work.cohort.fold(fold)] if task.validated and not task.blind else []
         self.teaching = Teaching(work, fold) if plan.unlabelled != "none" else None
+        self.mixing = Mixing(work.extra, fold, plan, task) if work.extra is not None and not task.blind else None
         self.step, self.left, self.progress = 0, plan.schedule.steps, 0.0
         self.history: list[dict[str, float]] = []
         self.recent: deque[float] = deque(maxlen=GUARD_STEPS)
@@ -211,7 +215,10 @@ class Loop:
         begin = self.clock.now()
         device = self.fabric.device
         generator = torch.Generator(device).manual_seed(self.plan.seed * 1_000_003 + self.fold * 101 + self.step)
-        images, targets = (t.to(device) for t in self.sampler.batch(self.step))
+        drawn = self.sampler.batch(self.step)
+        if self.mixing is not None:
+            drawn = self.mixing.mixed(*drawn, self.step, self.progress)
+        images, targets = (t.to(device) for t in drawn)
         augmented = self.clock.now()
         images, targets = self._augmented(images, targets, generator)
         self.augment_s += self.clock.now() - augmented

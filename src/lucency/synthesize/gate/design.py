@@ -1,0 +1,179 @@
+"""How long the gate will take, told before it starts: from a training that was timed, not from a guess.
+
+All arms make as many steps. What is left of the budget after the least that a verdict needs goes to the generators
+first, whose images are what is judged, and then to the arms.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lucency.errors import UsageError
+from lucency.synthesize.gate.arms import Arm
+from lucency.synthesize.gate.evidence import LEAST_RUNS
+
+#: Passes over its training images of each arm, at least and at most: with fewer no network of these families has
+#: converged, and the arms would be judged by how fast they learn.
+LEAST_PASSES, MOST_PASSES = 8.0, 40.0
+
+#: Optimiser steps of each arm at least: warm-up and cosine need some.
+LEAST_STEPS = 40
+
+#: Seconds that a generator is given at least, and at most.
+LEAST_GENERATOR_S, MOST_GENERATOR_S = 60.0, 3600.0
+
+#: Share of the budget that is planned; the rest is for what a forecast cannot know.
+FILL = 0.9
+
+#: Share of the generators' time that looking at their images takes, and trainings of an arm's length that go with each:
+#: three judges of labels, three that tell what the images teach, the encoder.
+LOOKING, BESIDE = 0.25, 7
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What was timed on this machine.
+
+    Args:
+        step_s: One optimiser step of an arm.
+        beside_s: All else that a training takes: prediction, calibration, judgement.
+    """
+
+    step_s: float
+    beside_s: float
+
+
+@dataclass(frozen=True)
+class Design:
+    """What will be done, ``RUN/synthesis/design.json``.
+
+    Args:
+        digest: Of all that it depends on; another one begins anew.
+        folds: Outer folds.
+        seeds: Repetitions of each.
+        arms: Trained in every run.
+        steps: Optimiser steps of each.
+        passes: Over the training images of a run.
+        generator_s: Seconds for each generator; one for each fold.
+        seconds: Stage to seconds, as forecast.
+        n_train: Training images of a run, the mean over the folds.
+        n_test: Images that judge it.
+        frame: Longest side of the images.
+    """
+
+    digest: str
+    folds: tuple[int, ...]
+    seeds: int
+    arms: tuple[Arm, ...]
+    steps: int
+    passes: float
+    generator_s: float
+    seconds: Mapping[str, float]
+    n_train: float
+    n_test: float
+    frame: int
+
+    @property
+    def trainings(self) -> int:
+        """Trainings of arms."""
+        return len(self.folds) * self.seeds * len(self.arms)
+
+    @property
+    def hours(self) -> float:
+        """Hours of all stages together."""
+        return sum(self.seconds.values()) / 3600
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a design is fitted into.
+
+    Args:
+        folds: Outer folds.
+        seeds: Repetitions.
+        arms: Trained in every run.
+        n_train: Training images of a run.
+        n_test: Images that judge it.
+        batch: Images of a step.
+        side: Longest side.
+        steps: Optimiser steps that the user asks for; 0 leaves it to the budget.
+    """
+
+    folds: tuple[int, ...]
+    seeds: int
+    arms: tuple[Arm, ...]
+    n_train: float
+    n_test: float
+    batch: int
+    side: int
+    steps: int = 0
+
+
+def designed(frame: Frame, timed: Timed, minutes: float, spent_s: float, digest: str) -> Design:
+    """Fit the gate into the budget.
+
+    Args:
+        frame: What is to be done.
+        timed: On this machine.
+        minutes: Budget.
+        spent_s: Of it, before now.
+        digest: Of what the design depends on.
+
+    Raises:
+        UsageError: The budget is too small for a verdict; the message says what it would take.
+    """
+    epoch = math.ceil(frame.n_train / frame.batch)
+    least = frame.steps or max(LEAST_STEPS, math.ceil(LEAST_PASSES * epoch))
+    most = frame.steps or max(least, math.ceil(MOST_PASSES * epoch))
+    n = len(frame.folds)
+    runs = n * frame.seeds
+    trainings = runs * len(frame.arms) + BESIDE * n
+
+    def arms_s(steps: int) -> float:
+        return trainings * (steps * timed.step_s + timed.beside_s)
+
+    room = FILL * minutes * 60 - spent_s
+    needed = arms_s(least) + n * LEAST_GENERATOR_S * (1 + LOOKING)
+    if needed > room:
+        raise UsageError(
+            f"{minutes:g} minutes are too few for a verdict: {runs} paired runs of {len(frame.arms)} arms and {n} "
+            f"generators, {least} steps of {1000 * timed.step_s:.0f} ms each",
+            expected=f"about {math.ceil((needed + spent_s) / FILL / 60)} minutes",
+            where="--minutes",
+            remedy="give more --minutes; smaller images (--set side=28) or fewer patients take less",
+        )
+    generator_s = min(MOST_GENERATOR_S, (room - arms_s(least)) / n / (1 + LOOKING) / 2)
+    generator_s = max(LEAST_GENERATOR_S, generator_s)
+    left = room - n * generator_s * (1 + LOOKING)
+    steps = int(min(most, max(least, (left / trainings - timed.beside_s) / timed.step_s)))
+    # What the arms have no use for, the generators may have.
+    spare = room - arms_s(steps)
+    generator_s = min(MOST_GENERATOR_S, max(generator_s, spare / n / (1 + LOOKING)))
+    each = steps * timed.step_s + timed.beside_s
+    return Design(
+        digest=digest,
+        folds=frame.folds,
+        seeds=frame.seeds,
+        arms=frame.arms,
+        steps=steps,
+        passes=round(steps * frame.batch / max(1.0, frame.n_train), 1),
+        generator_s=round(generator_s, 1),
+        seconds={
+            "generators": round(n * generator_s, 1),
+            "looking": round(n * (LOOKING * generator_s + BESIDE * each), 1),
+            "arms": round(runs * len(frame.arms) * each, 1),
+        },
+        n_train=frame.n_train,
+        n_test=frame.n_test,
+        frame=frame.side,
+    )
+
+
+def seeds_for(folds: int, least: int = LEAST_RUNS) -> int:
+    """Return how many repetitions give enough paired runs.
+
+    Example:
+        >>> seeds_for(5), seeds_for(3)
+        (2, 4)
+    """
+    return math.ceil(least / folds)
