@@ -322,7 +322,7 @@ def _worth_rounding(found: Sequence[tuple[float, float]]) -> bool:
     like, gain = like[~np.isnan(like)], gain[~np.isnan(gain)]
     if gain.size < ROUND_CASES or float(like.mean()) < DRAWN_ROUND:
         return False
-    return float(gain.mean()) > ROUND_ERRORS * float(gain.std(ddof=1)) / gain.size**0.5
+    return bool(gain.mean() > ROUND_ERRORS * gain.std(ddof=1) / gain.size**0.5)
 
 
 def _made_round(index: np.ndarray, calibration: Calibration) -> dict[int, np.ndarray]:
