@@ -48,7 +48,7 @@ def evaluate(grounds: Grounds, ledger: Path) -> Evaluation:
     locked = list(grounds.cohort.locked_cases)
     parts = []
     if locked:
-        looks = _enter(ledger, grounds)
+        looks = enter(ledger, grounds.cohort.digest, grounds.model.digest)
         plain = replace(grounds, model=replace(grounds.model, calibration=Calibration()))
         before = judge_locked(plain, locked) if not grounds.task.dense else []
         parts.append(_part("locked", locked, judge_locked(grounds, locked), before, grounds))
@@ -70,9 +70,15 @@ def evaluate(grounds: Grounds, ledger: Path) -> Evaluation:
     )
 
 
-def _enter(ledger: Path, grounds: Grounds) -> int:
-    """Write this look at the locked part into the ledger; return how many there are for these data."""
-    line = json.dumps({"data": grounds.cohort.digest, "model": grounds.model.digest})
+def enter(ledger: Path, data: str, model: str) -> int:
+    """Write a look at the locked part into the ledger; return how many there are for these data.
+
+    Args:
+        ledger: The run's.
+        data: Digest of the cohort.
+        model: Digest of what is judged; the same looked at again is one look.
+    """
+    line = json.dumps({"data": data, "model": model})
     before = ledger.read_text(encoding="utf-8").splitlines() if ledger.exists() else []
     if line not in before:
         try:
@@ -81,7 +87,7 @@ def _enter(ledger: Path, grounds: Grounds) -> int:
         except OSError as error:
             raise OutputError(f"Cannot write ({error.strerror})", where=ledger.name) from error
         before.append(line)
-    return sum(json.loads(entry)["data"] == grounds.cohort.digest for entry in before)
+    return sum(json.loads(entry)["data"] == data for entry in before)
 
 
 def _part(
@@ -145,21 +151,29 @@ def _worst_first(cases: Sequence[Scored], task: Task) -> tuple[Scored, ...]:
 def _subgroups(
     cases: Sequence[Case], judged: Sequence[Judged], grounds: Grounds, rng: np.random.Generator
 ) -> dict[str, dict[str, Metric]]:
+    found: dict[str, dict[str, Metric]] = {}
+    for name, members in subgroups(cases, judged).items():
+        if len({m.patient for m in members}) < SUBGROUP_PATIENTS:
+            continue
+        metrics = grounds.task.measure(members, grounds.plan, rng).metrics
+        found[name] = {grounds.task.headline: metrics[grounds.task.headline]}
+    return found
+
+
+def subgroups(cases: Sequence[Case], judged: Sequence[Judged]) -> dict[str, list[Judged]]:
+    """Return the cases by what is known of their patients and scanners: ``"sex = F"`` …; not a group of all.
+
+    Args:
+        cases: With their facts.
+        judged: The same cases in the same order.
+    """
     groups: dict[str, list[Judged]] = {}
     for case, one in zip(cases, judged, strict=True):
         for fact in ("sex", "age", "site", "scanner", "modality", "body_part"):
             word = _group_of(fact, case.facts.get(fact))
             if word:
                 groups.setdefault(f"{fact} = {word}", []).append(one)
-    found: dict[str, dict[str, Metric]] = {}
-    for name in sorted(groups):
-        members = groups[name]
-        n = len({m.patient for m in members})
-        if n < SUBGROUP_PATIENTS or len(members) == len(judged):
-            continue
-        metrics = grounds.task.measure(members, grounds.plan, rng).metrics
-        found[name] = {grounds.task.headline: metrics[grounds.task.headline]}
-    return found
+    return {name: groups[name] for name in sorted(groups) if len(groups[name]) < len(judged)}
 
 
 def _group_of(fact: str, value: str | float | None) -> str:
