@@ -41,12 +41,12 @@ BARS = [
         "detection",
         "augment",
     ],
-    ["detector"],
+    ["detector", "generators"],
     ["inspect", "profile", "write", "deidentify"],
     ["plan", "enhance"],
     ["planner"],
     ["prepare", "machine"],
-    ["prognosis", "pretext"],
+    ["prognosis", "pretext", "translation"],
     ["tasks", "baselines", "model"],
     ["predict"],
     ["features"],
@@ -54,7 +54,7 @@ BARS = [
     ["evaluate", "explain", "annotate"],
     ["report"],
     ["walk"],
-    ["controls", "carry", "supplement", "trial"],
+    ["controls", "carry", "downstream", "supplement", "trial"],
     ["learn", "tabular"],
     ["fit"],
     ["synthesize", "search"],
@@ -69,7 +69,8 @@ FACES = {"__init__", "__main__"}
 APPS = {"apps"}
 READ = {"read"}
 DOORS = {"read", "write", "deidentify", "apps/pacs"}
-LEARNERS = {"losses", "networks", "detector", "augment", *(r for r, n in PLACE.items() if n >= PLACE["prepare"])}
+LEARNERS = {"losses", "networks", "detector", "generators", "augment"}
+LEARNERS |= {r for r, n in PLACE.items() if n >= PLACE["prepare"]}
 #: Third-party package to the rooms that may import it.
 ONLY = {
     **dict.fromkeys(("pydicom", "highdicom", "nibabel", "PIL", "tifffile"), DOORS),

@@ -1,0 +1,188 @@
+"""What families with a critic share: the convolutional pair, how images are drawn, and the loss that does not fade."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lucency.generators import CRITIC, GENERATOR, Shape, Step
+from lucency.generators.differentiable import changed, followed
+from lucency.generators.layers import (
+    LATENT,
+    SLOPE,
+    Deviation,
+    Projection,
+    Seed,
+    Strength,
+    bare,
+    batch_norm,
+    convolution,
+    cropped,
+    down,
+    ladder,
+    latent_of,
+    padded,
+    resting,
+    steepness,
+    up,
+)
+
+#: Channels of the coarsest map at most, as a multiple of those at full size.
+WIDEST = 8
+
+#: One step in so many, drawn by chance, pays the penalty of the slope.
+EVERY = 16
+
+#: Half-width of the normal distribution that weights start from (Radford 2016, doi 10.48550/arXiv.1511.06434).
+START = 0.02
+
+
+class ConvolutionalGenerator(nn.Module):
+    """Transposed convolutions from a coarse map to the image, with batch normalisation; no bound on what comes out.
+
+    Args:
+        shape: What is generated.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        way = ladder(shape.size)
+        self.size, self.base = shape.size, way.base
+        n = len(way.strides)
+        widths = [min(WIDEST, 2 ** (n - k)) * shape.width for k in range(n + 1)]
+        self.seed = Seed(shape.n_classes)
+        self.first = nn.Linear(self.seed.width, widths[0] * math.prod(way.base))
+        self.norm = batch_norm(shape.dims, widths[0])
+        self.steps = nn.ModuleList(
+            nn.Sequential(up(a, b, s), batch_norm(shape.dims, b), nn.ReLU())
+            for a, b, s in zip(widths, widths[1:], way.strides, strict=False)
+        )
+        self.last = convolution(shape.dims, widths[-1], shape.channels)
+        self.apply(_started)
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return (B, C, ...) from (B, :data:`LATENT`) and (B,)."""
+        x = self.first(self.seed(z, labels)).unflatten(1, (-1, *self.base))
+        x = functional.relu(self.norm(x))
+        for step in self.steps:
+            x = step(x)
+        return cropped(self.last(x), self.size)
+
+
+class ConvolutionalCritic(nn.Module):
+    """Strided convolutions from the image to a number that counts for the class asked of.
+
+    Args:
+        shape: Of the images.
+        normed: Batch normalisation, but for the first layer (Radford 2016); a penalty on single images forbids it.
+        deviation: It also sees how much the images of a batch differ.
+    """
+
+    def __init__(self, shape: Shape, *, normed: bool, deviation: bool) -> None:
+        super().__init__()
+        way = ladder(shape.size)
+        self.whole = way.whole
+        n = len(way.strides)
+        widths = [min(WIDEST, 2**k) * shape.width for k in range(n + 1)]
+        self.strength = Strength()
+        layers: list[nn.Module] = [convolution(shape.dims, shape.channels, widths[0]), nn.LeakyReLU(SLOPE)]
+        for a, b, stride in zip(widths, widths[1:], reversed(way.strides), strict=False):
+            layers += [down(a, b, stride), *([batch_norm(shape.dims, b)] if normed else []), nn.LeakyReLU(SLOPE)]
+        self.body = nn.Sequential(*layers)
+        self.deviation = Deviation() if deviation else None
+        self.inputs = (widths[-1] + deviation) * math.prod(way.base)
+        self.head = nn.Sequential(nn.Linear(self.inputs, widths[-1]), nn.LeakyReLU(SLOPE))
+        self.said = Projection(widths[-1], shape.n_classes)
+        if normed:
+            self.apply(_started)
+
+    def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return (B,) from (B, C, ...) and (B,)."""
+        x = self.body(padded(images, self.whole))
+        if self.deviation is not None:
+            x = self.deviation(x, labels)
+        said: torch.Tensor = self.said(self.head(x.flatten(1)), labels).float()
+        return said
+
+
+class Adversarial:
+    """A generator and a critic, and the steps that all such pairs make."""
+
+    #: Random numbers that an image is made of.
+    latent = LATENT
+
+    def sample(self, generator: nn.Module, labels: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Return images of these classes."""
+        made: torch.Tensor = generator(latent_of(len(labels), self.latent, rng), labels)
+        return made.float()
+
+    def score(self, parts: Mapping[str, nn.Module], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
+        """Return what the critic says."""
+        said: torch.Tensor = bare(parts[CRITIC])(images, labels)
+        return said
+
+    def chance(self, critic: nn.Module, step: Step) -> "float | torch.Tensor":
+        """Return how likely each change is that the critic sees images through."""
+        if step.transforms.adaptive:
+            return strength_of(critic).chance
+        return step.transforms.chance
+
+    def follow(self, critic: nn.Module, step: Step, real: torch.Tensor, made: torch.Tensor) -> None:
+        """Let the chance follow what the critic has said of real and of made images, where it adapts."""
+        if step.transforms.adaptive:
+            strength = strength_of(critic)
+            moved = followed(strength.chance, real.detach(), made.detach(), step.transforms.chance)
+            strength.chance.copy_(moved)
+
+
+def strength_of(critic: nn.Module) -> Strength:
+    """Return where a critic keeps its chance."""
+    found = bare(critic).get_submodule("strength")
+    if not isinstance(found, Strength):
+        raise TypeError("A critic without its strength")
+    return found
+
+
+def non_saturating(
+    family: Adversarial, parts: Mapping[str, nn.Module], step: Step, rng: torch.Generator, penalty: float = 0.0
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the critic's loss and then the generator's, whose gradient does not fade while the critic is ahead.
+
+    Args:
+        family: Whose parts they are.
+        parts: Generator and critic.
+        step: What is learned from.
+        rng: Of everything random.
+        penalty: Weight of the squared slope of the critic on real images; 0 without.
+
+    Source:
+        Goodfellow 2014 (doi 10.48550/arXiv.1406.2661), section 3; the penalty: Mescheder 2018
+        (doi 10.48550/arXiv.1801.04406); taken now and then, with as much more weight: Karras 2020
+        (doi 10.1109/CVPR42600.2020.00813), section 3.1.
+    """
+    critic = parts[CRITIC]
+    chance = family.chance(critic, step)
+    asked = step.asked(len(step.images), rng)
+    made = parts[GENERATOR](latent_of(len(asked), family.latent, rng), asked)
+    # Apart, so that norms over a batch see what is real and what is made each for itself.
+    real = critic(changed(step.images, step.transforms, rng, chance), step.labels)
+    false = critic(changed(made.detach(), step.transforms, rng, chance), asked)
+    family.follow(critic, step, real, false)
+    loss = functional.softplus(-real).mean() + functional.softplus(false).mean()
+    if penalty and float(torch.rand((), generator=rng, device=rng.device)) < 1 / EVERY:
+        _, slope = steepness(critic, changed(step.images, step.transforms, rng, chance), step.labels)
+        loss = loss + EVERY * penalty / 2 * slope.mean()
+    yield CRITIC, loss
+    with resting(critic):
+        again = critic(changed(made, step.transforms, rng, chance), asked)
+        yield GENERATOR, functional.softplus(-again).mean()
+
+
+def _started(module: nn.Module) -> None:
+    """Draw the weights of convolutions and norms as the paper of the family has them."""
+    if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        nn.init.normal_(module.weight, 0.0, START)
+    elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+        nn.init.normal_(module.weight, 1.0, START)

@@ -1,0 +1,242 @@
+"""One generator for one outer fold: trained on the training part alone, kept with digests of what it was made from."""
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from lucency import record
+from lucency.case import Cohort
+from lucency.errors import DataError, ModelError, UsageError
+from lucency.events import Clock, Events
+from lucency.generators import SIZES, Family
+from lucency.generators.differentiable import Transforms
+from lucency.plan import DECISIONS, Forecast, Grid, Plan, Schedule
+from lucency.prepare import Store
+from lucency.synthesize.arrays import cohort_of, store_of
+from lucency.synthesize.drawn import Drawn, drawn_of
+from lucency.synthesize.joint import classed, one_class, with_masks
+from lucency.synthesize.maker import NORMALISED, PLAN_FILE, RECORD_FILE, Maker, fits, keep, load
+from lucency.synthesize.sizes import chosen, family_for
+from lucency.tasks import task_named
+from lucency.tasks.generate import Generate
+from lucency.train import Work, train_member
+
+#: Fewer images teach nothing that could be told from copies of them.
+LEAST_IMAGES = 16
+
+#: Chance of each change that critics see images through.
+CHANCE = 0.3
+
+#: Steps of linear warm-up of the rate at most.
+WARM = 200
+
+#: Seconds that are planned for where there is no deadline.
+ENOUGH_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the user says of a generator, and where time and progress are kept.
+
+    Args:
+        family: Name of a family; "" for the default.
+        size: A name of :data:`lucency.generators.SIZES`; "" for what the time allows.
+        chance: Of each change that critics see images through, 0 to .8.
+        adaptive: The chance follows the critic, up to ``chance``.
+        few: Fewer images than the family is for will do.
+        clock: Working time.
+        events: Progress.
+
+    Raises:
+        UsageError: A size that there is not, or a chance out of range.
+    """
+
+    family: str = ""
+    size: str = ""
+    chance: float = CHANCE
+    adaptive: bool = False
+    few: bool = False
+    clock: Clock = field(default_factory=Clock)
+    events: Events = field(default_factory=Events)
+
+    def __post_init__(self) -> None:
+        if self.size and self.size not in SIZES:
+            raise UsageError(f"Size {self.size!r} of a generator", expected=", ".join(SIZES), where="--set size")
+        Transforms(self.chance)
+
+
+def make(
+    cohort: Cohort, plan: Plan, store: Store, fold: int, place: Path, deadline: float, order: Order | None = None
+) -> Maker:
+    """Train one generator on what is outside a fold, or go on, or load it where that was done.
+
+    Args:
+        cohort: Its folds say what is held out.
+        plan: Of the task that the images are to help.
+        store: Prepared cases, all of one size.
+        fold: Held out.
+        place: Folder of this generator.
+        deadline: Reading of the order's clock by which it must be done; infinite for as long as it takes.
+        order: What the user says.
+
+    Raises:
+        DataError: Too few images or patients, images without contrast or of several sizes, or too little time.
+        ModelError: The folder holds a generator of other data or of another plan, or one that was altered.
+        DivergedError: The loss is not finite, and going back did not help.
+    """
+    order = order or Order()
+    members = members_of(cohort, plan, store, fold)
+    if (place / RECORD_FILE).exists():
+        return load(place, members, plan)
+    own = _planned(members, plan, fold, place, deadline, order)
+    work = work_of(members, own, plan, place, order)
+    before = order.clock.elapsed()
+    trained = train_member(work, 0, deadline)
+    keep(place, trained, own, members, plan, order.clock.elapsed() - before)
+    (work.folder / "fold0.checkpoint.safetensors").unlink(missing_ok=True)
+    return load(place, members, plan)
+
+
+def members_of(cohort: Cohort, plan: Plan, store: Store, fold: int) -> Drawn:
+    """Return the images that a generator of a fold may learn from.
+
+    Args:
+        cohort: Its folds say what is held out.
+        plan: Of the task.
+        store: Prepared cases.
+        fold: Held out.
+
+    Raises:
+        DataError: Too few images or patients, images without contrast or of several sizes.
+    """
+    outside = cohort.outside(fold)
+    members = drawn_of(store, [c.id for c in outside], [c.patient for c in outside], classed=bool(plan.classes))
+    patients = len(set(members.people.tolist()))
+    if len(members) < LEAST_IMAGES or patients < 2:
+        raise DataError(
+            f"{len(members)} images of {patients} patients to learn from",
+            expected=f"{LEAST_IMAGES} images or more, of two patients or more",
+            remedy="what would be drawn could not be told from copies; add images of other patients",
+        )
+    flat = members.images.reshape(len(members), -1)
+    if float(np.ptp(flat, axis=1).max()) < NORMALISED:
+        raise DataError(
+            "Images without any contrast",
+            expected="images that show something",
+            remedy="look at the images and at the plan's normalisation",
+        )
+    return members
+
+
+def _planned(members: Drawn, plan: Plan, fold: int, place: Path, deadline: float, order: Order) -> Plan:
+    """Return the generator's plan: that of an interrupted training, or one made by timing steps."""
+    path = place / PLAN_FILE
+    if path.exists():
+        own = record.read(Plan, path)
+        asked = (order.family in ("", own.network)) and fits(own, plan, members)
+        if not asked or own.task_options.get("data") != members.digest[:16]:
+            raise ModelError(
+                "The folder holds a generator that was begun from other data, or as another one",
+                where=place.name,
+                remedy="use another --out, or delete the folder to train anew",
+            )
+        return own
+    family = family_for(order.family, len(members), plan.accelerator, few=order.few)
+    left = deadline - order.clock.elapsed()
+
+    def to_time(draft: Plan) -> Work:
+        return work_of(members, draft, plan, place, order)
+
+    def narrow(width: int) -> Plan:
+        return drafted(members, plan, fold, family, width, order)
+
+    own = chosen(family, order.size, narrow, to_time, ENOUGH_S if math.isinf(left) else left)
+    record.write(path, own)
+    order.events.emit("synthesize", "found", network=own.network, steps=own.schedule.steps, members=1)
+    return own
+
+
+def drafted(members: Drawn, plan: Plan, fold: int, family: Family, width: int, order: Order) -> Plan:
+    """Return a generator's plan before its steps are known.
+
+    Args:
+        members: What it learns from.
+        plan: Of the task.
+        fold: Held out.
+        family: Of generators.
+        width: Of its networks.
+        order: What the user says.
+    """
+    size = cast("tuple[int, int, int]", tuple(members.images.shape[2:]))
+    n_labels = len(plan.labels) if members.masks is not None else 0
+    flips = "".join(a for a in "kji"[3 - members.dims :] if plan.augmentation.get(f"flip_{a}"))
+    learning = family.learning
+    said = "as the family has it"
+    return replace(
+        plan,
+        task=Generate.name,
+        network=family.name,
+        network_options={"width": width},
+        channels=members.images.shape[1] + n_labels,
+        dims=members.dims,
+        classes=plan.classes if classed(members) else ("image",),
+        labels={},
+        grid=Grid("fit", size),
+        patch=size,
+        tile=size,
+        batch=max(2, min(learning.batch, len(members))),
+        augmentation={},
+        schedule=Schedule(1, learning.rate[0], 0.0, WARM, learning.clip, 0.999, "adam", "constant"),
+        folds=(0,),
+        tta=(),
+        compile=False,
+        seed=(plan.seed * 5 + fold) % 2**31,
+        task_options={
+            "family": family.name,
+            "flips": flips,
+            "chance": order.chance,
+            "adaptive": order.adaptive,
+            "masks": n_labels,
+            "data": members.digest[:16],
+        },
+        facts=(),
+        controls={},
+        start="",
+        pretrain="none",
+        pretrain_steps=0,
+        pretrain_share=0.0,
+        unlabelled="none",
+        forecast=Forecast(),
+        reasons={
+            **dict.fromkeys(DECISIONS, said),
+            "task": "images for another task",
+            "grid": "that of the task that the images are to help",
+            "normalisation": "that of the task that the images are to help",
+            "augmentation": "none: critics see images through changes of their own",
+            "precision": plan.reasons.get("precision", said),
+            "folds": f"what is outside fold {fold} is learned from",
+            "tta": "nothing is predicted",
+        },
+    )
+
+
+def work_of(members: Drawn, own: Plan, plan: Plan, place: Path, order: Order) -> Work:
+    """Return what the loop needs to train a generator on these images.
+
+    Args:
+        members: What it learns from.
+        own: The generator's plan.
+        plan: Of the task.
+        place: Folder of the generator.
+        order: With clock and events.
+    """
+    images = with_masks(members, len(plan.labels))
+    learned = members if classed(members) else one_class(members, images)
+    folder = place / "training"
+    folder.mkdir(parents=True, exist_ok=True)
+    store = store_of(learned, own, place / "arrays", "case")
+    cohort = cohort_of(learned, own, "case")
+    return Work(cohort, own, task_named(own.task), store, folder, order.clock, order.events)

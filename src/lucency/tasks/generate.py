@@ -1,0 +1,133 @@
+"""Generation: images of a class from random numbers. A task to the loop only; ``synthesize`` asks for it.
+
+What it makes has no right answer for a case, so the rooms that predict, calibrate and score have no questions for it.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import nn
+
+from lucency.case import Case, Cohort
+from lucency.generators import GENERATOR, Family, Shape, Step, between, family_named
+from lucency.generators.differentiable import Transforms
+from lucency.plan import Plan
+from lucency.tasks import Batch, Pace, class_index, task
+
+#: Images of each class in a picture of what training has come to, and classes at most.
+SHOWN, MOST_CLASSES = 8, 12
+
+#: Grey values that a picture shows, in standard deviations about the mean of an image.
+DARK, BRIGHT = -2.0, 3.0
+
+#: How often training may go back from a loss that is not finite.
+RECOVERIES = 3
+
+
+@task
+class Generate:
+    """The task of the room ``synthesize``; ``fit`` does not offer it."""
+
+    name = "generate"
+    dense = False
+    headline = ""
+    baselines = ""
+    offered = False
+    validated = False
+    delivered = GENERATOR
+    recoveries = RECOVERIES
+
+    def suits(self, cohort: Cohort) -> float:
+        """No targets are made for it: it is asked for by its room alone."""
+        return 0.0
+
+    def build(self, plan: Plan) -> dict[str, nn.Module]:
+        """Return the parts of the plan's family."""
+        return family_of(plan).parts(shape_of(plan))
+
+    def target(self, case: Case, plan: Plan) -> int:
+        """Return the class index, 0 where there are no classes.
+
+        Raises:
+            DataError: A class that the plan does not know.
+        """
+        return class_index(case, plan) if len(plan.classes) > 1 else 0
+
+    def losses(
+        self, parts: Mapping[str, nn.Module], batch: Batch, rng: torch.Generator
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the family's losses; images are made of every class that there is, each as often."""
+        present = [k for k, n in enumerate(batch.counts) if n] or [0]
+        labels = batch.targets.long()
+        drawn = torch.tensor(present, device=labels.device)
+        family = family_named(str(batch.options["family"]))
+        transforms = transforms_of(batch.options)
+        yield from family.losses(parts, Step(batch.images, labels, drawn, batch.progress, transforms), rng)
+
+    def pace(self, part: str, plan: Plan, step: int, progress: float) -> Pace:
+        """Return the family's own: rate, second decay and average change over its burn-in."""
+        learning = family_of(plan).learning
+        rate, beta2 = (between(pair, learning.burn_in, progress) for pair in (learning.rate, learning.beta2))
+        # The average forgets half over so many images; at first over few, or the start would stay in it.
+        images = between((learning.ema_images / 20, learning.ema_images), learning.burn_in, progress)
+        ema = 0.5 ** (plan.batch / max(images, plan.batch))
+        return Pace(rate / learning.rate[0], (learning.beta1, beta2), ema, learning.clip)
+
+    def shown(self, net: nn.Module, plan: Plan) -> np.ndarray:
+        """Return :data:`SHOWN` images of each class in rows, the middle slice of volumes, (J, I) uint8."""
+        rows = min(len(plan.classes) or 1, MOST_CLASSES)
+        device = next(net.parameters()).device
+        rng = torch.Generator(device).manual_seed(plan.seed)
+        labels = torch.arange(rows, device=device).repeat_interleave(SHOWN)
+        with torch.no_grad():
+            made = family_of(plan).sample(net, labels, rng)[:, 0].cpu().numpy()
+        return tiled(made[:, made.shape[1] // 2] if made.ndim == 4 else made, SHOWN)
+
+
+def family_of(plan: Plan) -> Family:
+    """Return the family that a plan of this task names as its network.
+
+    Raises:
+        UsageError: No such family.
+    """
+    return family_named(plan.network)
+
+
+def shape_of(plan: Plan) -> Shape:
+    """Return what a plan of this task generates.
+
+    Raises:
+        UsageError: Sides or a width that cannot be.
+    """
+    width = plan.network_options["width"]
+    size = tuple(plan.patch[3 - plan.dims :])
+    return Shape(size, plan.channels, max(1, len(plan.classes)), int(width) if isinstance(width, int | float) else 0)
+
+
+def transforms_of(options: Mapping[str, object]) -> Transforms:
+    """Return what critics see images through, from the options of a plan of this task."""
+    flips = tuple({"k": -3, "j": -2, "i": -1}[a] for a in str(options.get("flips", "")))
+    chance, masks = options.get("chance", 0.0), options.get("masks", 0)
+    return Transforms(
+        chance=float(chance) if isinstance(chance, int | float) else 0.0,
+        adaptive=bool(options.get("adaptive", False)),
+        flips=flips,
+        masks=int(masks) if isinstance(masks, int | float) else 0,
+    )
+
+
+def tiled(images: np.ndarray, columns: int) -> np.ndarray:
+    """Return images side by side, (J, I) uint8, a dark line between them.
+
+    Args:
+        images: (n, J, I) float, of mean 0 and standard deviation 1 or so.
+        columns: In a row.
+    """
+    grey = np.clip((images - DARK) / (BRIGHT - DARK), 0, 1)
+    framed = np.pad(np.rint(grey * 255).astype(np.uint8), [(0, 0), (0, 1), (0, 1)])
+    rows = -(-len(framed) // columns)
+    framed = np.concatenate([framed, np.zeros((rows * columns - len(framed), *framed.shape[1:]), np.uint8)])
+    _, height, width = framed.shape
+    lines: np.ndarray = framed.reshape(rows, columns, height, width).swapaxes(1, 2)
+    return lines.reshape(rows * height, columns * width)
