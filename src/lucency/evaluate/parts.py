@@ -209,7 +209,6 @@ def _notes(grounds: Grounds, parts: Sequence[Part]) -> tuple[str, ...]:
             f"{len(disagreeing)} labels are contradicted by a confident out-of-fold prediction: look at them first"
         )
     notes += grounds.task.remarks(grounds.plan, grounds.model.calibration)
-    notes += grounds.task.remarks(grounds.plan, grounds.model.calibration)
     # What concerns the numbers goes before what the reader saw.
     return (*notes, *cohort.notes)
 
