@@ -82,7 +82,6 @@ class Retrieve:
     headline = "precision_at_10"
     baselines = "neighbours"
     #: No full run on its reference data has been recorded that reaches what it must.
-    experimental = True
 
     def suits(self, cohort: Cohort) -> float:
         """Class names to judge by; asked for by name, since the same targets are made for classification."""
