@@ -46,6 +46,24 @@ def test_a_border_that_wobbles_is_gone_through_in_the_middle():
     assert overlap[1] > overlap[0] + 0.02
 
 
+def test_a_bite_and_a_bulge_are_left_out():
+    true = true_depth((120, 160), (60, 80), (30.0, 45.0), 30)[None]
+    spoiled = true > 0
+    spoiled[0, 55:66, 40:60] = False
+    spoiled[0, 85:97, 100:115] = True
+    overlap = [
+        2 * (m & (true > 0)).sum() / (m.sum() + (true > 0).sum())
+        for m in (spoiled, ellipsoid.depth(spoiled) > 0, ellipsoid.fitted(spoiled) > 0)
+    ]
+    assert overlap[2] > max(overlap[:2]) + 0.015
+
+
+def test_an_ellipse_is_fitted_by_itself():
+    true = true_depth((120, 160), (60, 80), (30.0, 45.0), 30)[None]
+    assert np.array_equal(ellipsoid.fitted(true > 0) > 0, ellipsoid.depth(true > 0) > 0)
+    assert ellipsoid.fitted(np.zeros((1, 20, 20), dtype=bool)) is None
+
+
 @pytest.mark.parametrize(
     "inside", [np.s_[:, 0:30, 40:70], np.s_[:, 90:99, 20:60], np.s_[:, 50:54, 50:54], np.s_[:, :0]]
 )

@@ -1,7 +1,7 @@
 """The ellipse, or in a volume the ellipsoid, that a marked thing is as large as, and how far each voxel lies within.
 
 Fetal heads and discs are marked by hand as ellipses. What a network marks of them is not: its border wobbles with every
-shadow and echo. The ellipse of equal moments goes through the middle of that.
+shadow and echo, and now and then it bulges or has a bite taken out. The ellipse through the middle of that is nearer.
 """
 
 import numpy as np
@@ -11,6 +11,11 @@ LEAST_VOXELS = 25
 
 #: The ellipse of equal moments is looked for within the thing's own extent and this share of it on each side.
 BEYOND = 0.5
+
+#: Half the width of the band about the border, in half axes, within which a mask is believed when its ellipse is looked
+#: for again, and how often that is done at the most. On 192 fetal heads out of fold bands of .02 to .15 gave a Dice of
+#: .9702 to .9697, the moments alone .9694, the masks themselves .9660.
+BAND, ROUNDS = 0.04, 8
 
 
 def depth(inside: np.ndarray) -> np.ndarray | None:
@@ -47,3 +52,26 @@ def depth(inside: np.ndarray) -> np.ndarray | None:
     out = np.full(inside.shape, 1.0 - (1.0 + BEYOND) * np.sqrt(len(axes)))
     out[tuple(window)] = (1.0 - np.sqrt(squared)).reshape(out[tuple(window)].shape)
     return out
+
+
+def fitted(inside: np.ndarray) -> np.ndarray | None:
+    """Return the depth within the ellipsoid of a mask of which bulges and bites are left out.
+
+    The ellipsoid of equal moments is looked for again and again, with all that lies clearly within the last one filled
+    and all that lies clearly beyond it emptied, until it stays where it is.
+
+    Args:
+        inside: (K, J, I) bool, one part.
+
+    Returns:
+        As :func:`depth`.
+    """
+    found = depth(inside)
+    for _ in range(ROUNDS):
+        if found is None:
+            return None
+        again = depth((inside & (found > -BAND)) | (found > BAND))
+        if again is None or np.array_equal(again > 0, found > 0):
+            return found
+        found = again
+    return found

@@ -153,7 +153,7 @@ class Segment:
     ) -> Calibration:
         """Decide for each label what is done to what is found, where that raises the mean Dice.
 
-        Only its largest component is kept; and it is made the ellipse of equal moments, where the true masks are such.
+        Only its largest component is kept; and it is made an ellipse, where the true masks are such.
         """
         labels = len(plan.labels)
         gains: list[list[float]] = [[] for _ in range(labels)]
@@ -312,7 +312,7 @@ def _rounded(largest: np.ndarray, truth: np.ndarray, label: int, dice: float) ->
         return float("nan"), float("nan")
     like = _dice((own > 0) & known, true)
     # What is far from round need not be measured twice: volumes of organs take their time.
-    made = ellipsoid.depth(largest) if like > 1 - 2 * (1 - DRAWN_ROUND) else None
+    made = ellipsoid.fitted(largest) if like > 1 - 2 * (1 - DRAWN_ROUND) else None
     return like, float("nan") if made is None else _dice((made > 0) & known, true) - dice
 
 
@@ -329,7 +329,7 @@ def _made_round(index: np.ndarray, calibration: Calibration) -> dict[int, np.nda
     """Make the labels ellipses for which that was learned, in place, and return how deep each voxel lies in them."""
     depths = {}
     for label, yes in enumerate(np.atleast_1d(np.asarray(calibration.extra.get("ellipse", ()), dtype=float)), start=1):
-        depth = ellipsoid.depth(index == label) if yes else None
+        depth = ellipsoid.fitted(index == label) if yes else None
         if depth is None:
             continue
         depths[label] = depth
