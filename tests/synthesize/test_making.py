@@ -264,8 +264,24 @@ def test_without_a_deadline_an_hour_is_planned_for(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("order", "message"), [({"size": "huge"}, "Size 'huge'.*tiny, small"), ({"chance": 0.95}, r"chance = 0\.95")]
+    ("order", "message"),
+    [
+        ({"size": "huge"}, "Size 'huge'.*tiny, small"),
+        ({"chance": 0.95}, r"chance = 0\.95"),
+        ({"family": "dcgan:size=huge"}, "Size 'huge'"),
+        ({"family": "dcgan:with=8"}, r"with=8.*size=NAME, chance=NUMBER"),
+        ({"family": "dcgan:chance=often"}, "chance=often"),
+        ({"family": "rflow:few=perhaps"}, "few=perhaps"),
+    ],
 )
 def test_orders_that_cannot_be_met_are_refused(order, message):
     with pytest.raises(UsageError, match=message):
         Order(**order)
+
+
+def test_what_is_said_after_the_name_of_a_family_counts():
+    order = Order(family="dcgan:size=large,chance=0.2,adaptive=yes")
+    assert (order.family, order.size, order.chance, order.adaptive, order.few) == ("dcgan", "large", 0.2, True, False)
+    assert Order(family="rflow:few=yes").few
+    assert Order(family="vae").family == "vae"
+    assert not Order(family=":adaptive=no").family

@@ -35,7 +35,7 @@ def test_the_widest_that_comes_to_the_end_of_it_is_taken(monkeypatch):
     plan, asked = choose(monkeypatch, times, 320.1)
     assert plan.network_options["width"] == FAMILY.widths["medium"]
     assert plan.schedule.steps == 29449
-    assert asked == ["tiny", "small", "medium"]
+    assert asked == ["tiny", "small", "medium", "medium"]
     assert "medium: the widest that sees 480000 images" in plan.reasons["network_options"]
     assert "10 ms a step, 3200 images a second" in plan.reasons["schedule"]
 
@@ -48,8 +48,16 @@ def test_a_wider_one_that_is_too_slow_is_left(monkeypatch):
 def test_the_narrowest_is_taken_where_there_is_no_time_for_more(monkeypatch):
     plan, asked = choose(monkeypatch, {"tiny": 0.01}, 15.0)
     assert plan.network_options["width"] == FAMILY.widths["tiny"]
-    assert asked == ["tiny"]
+    assert asked == ["tiny", "tiny"]
     assert plan.schedule.steps == 1380
+
+
+@pytest.mark.parametrize(("other_s", "last"), [(0.005, True), (0.02, False), (None, False)])
+def test_the_faster_memory_layout_is_taken(monkeypatch, other_s, last):
+    monkeypatch.setattr(sizes, "_timed", lambda work, seconds: other_s if work.channels_last else 0.01)
+    plan = chosen(FAMILY, "tiny", drafted, lambda plan: plan, 200.0)
+    assert plan.channels_last is last
+    assert plan.schedule.steps == (36800 if last else 18400)
 
 
 def test_too_little_time_is_refused_with_what_it_would_take(monkeypatch):
@@ -72,7 +80,7 @@ def test_memory_that_runs_out_ends_the_search_or_refuses(monkeypatch):
 def test_a_size_that_the_user_says_is_taken(monkeypatch):
     plan, asked = choose(monkeypatch, {"large": 0.05}, 200.0, size="large")
     assert plan.network_options["width"] == FAMILY.widths["large"]
-    assert asked == ["large"]
+    assert asked == ["large", "large"]
     assert plan.reasons["network_options"] == "large: as the user says"
 
 

@@ -95,8 +95,7 @@ class ConvolutionalCritic(nn.Module):
         self.inputs = (widths[-1] + deviation) * math.prod(way.base)
         self.head = nn.Sequential(nn.Linear(self.inputs, widths[-1]), nn.LeakyReLU(SLOPE))
         self.said = Projection(widths[-1], shape.n_classes)
-        if normed:
-            self.apply(_started)
+        self.apply(_started if normed else _level)
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return (B,) from (B, C, ...) and (B,)."""
@@ -178,6 +177,12 @@ def non_saturating(
     with resting(critic):
         again = critic(changed(made, step.transforms, rng, chance), asked)
         yield GENERATOR, functional.softplus(-again).mean()
+
+
+def _level(module: nn.Module) -> None:
+    """Draw weights so that what passes neither fades nor grows where no norm sees to it (He 2015, 1502.01852)."""
+    if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, SLOPE)
 
 
 def _started(module: nn.Module) -> None:

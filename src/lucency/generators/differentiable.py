@@ -51,7 +51,7 @@ class Transforms:
             raise UsageError(
                 f"chance = {self.chance}",
                 expected=f"0 to {HIGHEST}",
-                where="--set chance",
+                where="--generator",
                 remedy="changes that are likelier would be made by the generator too",
             )
 

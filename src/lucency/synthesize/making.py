@@ -42,7 +42,8 @@ class Order:
     """What the user says of a generator, and where time and progress are kept.
 
     Args:
-        family: Name of a family; "" for the default.
+        family: Name of a family; "" for the default. The fields after it may follow its name, as on the command line:
+            ``"dcgan:size=large,chance=0.2"``, ``"rflow:few=yes"``.
         size: A name of :data:`lucency.generators.SIZES`; "" for what the time allows.
         chance: Of each change that critics see images through, 0 to .8.
         adaptive: The chance follows the critic, up to ``chance``.
@@ -51,7 +52,7 @@ class Order:
         events: Progress.
 
     Raises:
-        UsageError: A size that there is not, or a chance out of range.
+        UsageError: Such a field or size that there is not, or a chance out of range.
     """
 
     family: str = ""
@@ -63,9 +64,30 @@ class Order:
     events: Events = field(default_factory=Events)
 
     def __post_init__(self) -> None:
+        name, _, told = self.family.partition(":")
+        object.__setattr__(self, "family", name)
+        for word in told.split(",") if told else ():
+            key, _, value = word.partition("=")
+            object.__setattr__(self, *_field(key.strip(), value.strip()))
         if self.size and self.size not in SIZES:
-            raise UsageError(f"Size {self.size!r} of a generator", expected=", ".join(SIZES), where="--set size")
+            raise UsageError(f"Size {self.size!r} of a generator", expected=", ".join(SIZES), where="--generator")
         Transforms(self.chance)
+
+
+def _field(key: str, value: str) -> tuple[str, str | float | bool]:
+    """Return a field of an order as the command line has it."""
+    if key == "size" and value:
+        return key, value
+    if key in ("adaptive", "few") and value in ("yes", "no"):
+        return key, value == "yes"
+    if key == "chance" and value.replace(".", "", 1).isdigit():
+        return key, float(value)
+    raise UsageError(
+        f"{key}={value}",
+        expected="size=NAME, chance=NUMBER, adaptive=yes or few=yes",
+        where="--generator",
+        remedy="write, for example, --generator dcgan:size=large,chance=0.2",
+    )
 
 
 def make(
