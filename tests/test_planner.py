@@ -299,7 +299,7 @@ def test_settings_are_put_in_and_say_who_chose_them():
         ("folds", "[5]", r"folds = .*0 to 4"),
         ("folds", "[]", r"at least one of 0 to 4"),
         ("tta", '["x"]', r"tta = .*of k, j and i"),
-        ("normalisation.kind", "zcore", r"zscore or fixed"),
+        ("normalisation.kind", "zcore", r"zscore, fixed or mixed"),
         ("augmentation", "none", r"an object in braces"),
     ],
 )

@@ -45,7 +45,8 @@ class Source:
         item: Which part of a container file, for example ``"train_images/17"`` in an npz; empty otherwise.
         kind: ``"intensity"`` or ``"labels"``.
         header: Facts read without the pixels: ``size`` (K, J, I), ``spacing`` (mm), ``channels``, ``dtype``,
-            ``modality``, ``spacing_known`` …; numbers and short words, nothing that identifies.
+            ``modality``, ``spacing_known`` …; numbers and short words, nothing that identifies. With ``channel`` only
+            that channel of the file is meant.
         checksum: SHA-256 of the bytes of the files (of the item, in a container).
     """
 
@@ -229,6 +230,7 @@ class Cohort:
         unlabelled: Case id to the fold whose network must not see it, -1 where every one may: the cases without a label
             that may be learned from (:mod:`lucency.spare`).
         visits: Column by which a patient's images were put together as one sequence; empty where none were.
+        made: Modality that is to be made of the others; empty where something else is learned.
 
     Raises:
         DataError: Ids not unique, or a patient in two folds or in a fold and the locked part.
@@ -251,6 +253,7 @@ class Cohort:
     beside: tuple[Skipped, ...] = ()
     unlabelled: Mapping[str, int] = field(default_factory=dict)
     visits: str = ""
+    made: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cases", tuple(sorted(self.cases, key=lambda c: c.id)))
@@ -346,6 +349,7 @@ class Prediction:
         course: What is to be expected over time.
         boxes: What was found, the surest first; none of them is an answer too.
         neighbours: Targets of the cases of an index, the nearest first.
+        image: A synthetic image on the source's own grid, in stored units.
         doubt: 0 (sure) to 1 (no idea).
         quality: What is thought of the image: ``"accept"``, ``"warn"`` or ``"reject"``; empty where it was not judged.
         reason: Why not ``"accept"``.
@@ -373,12 +377,13 @@ class Prediction:
     course: Course | None = None
     boxes: tuple[Box, ...] | None = None
     neighbours: tuple[str, ...] | None = None
+    image: Image | None = None
     likeness: float | None = None
     measures: Mapping[str, Mapping[str, float]] | None = None
     in_mm: bool = True
 
     def __post_init__(self) -> None:
-        given = (self.probabilities, self.value, self.mask, self.course, self.boxes, self.neighbours)
+        given = (self.probabilities, self.value, self.mask, self.course, self.boxes, self.neighbours, self.image)
         payloads = [v is not None for v in given]
         if sum(payloads) != 1:
             raise DataError(f"A prediction with {sum(payloads)} payloads", expected="exactly one", where=self.case)

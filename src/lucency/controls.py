@@ -29,7 +29,7 @@ LOOK_STEPS = 100
 
 def with_zero_filling(plan: Plan) -> Plan:
     """Return the plan with the network beside it that shows what zeros in place of a missing modality would do."""
-    return replace(plan, controls={**plan.controls, ZERO_FILLING: 0}) if plan.spares else plan
+    return replace(plan, controls={**plan.controls, ZERO_FILLING: 0}) if plan.patterns else plan
 
 
 def names_of(network: str, options: Mapping[str, Option]) -> tuple[str, ...]:

@@ -200,7 +200,9 @@ def learn_foreign(cohort: Cohort, store: Store, plan: Plan, weights: Mapping[str
         return None
     rng = np.random.default_rng(plan.seed)
     sides = []
-    for cases in (cohort.outside(plan.folds[0]), cohort.fold(plan.folds[0])):
+    for every in (cohort.outside(plan.folds[0]), cohort.fold(plan.folds[0])):
+        # What is only wanted is never given to the network.
+        cases = [c for c in every if not plan.made or any(m in c.images for m in plan.inputs)]
         take = np.sort(rng.permutation(len(cases))[: LOOKED[plan.dims]])
         found = [_usual(net, store.image(cases[n].id), plan) for n in take]
         sides.append(np.stack(found) if found else np.zeros((0, 1)))

@@ -86,6 +86,7 @@ LEFT = (
         "trial.json",
     ),
     *("evaluation.json", "prepared", "trial", "training", "out_of_fold", "controls", "model", "report"),
+    *("labelled.json", "downstream"),
 )
 
 
@@ -294,9 +295,10 @@ def predict_folder(  # noqa: PLR0913 - one parameter for each option of the inte
     if out is None:
         return list(counted())
     task, plan = task_named(model.plan.task), model.plan
-    names = Names(plan.classes, plan.labels, plan.dims == 2, tables=lambda found: task.tables(found, plan))
+    wanted = (", ".join(plan.made), plan.inputs)
+    names = Names(plan.classes, plan.labels, plan.dims == 2, lambda found: task.tables(found, plan), *wanted)
     made = Origin(model.digest, datetime.now(), f"Lucency {model.plan.task} {model.plan.network}"[:64])
-    dicom = encoded(made, model.plan.labels, encoding or {}, model.plan.classes)
+    dicom = encoded(made, model.plan.labels, encoding or {}, model.plan.classes, wanted)
     folder = Path(out).expanduser()
     try:
         done = write_outputs(counted(), cases, names, folder, format, dicom)

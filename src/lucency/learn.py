@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from lucency import __version__, carry, controls, evaluate, machine, planner, record, supplement, trial
+from lucency import __version__, carry, controls, downstream, evaluate, machine, planner, record, supplement, trial
 from lucency import model as models
 from lucency.calibration import Calibration
 from lucency.case import Case, Source
@@ -118,6 +118,7 @@ class Learning:
             spent_s=self.walk.clock.elapsed(),
             dense=task.dense,
             trial_s=tried.seconds if tried else 0.0,
+            beside_s=downstream.seconds(self.walk.cohort, self.walk.folder, draft.minutes),
         )
         final = planner.overridden(final, self.walk.settings.planned)
         final = carry.begun(final, self.walk.settings.start, self.walk.cohort, task)
@@ -256,7 +257,7 @@ class Learning:
         stamp = self.walk.folder / "training" / "digest.txt"
         if not anew and stamp.exists() and stamp.read_text(encoding="utf-8") == self.walk.digest:
             return
-        for name in ("training", "out_of_fold", "model", "controls"):
+        for name in ("training", "out_of_fold", "model", "controls", downstream.FOLDER):
             shutil.rmtree(self.walk.folder / name, ignore_errors=True)
         record.write_text(stamp, self.walk.digest)
 
@@ -265,6 +266,7 @@ class Learning:
         work = self._work(task, plan, store)
         after = sum(plan.forecast.seconds.get(k, 0.0) for k in ("evaluate", "report"))
         end = max(plan.minutes * 60 * 0.97 - after, self.walk.clock.elapsed() + 1.0)
+        whole, end = end, end - downstream.seconds(self.walk.cohort, self.walk.folder, plan.minutes)
         weights, history, guards, shares, rows = {}, [], [], [], []
         beside = list(controls.waiting(work, self.walk.folder))
         now, n = self.walk.clock.elapsed(), len(plan.folds)
@@ -282,6 +284,7 @@ class Learning:
             now = self.walk.clock.elapsed()
             guard = controls.train(work, self.walk.folder, name, fold, now + (end - now) / (len(beside) - number))
             guards += [guard] if guard else []
+        downstream.train(work, self.walk.folder, whole)
         calibration = calibrate(work, OutOfFold(self.walk.folder / "out_of_fold"))
         models.save(
             self.walk.folder / "model",
@@ -318,7 +321,9 @@ class Learning:
 
     def evaluate(self) -> None:
         """Do the room's work."""
-        found = evaluate.evaluate(self._grounds(), self.walk.folder / "ledger.jsonl")
+        grounds = self._grounds()
+        found = evaluate.evaluate(grounds, self.walk.folder / "ledger.jsonl")
+        found = replace(found, downstream=downstream.judged(grounds, self.walk.folder))
         record.write(self.walk.folder / "evaluation.json", found)
 
     # report -------------------------------------------------------------------------------------------------------

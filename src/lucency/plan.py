@@ -39,7 +39,8 @@ class Normalisation:
 
     Args:
         kind: ``"zscore"``: each image by its own mean and standard deviation; ``"fixed"``: all by the same
-            ``mean`` and ``std`` after clipping to ``lower`` and ``upper`` (CT, radiographs of one device).
+            ``mean`` and ``std`` after clipping to ``lower`` and ``upper`` (CT, radiographs of one device); ``"mixed"``:
+            channels whose ``std`` is over 0 as ``"fixed"``, the others as ``"zscore"``.
         lower: Clip, in stored units; per channel.
         upper: Clip; per channel.
         mean: Per channel.
@@ -51,6 +52,10 @@ class Normalisation:
     upper: tuple[float, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+
+    def is_fixed(self, channel: int) -> bool:
+        """Tell whether all images of a channel are brought to the same mean and deviation."""
+        return self.kind != "zscore" and self.std[channel] > 0
 
 
 #: Optimiser to its usual (rate, weight decay), which go with it where nobody says otherwise: Sutskever 2013 and He 2016
@@ -197,6 +202,8 @@ class Needs:
             :data:`PRETRAIN`.
         frame: Longest side in pixels that every image is scaled to, whole; 0 is what suits. For images beside which
             generated ones are laid: a generator makes one size.
+        exact: What a number means is what is learned: images on a common scale keep it, and augmentation changes no
+            intensities.
         tried: Setting of the task's own to values that are tried against its default on held-out patients, where the
             budget allows; the task's metric for that is :meth:`lucency.tasks.Task.balanced`.
     """
@@ -221,6 +228,7 @@ class Needs:
     least_side: int = 0
     batch: int = 1
     pretrain: str = "contrastive"
+    exact: bool = False
     tried: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     frame: int = 0
 
@@ -267,6 +275,7 @@ class Plan:
         pretrain_steps: Optimiser steps of that for each member; 0 until one was timed.
         pretrain_share: Share of a member's training time that it may take, 0 or more and under 1.
         unlabelled: What training does with images without a label, a name of :data:`UNLABELLED`.
+        made: Modalities that are made of the others: prepared for a case that has them, and not asked for later.
         forecast: See :class:`Forecast`.
 
     Raises:
@@ -310,6 +319,7 @@ class Plan:
     pretrain_steps: int = 0
     pretrain_share: float = 0.0
     unlabelled: str = "none"
+    made: tuple[str, ...] = ()
     forecast: Forecast = Forecast()
 
     def __post_init__(self) -> None:
@@ -324,7 +334,7 @@ class Plan:
             ("schedule.steps", self.schedule.steps >= 1, "1 or more"),
             ("patch", min(self.patch) >= 1, "1 or more along k, j and i"),
             ("tta", set(self.tta) <= {"k", "j", "i"}, "of k, j and i"),
-            ("normalisation.kind", self.normalisation.kind in ("zscore", "fixed"), "zscore or fixed"),
+            ("normalisation.kind", self.normalisation.kind in ("zscore", "fixed", "mixed"), "zscore, fixed or mixed"),
             ("grid.mode", self.grid.mode in GRID_MODES, ", ".join(GRID_MODES)),
             ("pretrain", self.pretrain in PRETRAIN, ", ".join(PRETRAIN)),
             ("unlabelled", self.unlabelled in UNLABELLED, ", ".join(UNLABELLED)),
@@ -347,10 +357,15 @@ class Plan:
         return tuple(int(n) for n in said) if isinstance(said, tuple | list) and said else (self.channels,)
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """The modalities that a network is given."""
+        return tuple(m for m in self.modalities if m not in self.made)
+
+    @property
     def spares(self) -> bool:
-        """Whether a case may lack a modality: the network is trained for that."""
-        dropout = self.network_options.get("modality_dropout", 0.0)
-        return len(self.modalities) > 1 and len(self.stems) == len(self.modalities) and bool(dropout)
+        """Whether a case may lack a modality: the network is trained for that, or makes it."""
+        dropout = bool(self.network_options.get("modality_dropout", 0.0)) or bool(self.made)
+        return len(self.modalities) > 1 and len(self.stems) == len(self.modalities) and dropout
 
     @property
     def patterns(self) -> tuple[tuple[str, ...], ...]:
@@ -358,7 +373,7 @@ class Plan:
 
         Of more than :data:`ALL_PATTERNS` modalities only those that lack one and those that have one.
         """
-        if not self.spares:
+        if not self.spares or self.made:
             return ()
         n = len(self.modalities)
         sizes = range(n, 0, -1) if n <= ALL_PATTERNS else (n, n - 1, 1)

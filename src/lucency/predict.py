@@ -336,6 +336,9 @@ def prepare_case(case: Case, model: Model, nan: float | None = None) -> tuple[Pr
     _check_modality(case, plan)
     try:
         visits = [images_of(visit, plan, nan) for visit in case.visits]
+        given = [i for m, i in zip(plan.modalities, visits[0], strict=True) if m in plan.inputs]
+        if plan.made and all(image is None for image in given):
+            raise DataError(f"Modality {', '.join(plan.inputs)} is missing", expected="an image to make another of")
         judged = [_judged(visit, images, model) for visit, images in zip(case.visits, visits, strict=True)]
         worst = max(judged, key=lambda v: ("accept", "warn", "reject").index(v.quality))
         if _untold(case, plan):
@@ -357,15 +360,17 @@ def _judged(case: Case, images: "Sequence[Image | None]", model: Model) -> Verdi
     for name, modality, image in zip(names, model.plan.modalities, images, strict=True):
         limits = model.quality.get(modality)
         if limits is not None and image is not None:
-            found = verdict(measured_of(case.images[name][0], image), limits)
+            # An only image may have any name.
+            source = (case.images.get(name) or next(iter(case.images.values())))[0]
+            found = verdict(measured_of(source, image), limits)
             graver = max(worst, found, key=lambda v: ("accept", "warn", "reject").index(v.quality))
             worst = Verdict(graver.quality, (*worst.reasons, *found.reasons))
     return worst
 
 
 def lacking_in(case: Case, plan: Plan) -> tuple[str, ...]:
-    """Return the modalities that the model knows and the case lacks; none where the plan knows one only."""
-    return tuple(m for m in plan.modalities if m not in case.images) if len(plan.modalities) > 1 else ()
+    """Return the modalities that the model asks for and the case lacks; none where it asks for one only."""
+    return tuple(m for m in plan.inputs if m not in case.images) if len(plan.inputs) > 1 else ()
 
 
 def unlike_training(cases: Iterable[Case], plan: Plan) -> tuple[str, ...]:
@@ -378,7 +383,7 @@ def unlike_training(cases: Iterable[Case], plan: Plan) -> tuple[str, ...]:
     cases = list(cases)
     bare = sorted(c.id for c in cases if _untold(c, plan))
     said = [f"{len(bare)} of {len(cases)} cases have no clinical columns: {listed(bare)}."] if bare else []
-    if len(plan.modalities) < 2:
+    if len(plan.inputs) < 2:
         # The only image of a case is taken whatever it is called; beside others it is told by its name.
         cases = [c for c in cases if len(c.images) > 1 and set(plan.modalities) <= set(c.images)]
     lacking: dict[str, list[str]] = {}
@@ -404,11 +409,12 @@ def _untold(case: Case, plan: Plan) -> bool:
 def _check_modality(case: Case, plan: Plan) -> None:
     """Refuse an image whose header says another modality than all training images had."""
     trained = str(plan.task_options.get("modality", ""))
-    given = str(case.sources[0].header.get("modality", ""))
+    source = next((case.images[m][0] for m in plan.inputs if m in case.images), case.sources[0])
+    given = str(source.header.get("modality", ""))
     if trained and given and trained != given:
         raise DataError(
             f"The image is {given}",
             expected=f"{trained}, which the model was trained on",
-            where=case.sources[0].where,
+            where=source.where,
             remedy="use a model trained on this modality",
         )

@@ -22,6 +22,7 @@ from lucency.profile import Profile, profile
 from lucency.read import Inputs, ReadOptions, read, read_inputs
 from lucency.read.chosen import chosen
 from lucency.read.files import listing
+from lucency.read.translated import PAIRINGS, Words, translated
 from lucency.write.table import write_table
 
 #: The rooms in order; each leaves a file in the run folder.
@@ -36,6 +37,9 @@ OF_READING = (
     "visits",
     "pixel_size",
     "outlines",
+    "from_modality",
+    "to_modality",
+    "pairs",
 )
 
 #: The user's word that generated images may be used although nothing shows that they help.
@@ -46,6 +50,9 @@ OF_THE_DOORS = (*OF_READING, "nan", "quality", CONSENT)
 
 #: Working time is written down this often, so that a crash forgets no more of it.
 CLOCK_S = 5.0
+
+#: The cohort with the labels that it came with, where another modality is learned in their place.
+LABELLED = "labelled.json"
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,15 @@ class Settings:
     def keep_classes(self) -> tuple[str, ...]:
         """Classes of boxes to keep; empty keeps all."""
         return tuple(w.strip() for w in self.values.get("keep_classes", "").split(",") if w.strip())
+
+    @property
+    def translation(self) -> Words | None:
+        """Which modality is to be made of which; None where something else is to be learned."""
+        given, wanted = self.values.get("from_modality", ""), self.values.get("to_modality", "")
+        if not given and not wanted:
+            return None
+        names = tuple(w.strip() for w in given.split(",") if w.strip())
+        return Words(names, wanted.strip(), self.values.get("pairs", PAIRINGS[0]))
 
     @property
     def planned(self) -> dict[str, str]:
@@ -376,11 +392,16 @@ class Walk:
             outlines=s.values.get("outlines", ""),
             cache=self.folder / "headers.sqlite",
             visits=s.values.get("visits", ""),
-            untrained=self.looking,
+            # Images without a label can be translated.
+            untrained=self.looking or s.translation is not None,
         )
         with self._listing_left_out() as left_out:
             cohort = read(self.data, options, left_out=left_out)
-        cohort = chosen(cohort, drop=s.drop_classes, mixed=s.values.get("mixed_patients", "auto"))
+        if s.translation is None:
+            cohort = chosen(cohort, drop=s.drop_classes, mixed=s.values.get("mixed_patients", "auto"))
+        else:
+            record.write(self.folder / LABELLED, cohort)
+            cohort = translated(cohort, s.translation)
         record.write(self.folder / "cohort.json", cohort)
         self.events.emit(
             "read",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lucency import __version__
-from lucency.apps import annotate, deidentify, enhance, explain, fetch, search, send
+from lucency.apps import annotate, deidentify, enhance, explain, fetch, search, send, translate
 from lucency.apps.boundary import (
     Debug,
     Images,
@@ -186,15 +186,26 @@ def _offer_walk(command: str, upto: str, sentence: str, examples: tuple[str, ...
         }
         manner = Manner(lang or "en", as_json, quiet, debug)
         with boundary(manner, run_folder(data, out)):
-            _walk(data, out, {k: v for k, v in given.items() if v is not None}, upto, manner, force=force)
+            walk_and_say(data, out, {k: v for k, v in given.items() if v is not None}, upto, manner, force=force)
 
 
 for _room in ROOMS:
     _offer_walk(*_room)
 
 
-def _walk(data: Path, out: Path | None, given: dict[str, Any], upto: str, manner: Manner, *, force: bool) -> None:
-    """Walk up to a room and show what came of it."""
+def walk_and_say(
+    data: Path, out: Path | None, given: dict[str, Any], upto: str, manner: Manner, *, force: bool
+) -> None:
+    """Walk up to a room and show what came of it.
+
+    Args:
+        data: Folder or file of images, or a run to go on with.
+        out: Run folder, or None.
+        given: What was said of the settings.
+        upto: Last room.
+        manner: How to speak.
+        force: Forget what an earlier run left.
+    """
     must_exist(data)
     from dataclasses import replace  # noqa: PLC0415
 
@@ -381,3 +392,4 @@ enhance.offer(app)
 search.offer(app)
 explain.offer(app)
 annotate.offer(app)
+translate.offer(app)

@@ -95,6 +95,7 @@ def facts(run: Path, room: str) -> dict[str, Any]:
 def predicted(found: Sequence[Prediction], out: Path, lang: str) -> list[str]:
     """Return the closing words of a prediction."""
     place = "cli.in_masks" if any(p.mask is not None for p in found) else "cli.in_table"
+    place = "cli.in_images" if any(p.image is not None for p in found) else place
     where = t(place, lang, table=short(out / "predictions.csv"), folder=short(out))
     said = [counted("cli.predicted", len(found), lang, where=where)]
     told = [out / "skipped.csv", out / "notes.txt"]

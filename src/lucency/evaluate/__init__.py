@@ -1,6 +1,6 @@
 """Numbers with intervals on patients the model has not seen, beside simple baselines on the same folds."""
 
-from lucency.evaluate.evaluation import Arm, Comparison, Curve, Effect, Evaluation, Part, Pattern, Scored
+from lucency.evaluate.evaluation import Arm, Comparison, Curve, Downstream, Effect, Evaluation, Part, Pattern, Scored
 from lucency.evaluate.judge import Grounds, judged_of, target_of
 from lucency.evaluate.missing import ZERO_FILLING
 from lucency.evaluate.parts import LEAKED, SUBGROUP_PATIENTS, enter, evaluate, subgroups, suspects
@@ -13,6 +13,7 @@ __all__ = [
     "Arm",
     "Comparison",
     "Curve",
+    "Downstream",
     "Effect",
     "Evaluation",
     "Grounds",

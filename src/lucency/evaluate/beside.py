@@ -15,6 +15,7 @@ from lucency.evaluate.outcomes import outputs_of
 from lucency.losses import IGNORE
 from lucency.statistics import Metric
 from lucency.tasks import Judged
+from lucency.translation.scale import places_of
 
 #: A baseline is "as good" when the corrected p-value is above this.
 LEVEL = 0.05
@@ -185,6 +186,30 @@ def _neighbour_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> 
     return found
 
 
+def _picture_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outputs:
+    """Make images by simple means, learned from pairs; nothing where there are none."""
+    store, (given, wanted) = grounds.store, places_of(grounds.plan)
+    made = grounds.plan.made[0]
+    paired = {c.id for c in grounds.cohort.cases if made in c.images and len(c.images) == len(grounds.plan.modalities)}
+    found: Outputs = {}
+    for baseline in baselines.PICTURE_BASELINES.values():
+        outputs: list[np.ndarray] = [np.zeros(0)] * len(cases)
+        for train_ids, rows in _splits(name, cases, grounds):
+            pairs = [i for i in train_ids if i in paired]
+            if not pairs:
+                return {}
+            chosen = [store.image(i) for i in pairs[:: max(1, len(pairs) // baselines.PICTURE_IMAGES)]]
+            fitted = baseline.fit(
+                [image[list(given)].astype(np.float32) for image in chosen],
+                [image[wanted[0]].astype(np.float32) for image in chosen],
+                np.random.default_rng(grounds.plan.seed),
+            )
+            for n in rows:
+                outputs[n] = fitted.predict(store.image(cases[n].id)[list(given)].astype(np.float32))[None]
+        found[baseline.name] = (outputs, Calibration())
+    return found
+
+
 def _box_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outputs:
     found: Outputs = {}
     for baseline in baselines.BOX_BASELINES.values():
@@ -206,5 +231,6 @@ BASELINES: dict[str, Callable[[str, Sequence[Case], Grounds], Outputs]] = {
     "masks": _mask_baselines,
     "neighbours": _neighbour_baselines,
     "numbers": _number_baselines,
+    "pictures": _picture_baselines,
     "outcomes": _outcome_baselines,
 }

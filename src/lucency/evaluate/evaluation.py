@@ -138,6 +138,33 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class Downstream:
+    """What a model that was trained on real images makes of held-out patients' real and made images.
+
+    Args:
+        task: Registry name of the model's task.
+        headline: Its metric.
+        names: Classes or labels.
+        steps: Optimiser steps of its training.
+        n_patients: Patients behind the made images.
+        arms: What they were shown (``"real"``, ``"made"``, ``"given"``, ``"nothing"``) to the headline metric.
+        made_minus: The made images minus another arm, on the same patients.
+        p_holm: Two-sided, paired by patient, after Holm; None where no test applies.
+        test: Name of the test.
+    """
+
+    task: str
+    headline: str
+    names: tuple[str, ...]
+    steps: int
+    n_patients: int
+    arms: Mapping[str, Metric]
+    made_minus: Mapping[str, Metric]
+    p_holm: Mapping[str, float | None]
+    test: str = ""
+
+
+@dataclass(frozen=True)
 class Part:
     """Everything measured on one held-out part.
 
@@ -182,6 +209,7 @@ class Evaluation:
         suspects: Out-of-fold cases whose label the model confidently denies, the surest first: their labels may be
             wrong.
         effect: What is predicted under each value of a treatment column; None where there is none.
+        downstream: What a model makes of images that were made; None where none were, or the data have no labels.
     """
 
     task: str
@@ -192,3 +220,4 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     suspects: tuple[Scored, ...] = ()
     effect: Effect | None = None
+    downstream: Downstream | None = None

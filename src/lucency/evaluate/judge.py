@@ -128,7 +128,7 @@ def judged_of(task: Task, plan: Plan, store: Store, case: Case, output: np.ndarr
     return Judged(
         case=case.id,
         patient=case.patient,
-        truth=case.target if isinstance(case.target, str) else "",
+        truth=case.target if isinstance(case.target, str) and not plan.made else "",
         label=prediction.label,
         probabilities=prediction.probabilities or {},
         scores=task.score(prediction, case, plan),

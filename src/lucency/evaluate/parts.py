@@ -15,6 +15,7 @@ from lucency.evaluate.evaluation import Curve, Evaluation, Part, Scored
 from lucency.evaluate.judge import Grounds, judge_locked, judge_out_of_fold, judge_uncalibrated
 from lucency.evaluate.missing import patterns
 from lucency.evaluate.treatment import effect_of
+from lucency.plan import Plan
 from lucency.statistics import Metric
 from lucency.tasks import Judged, Measures, Task
 
@@ -45,7 +46,7 @@ def evaluate(grounds: Grounds, ledger: Path) -> Evaluation:
         The locked part first. Calibration is never judged on its own data: the locked part had no say in it, and
         out-of-fold outputs are calibrated across halves of the patients.
     """
-    locked = list(grounds.cohort.locked_cases)
+    locked = _asked(grounds.cohort.locked_cases, grounds.plan)
     parts = []
     if locked:
         looks = enter(ledger, grounds.cohort.digest, grounds.model.digest)
@@ -54,7 +55,7 @@ def evaluate(grounds: Grounds, ledger: Path) -> Evaluation:
         parts.append(_part("locked", locked, judge_locked(grounds, locked), before, grounds))
     else:
         looks = 0
-    held = [c for fold in grounds.plan.folds for c in grounds.cohort.fold(fold)]
+    held = _asked([c for fold in grounds.plan.folds for c in grounds.cohort.fold(fold)], grounds.plan)
     before = judge_uncalibrated(grounds, held) if not grounds.task.dense else []
     parts.append(_part("out-of-fold", held, judge_out_of_fold(grounds, held), before, grounds))
     plan = grounds.plan
@@ -88,6 +89,11 @@ def enter(ledger: Path, data: str, model: str) -> int:
             raise OutputError(f"Cannot write ({error.strerror})", where=ledger.name) from error
         before.append(line)
     return sum(json.loads(entry)["data"] == data for entry in before)
+
+
+def _asked(cases: Sequence[Case], plan: Plan) -> list[Case]:
+    """Return the cases that the model can be asked about: of a translation those that have something to translate."""
+    return [c for c in cases if not plan.made or any(m in c.images for m in plan.inputs)]
 
 
 def _part(

@@ -38,7 +38,10 @@ def show(grounds: Grounds, ids: Sequence[str], truth_of: Callable[[Case], Image 
         prepared = grounds.store.prepared(case.id)
         prediction = grounds.task.decode(output, case, prepared, grounds.plan, grounds.model.calibration)
         prediction = replace(prediction, model=grounds.model.digest)
-        found.append(
-            Shown(case, load(case.sources[0], nan=grounds.nan), truth_of(case), prediction, grounds.plan.classes)
-        )
+        source, truth = case.sources[0], truth_of(case)
+        if grounds.plan.made:
+            source = case.images[next(m for m in grounds.plan.inputs if m in case.images)][0]
+            wanted = case.images.get(grounds.plan.made[0])
+            truth = load(wanted[0], nan=grounds.nan) if wanted else None
+        found.append(Shown(case, load(source, nan=grounds.nan), truth, prediction, grounds.plan.classes))
     return found

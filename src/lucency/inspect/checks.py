@@ -165,6 +165,8 @@ def check_targets(cohort: Cohort, usable: Sequence[Case], masks: Sequence[MaskFa
         DataError: Too few patients, one class only, a class with too few patients, or only empty masks.
     """
     labelled = [c for c in usable if c.target is not None]
+    if cohort.made:
+        return _check_translation(cohort, usable)
     if not labelled:
         raise _nothing_to_learn(cohort)
     warnings = _check_number(usable, labelled)
@@ -179,6 +181,22 @@ def check_targets(cohort: Cohort, usable: Sequence[Case], masks: Sequence[MaskFa
             remedy="choose another column with --target",
         )
     return warnings + _check_masks(cohort, usable, masks)
+
+
+def _check_translation(cohort: Cohort, usable: Sequence[Case]) -> list[str]:
+    """Refuse too few patients with either modality; with both, as few as can be learned from are enough."""
+    learnable = [c for c in usable if c.part != "test"]
+    wanted = {c.patient for c in learnable if cohort.made in c.images}
+    given = {c.patient for c in learnable if set(c.images) - {cohort.made}}
+    if min(len(wanted), len(given)) < PATIENTS_LEAST:
+        raise DataError(
+            f"{len(given)} patients with what {cohort.made!r} is to be made of, {len(wanted)} with {cohort.made!r} "
+            f"itself, {len(wanted & given)} with both",
+            expected=f"at least {PATIENTS_LEAST} of each: five folds and a locked part need several patients each",
+            remedy="add patients; if every image is another patient, say so with --patient",
+        )
+    few = len(learnable) <= CASES_FEW
+    return [f"Only {len(learnable)} cases: expect wide intervals and an unsteady model."] if few else []
 
 
 def _nothing_to_learn(cohort: Cohort) -> DataError:

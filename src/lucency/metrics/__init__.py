@@ -1,4 +1,4 @@
-"""How good an output is: plain numbers for classes, probabilities and masks; intervals are made elsewhere."""
+"""How good an output is: plain numbers for classes, probabilities, masks and images; intervals are made elsewhere."""
 
 from lucency.metrics.classes import (
     CURVE_POINTS,
@@ -21,10 +21,13 @@ from lucency.metrics.classes import (
     weighted_average_precision,
 )
 from lucency.metrics.masks import MaskScores, dice, mask_scores
+from lucency.metrics.pictures import MOST_DB, PictureScores, picture_scores
 
 __all__ = [
     "CURVE_POINTS",
+    "MOST_DB",
     "MaskScores",
+    "PictureScores",
     "accuracy",
     "auc",
     "average_precision",
@@ -37,6 +40,7 @@ __all__ = [
     "f1",
     "log_loss_terms",
     "mask_scores",
+    "picture_scores",
     "pr_points",
     "recall",
     "reliability",

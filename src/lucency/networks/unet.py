@@ -74,12 +74,18 @@ class UNet(Body):
         )
         start_weights(self)
 
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Return the maps of ``x``, of any size."""
+    def encoded(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return the maps of the way down, fine to coarse."""
         skips = []
         for down in self.down:
             x = down(x)
             skips.append(x)
+        return skips
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Return the maps of ``x``, of any size."""
+        skips = self.encoded(x)
+        x = skips[-1]
         maps = [x]
         for level in reversed(range(len(self.up))):
             x = self.join[level](torch.cat([_cropped(self.up[level](x), skips[level]), skips[level]], dim=1))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lucency.case import Cohort
 from lucency.columns import told_columns, treatment_in
+from lucency.errors import DataError
 from lucency.mirror import SAFE
 from lucency.plan import Grid, Machine, Needs, Normalisation, Option, Plan, Schedule
 from lucency.planner.boxes import box_augmentation
@@ -87,8 +88,14 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
         task_options |= {"visits": cohort.visits, "patient": _column_of(cohort)}
     schedule = _schedule(steps, needs.dense, batch, reasons)
     modalities, sizes = told_modalities(profile, reasons)
+    if cohort.made and cohort.made not in modalities:
+        raise DataError(
+            f"{profile.modalities.get(cohort.made, 0)} of {profile.n_cases} training cases have {cohort.made!r}",
+            expected="enough to learn what it looks like",
+            remedy="add cases that have it, or take out some of those that lack it",
+        )
     if len(modalities) > 1 and not needs.sequence:
-        options |= _modality_options(profile, modalities, sizes, reasons)
+        options |= _modality_options(profile, modalities, sizes, reasons, made=cohort.made)
     reasons["precision"] = (
         f"bf16: convolutions train at {machine.gflops:.0f} against {machine.gflops_fp32:.0f} GFLOP/s in fp32 here"
         if machine.bf16
@@ -149,6 +156,7 @@ def plan(cohort: Cohort, profile: Profile, needs: Needs, machine: Machine, budge
         most_passes=needs.most_passes,
         controls=dict.fromkeys(needs.controls, 0),
         pretrain=pretrain,
+        made=(cohort.made,) if cohort.made else (),
     )
 
 
@@ -184,9 +192,13 @@ def told_modalities(profile: Profile, reasons: dict[str, str]) -> tuple[tuple[st
 
 
 def _modality_options(
-    profile: Profile, modalities: tuple[str, ...], sizes: tuple[int, ...], reasons: dict[str, str]
+    profile: Profile, modalities: tuple[str, ...], sizes: tuple[int, ...], reasons: dict[str, str], *, made: str
 ) -> dict[str, Option]:
     """Return the network's options for several modalities: whether it learns to do without some of them."""
+    if made:
+        counts = ", ".join(f"{m} in {profile.modalities[m]}" for m in modalities)
+        reasons["modality_dropout"] = f"none: {made} is made of what is there; {counts} of {profile.n_cases} cases"
+        return {"stems": tuple(float(n) for n in sizes), "modality_dropout": 0.0}
     lacking = {m: profile.n_cases - profile.modalities[m] for m in modalities}
     said = ", ".join(f"{m} in {n}" for m, n in lacking.items() if n)
     reasons["modality_dropout"] = (
@@ -205,7 +217,49 @@ def _column_of(cohort: Cohort) -> str:
     return found[1] if found else ""
 
 
+#: Stored numbers that reach down to here and no further are Hounsfield units, whether a file says so or not: padding
+#: of scanners lies down to -4096 HU, air at -1000.
+AIR, PADDING = -900.0, -4100.0
+
+
+def _shared_scale(profile: Profile, modality: str) -> tuple[str, bool]:
+    """Return why the numbers of a modality mean the same in every image, and whether they are HU; "" where not so."""
+    scales, spread = profile.scales.get(modality, {}), profile.intensity[modality]
+    low, high = min(s.minimum for s in spread), max(s.maximum for s in spread)
+    if set(scales) == {"HU"}:
+        return "Hounsfield units", True
+    if set(scales) == {"SUV"}:
+        return "standardised uptake values", False
+    if set(scales) == {"uint8"}:
+        return "eight bits, 0 to 255", False
+    if PADDING <= low <= AIR and low < high <= 32767:
+        return f"as Hounsfield units, from {low:g} to {high:g}", True
+    if -1.0 <= low < high <= 1.0:
+        return "between -1 and 1 throughout", False
+    return "", False
+
+
+def _exact_normalisation(profile: Profile, reasons: dict[str, str]) -> Normalisation:
+    """Return fixed numbers for every modality on a common scale; the others go by each image."""
+    rows: list[tuple[float, float, float, float]] = []
+    said = []
+    for modality in told_modalities(profile, {})[0]:
+        why, is_hu = _shared_scale(profile, modality)
+        said.append(f"{modality}: {why}" if why else f"{modality}: each image by its own mean and deviation")
+        for s in profile.intensity[modality]:
+            # Nothing that a body holds is clipped; padding and metal are.
+            low, high = (max(s.minimum, -1024.0), min(s.maximum, 3071.0)) if is_hu else (s.minimum, s.maximum)
+            rows.append((low, high, s.mean, max(s.std, 1e-6)) if why and high > low else (0.0, 0.0, 0.0, 0.0))
+    reasons["normalisation"] = f"what a number means is kept where it means the same in every image ({'; '.join(said)})"
+    low_, high_, mean_, std_ = (tuple(float(r[n]) for r in rows) for n in range(4))
+    if not any(std_):
+        return Normalisation("zscore")
+    return Normalisation("fixed" if all(std_) else "mixed", low_, high_, mean_, std_)
+
+
 def _normalisation(profile: Profile, needs: Needs, reasons: dict[str, str]) -> Normalisation:
+    if needs.exact:
+        return _exact_normalisation(profile, reasons)
     if profile.units and max(profile.units, key=lambda u: profile.units[u]) == "HU":
         summaries = [s for m in told_modalities(profile, {})[0] for s in profile.body[m]]
         low, high = [s.percentile(0.5) for s in summaries], [s.percentile(99.5) for s in summaries]
@@ -238,6 +292,8 @@ def _augmentation(profile: Profile, needs: Needs, dims: int, grid: Grid, reasons
         dims = 2
     if needs.sized:
         strengths["scale"] = 0.0
+    if needs.exact:
+        strengths |= dict.fromkeys(("contrast", "brightness", "noise", "gamma"), 0.0)
     if dims == 3:
         anisotropic = grid.mode == "spacing" and max(grid.spacing) / min(grid.spacing) >= ANISOTROPIC
         strengths["tilt"] = 0.0 if anisotropic else (20.0 if few else 14.0)
@@ -252,7 +308,8 @@ def _augmentation(profile: Profile, needs: Needs, dims: int, grid: Grid, reasons
     reasons["augmentation"] = (
         "turned, "
         + ("" if needs.sized else "scaled, ")
-        + "shifted, contrast, brightness and noise as scanners and positions vary, "
+        + ("shifted, " if needs.exact else "shifted, contrast, brightness and noise ")
+        + "as scanners and positions vary, "
         + (f"strongly, for {profile.n_patients} patients show few of the ways to vary; " if few else "mildly; ")
         + (f"mirrored along {', '.join(safe)}" if safe else "no mirror image")
         + ("; not scaled, since size may be what is asked for" if needs.sized else "")

@@ -41,8 +41,16 @@ def compared_members(profile: Profile) -> int:
     return min(5, math.ceil(5 * COMPARED_PATIENTS / max(profile.n_patients, 1)))
 
 
-def timed(
-    draft: Plan, timing: Timing, profile: Profile, *, n_locked: int, spent_s: float, dense: bool, trial_s: float = 0.0
+def timed(  # noqa: PLR0913 - one parameter for each thing that takes time
+    draft: Plan,
+    timing: Timing,
+    profile: Profile,
+    *,
+    n_locked: int,
+    spent_s: float,
+    dense: bool,
+    trial_s: float = 0.0,
+    beside_s: float = 0.0,
 ) -> Plan:
     """Put what the rehearsal measured into the plan: layout, members, steps, forecast.
 
@@ -54,6 +62,7 @@ def timed(
         spent_s: Working time used so far.
         dense: One output per voxel.
         trial_s: Set aside for a trial of choices before training.
+        beside_s: Set aside for another model that is trained beside this one.
 
     Returns:
         The final plan.
@@ -62,7 +71,7 @@ def timed(
     held = profile.n_cases / 5
     patches = _patches(draft, profile)
     enough = ENOUGH_EPOCHS[dense] * epoch * patches
-    room = draft.minutes * 60 * FILL - spent_s - trial_s - REPORT_S - baseline_seconds(profile, dense=dense)
+    room = draft.minutes * 60 * FILL - spent_s - trial_s - beside_s - REPORT_S - baseline_seconds(profile, dense=dense)
     # Every control has as long as the network itself.
     whole, room = room, room / (1 + len(draft.controls))
     mirrors = tuple(a for a in "kji" if draft.augmentation.get(f"flip_{a}"))[:2]
@@ -121,7 +130,7 @@ def timed(
     )
     if mirrors:
         reasons["tta"] = f"mean of {2 ** len(mirrors)} mirrored copies along {', '.join(mirrors)}, which are safe here"
-    train_forecast = members * steps * timing.step_s / (1 - share) + whole - room
+    train_forecast = members * steps * timing.step_s / (1 - share) + whole - room + beside_s
     evaluate_s = members * per_member + fixed + baseline_seconds(profile, dense=dense)
     seconds = {
         "before training": spent_s,

@@ -1,7 +1,7 @@
 """Arrays on the network's grid, and the way back. Whatever is done to an image here is undone here."""
 
 from lucency.prepare.facts import facts_of, region_ml, region_of
-from lucency.prepare.grid import normalise, place_of, prepare_image, prepare_labels, resize, restore
+from lucency.prepare.grid import normalise, own_scale, place_of, prepare_image, prepare_labels, resize, restore
 from lucency.prepare.place import Place, Prepared
 from lucency.prepare.store import (
     Entry,
@@ -35,6 +35,7 @@ __all__ = [
     "label_source",
     "lean_back",
     "normalise",
+    "own_scale",
     "place_of",
     "prepare",
     "prepare_image",

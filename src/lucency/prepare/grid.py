@@ -234,14 +234,23 @@ def normalise(array: np.ndarray, plan: Plan) -> np.ndarray:
     how = plan.normalisation
     out = np.empty(array.shape, dtype=np.float32)
     for number, channel in enumerate(array):
-        if how.kind == "fixed":
+        if how.is_fixed(number):
             clipped = np.clip(channel, how.lower[number], how.upper[number])
             mean, std = how.mean[number], how.std[number]
         else:
-            flat = channel.reshape(-1)
-            sample = flat[:: max(1, flat.size // SAMPLE)]
-            low, high = np.percentile(sample, ROBUST)
-            clipped = np.clip(channel, low, high)
-            mean, std = float(clipped.mean(dtype=np.float64)), float(clipped.std(dtype=np.float64))
+            clipped, mean, std = own_scale(channel)
         out[number] = np.clip((clipped - mean) / max(std, 1e-6), -CLIP, CLIP)
     return out
+
+
+def own_scale(channel: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Return an image without its outliers, and the mean and deviation of what is left.
+
+    Args:
+        channel: (K, J, I) in stored numbers.
+    """
+    flat = channel.reshape(-1)
+    sample = flat[:: max(1, flat.size // SAMPLE)]
+    low, high = np.percentile(sample, ROBUST)
+    clipped = np.clip(channel, low, high)
+    return clipped, float(clipped.mean(dtype=np.float64)), float(clipped.std(dtype=np.float64))

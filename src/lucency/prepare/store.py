@@ -235,11 +235,11 @@ def images_of(case: Case, plan: Plan, nan: float | None) -> list[Image | None]:
         DataError: The case lacks a modality that the plan names, and cannot do without, or has none of them.
     """
     lacking = [m for m in plan.modalities if m not in case.images]
-    if lacking and len(plan.modalities) == len(case.images) == 1:
+    if lacking and len(plan.inputs) == len(case.images) == 1:
         ((name, sources),) = case.images.items()
         # Two channel numbers are two modalities; any other name of an only image says nothing.
-        if not (name.isdigit() and lacking[0].isdigit()):
-            return [load(sources[0], nan=nan)]
+        if name not in plan.modalities and not (name.isdigit() and lacking[0].isdigit()):
+            return [load(sources[0], nan=nan) if m in plan.inputs else None for m in plan.modalities]
     if lacking and (not plan.spares or len(lacking) == len(plan.modalities)):
         without = "complete the case or take it out"
         raise DataError(

@@ -22,6 +22,7 @@ class Profile:
         dicom_modalities: DICOM Modality (CT, MR, CR …) to number of images, where the files say it.
         units: Unit of the intensities to number of images.
         dtypes: Stored type to number of images.
+        scales: Modality to what its numbers count in, the unit or else the stored type, to number of images.
         channels: Channels of a case, all modalities together, to number of cases.
         dims: 2 or 3 to number of cases.
         sizes: Per axis, voxels to number of cases.
@@ -60,6 +61,7 @@ class Profile:
     dicom_modalities: Mapping[str, int] = field(default_factory=dict)
     units: Mapping[str, int] = field(default_factory=dict)
     dtypes: Mapping[str, int] = field(default_factory=dict)
+    scales: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     channels: Mapping[int, int] = field(default_factory=dict)
     dims: Mapping[int, int] = field(default_factory=dict)
     sizes: PerAxis = ({}, {}, {})

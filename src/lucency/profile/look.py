@@ -178,11 +178,13 @@ def _numbers(image: Image, modality: str, source: Source, inside: np.ndarray | N
     both = [_intensity(channel) for channel in image.array]
     under = [] if inside is None else [_all_values(channel[inside]) for channel in image.array]
     word = source.header.get("modality", "")
+    dtype = str(image.array.dtype.newbyteorder("="))
     return Profile(
         modalities={modality: 1},
         dicom_modalities={str(word): 1} if word else {},
         units={image.unit: 1},
-        dtypes={str(image.array.dtype.newbyteorder("=")): 1},
+        dtypes={dtype: 1},
+        scales={modality: {dtype if image.unit == "1" else image.unit: 1}},
         intensity={modality: tuple(whole for whole, _ in both)},
         body={modality: tuple(body for _, body in both)},
         labelled={modality: tuple(under)} if under else {},

@@ -56,6 +56,8 @@ def load(source: Source, *, nan: float | None = None) -> Image:
     try:
         loaded = format_of(source).pixels(source)
         array, affine, unit, k_axis = loaded.array, loaded.affine, loaded.unit, loaded.k_axis
+        channel = source.header.get("channel")
+        array = array[channel : channel + 1] if isinstance(channel, int) else array
         if source.kind == "labels":
             threshold = source.header.get("threshold")
             array = one_channel(array, source.where)

@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from lucency import record
-from lucency.baselines import BOX_BASELINES, IMAGE_BASELINES, MASK_BASELINES, NUMBER_BASELINES, OUTCOME_BASELINES
+from lucency.baselines import (
+    BOX_BASELINES,
+    IMAGE_BASELINES,
+    MASK_BASELINES,
+    NUMBER_BASELINES,
+    OUTCOME_BASELINES,
+    PICTURE_BASELINES,
+)
 from lucency.evaluate import Part, Scored
-from lucency.report import agreement, asked, figures, lacking, quality, tables, treated, verdict
+from lucency.report import agreement, asked, figures, lacking, quality, tables, translated, treated, verdict
 from lucency.report.facts import Facts, cases_to_show
 from lucency.report.modelcard import card
 from lucency.report.numbers import DASH, bracketed, headline, metric_name, number, paired, part_name, split
@@ -174,6 +181,7 @@ def sections(facts: Facts, lang: str) -> list[Section]:
     _cases(pages, facts, lang)
     _labels(pages, facts, lang)
     _asked(pages, facts, lang)
+    _translated(pages, facts, lang)
     _missing(pages, facts, lang)
     _treatment(pages, facts, lang)
     _subgroups(pages, facts, lang)
@@ -201,6 +209,7 @@ def _results(pages: Pages, facts: Facts, lang: str) -> None:
     registered |= {k: b.description for k, b in NUMBER_BASELINES.items()}
     registered |= {k: b.description for k, b in OUTCOME_BASELINES.items()}
     registered |= {k: b.description for k, b in BOX_BASELINES.items()}
+    registered |= {k: b.description for k, b in PICTURE_BASELINES.items()}
     described = [b for b in part.baselines if b in registered]
     pages.bullets(tuple(paired(name("baseline", b, lang), sentence(registered[b], lang), lang) for b in described))
 
@@ -215,7 +224,8 @@ def _cases(pages: Pages, facts: Facts, lang: str) -> None:
     pages.section("cases")
     contours = any(p.truth is not None or p.predicted is not None for p in shown.values())
     boxed = any(p.predicted_boxes is not None for p in shown.values())
-    pages.text(t("cases.boxes" if boxed else "cases.contours" if contours else "cases.classes", lang))
+    kind = "boxes" if boxed else "contours" if contours else "translated" if facts.plan.made else "classes"
+    pages.text(t(f"cases.{kind}", lang))
     used: set[int] = set()
     for group, cases in groups.items():
         cards = []
@@ -373,6 +383,17 @@ def _missing(pages: Pages, facts: Facts, lang: str) -> None:
         pages.table(lacking.table(part, facts.evaluation.headline, lang))
     if not pages.sections[-1].blocks:
         pages.sections.pop()
+
+
+def _translated(pages: Pages, facts: Facts, lang: str) -> None:
+    """Say what made images are, what they are not, and what a model makes of them."""
+    said = translated.sentences(facts, lang)
+    if not said:
+        return
+    pages.section("translated")
+    for line in said:
+        pages.text(line)
+    pages.table(translated.table(facts.evaluation.downstream, lang))
 
 
 def _subgroups(pages: Pages, facts: Facts, lang: str) -> None:

@@ -9,6 +9,7 @@ from lucency.boxes import Box, edges_of
 from lucency.evaluate import Shown
 from lucency.image import Image, orientation_of, reorient
 from lucency.report.facts import Picture
+from lucency.report.translated import picture as translated
 
 #: Percentiles of the slice's intensities that become black and white.
 WINDOW = (1.0, 99.0)
@@ -24,6 +25,8 @@ def picture(shown: Shown) -> Picture:
     truth = _turned(shown.truth, turn=volume)
     predicted = _turned(shown.prediction.mask, turn=volume)
     inverted = bool(shown.case.sources[0].header.get("inverted"))
+    if shown.prediction.image is not None:
+        return translated(shown)
     if shown.prediction.boxes is not None:
         return _boxed(shown, inverted=inverted)
     return _drawn(shown.image, truth, predicted, inverted=inverted)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lucency.evaluate import Arm, Comparison, Effect, Part, Pattern
+from lucency.evaluate import Arm, Comparison, Downstream, Effect, Part, Pattern
 from lucency.report.facts import Facts
 from lucency.statistics import Metric
 
@@ -17,6 +17,7 @@ def metrics_json(facts: Facts) -> dict[str, Any]:
         "metrics": plain_metrics(top.metrics),
         "baselines": {b: _comparison(c) for b, c in top.baselines.items()},
         "parts": {p.name: _part(p) for p in facts.evaluation.parts},
+        **({"downstream": _downstream(facts.evaluation.downstream)} if facts.evaluation.downstream is not None else {}),
         **({"treatment": _effect(facts.evaluation.effect)} if facts.evaluation.effect is not None else {}),
     }
 
@@ -41,6 +42,19 @@ def _effect(found: Effect) -> dict[str, Any]:
         "model": arms(found.arms),
         "Cox on clinical columns": arms(found.beside),
         "refused": found.refused,
+    }
+
+
+def _downstream(found: Downstream) -> dict[str, Any]:
+    """Return what a model makes of real and made images."""
+    return {
+        "task": found.task,
+        "metric": found.headline,
+        "n_patients": found.n_patients,
+        "arms": plain_metrics(found.arms),
+        "made_minus": plain_metrics(found.made_minus),
+        "p_holm": dict(found.p_holm),
+        "test": found.test,
     }
 
 

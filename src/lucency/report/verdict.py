@@ -174,6 +174,9 @@ def beware(facts: Facts, lang: str, *, notes: bool = True) -> tuple[str, ...]:
         lines.append(t("beware.leak", lang))
     if not facts.cohort.patient_key:
         lines.append(t("beware.patients", lang))
+    if facts.plan.made:
+        made, given = facts.plan.made[0], t("report.comma", lang).join(facts.plan.inputs)
+        lines.append(t("translated.caution", lang, made=made, given=given))
     if facts.plan.synthetic:
         lines.append(t("beware.synthetic", lang, reason=sentence(facts.plan.reasons.get("synthetic", ""), lang)))
     if facts.time_guard:

@@ -31,7 +31,7 @@ MANUFACTURER = "Lucency"
 CREATOR = "Lucency^AI"
 
 #: Series numbers of results: far from those of scanners, which count from 1, and the same for the same kind.
-SERIES_NUMBERS = {"seg": 9001, "sr": 9002, "map": 9003, "capture": 9004}
+SERIES_NUMBERS = {"seg": 9001, "sr": 9002, "map": 9003, "capture": 9004, "synthetic": 9005}
 
 #: Patient and study attributes that a result repeats (DICOM PS3.3, C.7.1.1, C.7.2.1, C.7.2.2); type 2 first.
 IDENTITY = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")

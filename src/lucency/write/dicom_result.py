@@ -12,6 +12,7 @@ from lucency.write.dicom_object import Origin
 from lucency.write.dicom_seg import TYPES, write_seg
 from lucency.write.dicom_source import grid_of, identified, measured
 from lucency.write.dicom_sr import CLASSES, write_boxes, write_classes, write_found
+from lucency.write.synthetic import Made, write_note, write_synthetic_series
 
 #: Formats that are DICOM, by name, and whether each can hold classes.
 DICOM_FORMATS = {"dicom-seg": False, "dicom-sr": True, "dicom-sc": False}
@@ -27,6 +28,8 @@ class Dicom:
         seg: One of :data:`lucency.write.dicom_seg.TYPES`.
         sr: A key of :data:`lucency.write.dicom_sr.CLASSES`.
         classes: Names of what is looked for; a report says of each that has no box that it is absent.
+        made: Modality of synthetic images.
+        given: Modalities that they are made of.
 
     Raises:
         UsageError: An unknown kind of segmentation or report.
@@ -37,6 +40,8 @@ class Dicom:
     seg: str = TYPES[0]
     sr: str = next(iter(CLASSES))
     classes: tuple[str, ...] = ()
+    made: str = ""
+    given: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for key, value, known in (("seg", self.seg, TYPES), ("sr", self.sr, tuple(CLASSES))):
@@ -45,7 +50,11 @@ class Dicom:
 
 
 def encoded(
-    origin: Origin, labels: Mapping[int, str], encoding: Mapping[str, str], classes: tuple[str, ...] = ()
+    origin: Origin,
+    labels: Mapping[int, str],
+    encoding: Mapping[str, str],
+    classes: tuple[str, ...] = (),
+    made: tuple[str, tuple[str, ...]] = ("", ()),
 ) -> Dicom:
     """Return how results become DICOM, from what a user said.
 
@@ -54,6 +63,7 @@ def encoded(
         labels: Mask value to name.
         encoding: ``{"seg": …, "sr": …}``, either or both.
         classes: Names of what is looked for.
+        made: Modality of synthetic images, and those that they are made of.
 
     Raises:
         UsageError: Another key, or a value that is not known.
@@ -61,7 +71,7 @@ def encoded(
     unknown = sorted(set(encoding) - {"seg", "sr"})
     if unknown:
         raise UsageError(f"No encoding {unknown[0]!r}", expected="seg or sr", where="--set")
-    return Dicom(origin, labels, classes=classes, **encoding)
+    return Dicom(origin, labels, classes=classes, made=made[0], given=made[1], **encoding)
 
 
 def refuse(form: str, cases: Iterable[Case], labels: Mapping[int, str], classes: Iterable[str]) -> None:
@@ -91,12 +101,13 @@ def refuse(form: str, cases: Iterable[Case], labels: Mapping[int, str], classes:
 def write_result(prediction: Prediction, case: Case, form: str, dicom: Dicom, folder: Path) -> tuple[Path, ...]:
     """Write a prediction as DICOM; what an earlier one of the same case left there and this one does not, is removed.
 
+    An image gives ``<case>-synthetic/slice-0001.dcm`` … under ``dicom-sc``.
     ``dicom-seg`` gives ``<case>-seg.dcm``; ``dicom-sr`` also ``<case>-sr.dcm``, which refers to it; ``dicom-sc``
     pictures ``<case>-overlay/overlay-0001.dcm`` … Where nothing was found there is the report alone, whatever was
     asked for: an empty segmentation or no file at all would say less.
 
     Args:
-        prediction: A mask on its source's own grid, probabilities, or boxes.
+        prediction: A mask or an image on its source's own grid, probabilities, or boxes.
         case: Its case.
         form: One of :data:`DICOM_FORMATS`.
         dicom: How.
@@ -120,13 +131,15 @@ def write_result(prediction: Prediction, case: Case, form: str, dicom: Dicom, fo
 
 def _clear(folder: Path, case: str, keep: tuple[Path, ...]) -> None:
     """Remove a case's other results: an old segmentation beside a report that says "absent" would mislead."""
-    pictures = folder / f"{case}-overlay"
+    pictures, slices = folder / f"{case}-overlay", folder / f"{case}-synthetic"
     ours = [folder / f"{case}-seg.dcm", folder / f"{case}-sr.dcm", *pictures.glob("overlay-[0-9]*.dcm")]
+    ours += slices.glob("slice-[0-9]*.dcm")
     try:
         for path in set(ours) - set(keep):
             path.unlink(missing_ok=True)
-        if pictures.is_dir() and not any(pictures.iterdir()):
-            pictures.rmdir()
+        for place in (pictures, slices):
+            if place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
     except OSError as error:
         raise OutputError(f"Cannot remove an old result ({error.strerror})", where=case) from None
 
@@ -141,6 +154,20 @@ def _written(prediction: Prediction, case: Case, form: str, dicom: Dicom, folder
         grid = grid_of(source) or load(source)
         write_boxes(report, prediction, dicom.classes, grid, measured(source, grid), dicom.origin, form=dicom.sr)
         return (report,)
+    if prediction.image is not None:
+        if form != "dicom-sc":
+            raise UsageError(
+                "This model makes images, and no masks, classes or boxes",
+                where=f"--format {form}",
+                remedy="use --format dicom-sc, which writes a derived series marked as synthetic",
+            )
+        slices = folder / f"{prediction.case}-synthetic"
+        seen = measured(source, prediction.image)
+        files = write_synthetic_series(
+            slices, prediction.image, seen, dicom.origin, modality=dicom.made, given=dicom.given
+        )
+        write_note(folder, prediction, Made(dicom.made, dicom.given, dicom.origin.model), slices.name)
+        return files
     if prediction.mask is None:
         raise OutputError(
             "A single number cannot be written as DICOM", where=prediction.case, remedy="use --format csv"

@@ -18,7 +18,7 @@ SCANNER = 1
 SQUARE = 1e-5
 
 
-def write_nifti(path: Path, image: Image) -> None:
+def write_nifti(path: Path, image: Image, *, description: str = "") -> None:
     """Write ``image`` as NIfTI-1, gzip-compressed where the name ends in ``.gz``.
 
     The first axis of the file is i, the second j, the third k. Several channels are a vector per voxel on the
@@ -28,6 +28,7 @@ def write_nifti(path: Path, image: Image) -> None:
     Args:
         path: Ends in ``.nii`` or ``.nii.gz``.
         image: Any geometry. A sheared grid is written with an sform only, for a qform cannot say it.
+        description: At most 79 ASCII characters in the header's ``descrip``.
 
     Raises:
         OutputError: Labels outside 0 to 65535, numbers that NIfTI cannot hold, or a disk that cannot be written.
@@ -44,6 +45,7 @@ def write_nifti(path: Path, image: Image) -> None:
     if image.channels > 1:
         nifti.header.set_intent("vector")
     nifti.header.set_xyzt_units("mm")
+    nifti.header["descrip"] = description.encode("ascii", "replace")
     nifti.set_sform(affine, code=SCANNER)
     if _is_square(affine):
         nifti.set_qform(affine, code=SCANNER)

@@ -13,6 +13,7 @@ from lucency.write.dicom_result import DICOM_FORMATS, Dicom, refuse, write_resul
 from lucency.write.nifti import write_nifti
 from lucency.write.raster import write_raster
 from lucency.write.rows import PREDICTIONS, Rows, joined, tabled
+from lucency.write.synthetic import Made, write_synthetic
 from lucency.write.table import write_rows, write_table
 
 NOTICE = """Research use only, not a medical device.
@@ -20,6 +21,13 @@ NOTICE = """Research use only, not a medical device.
 
 Made by lucency. predictions.csv has one row per image, boxes.csv one per box, measures.csv one per image and label;
 masks lie on the grid of their source image.
+"""
+
+#: Added where images were made.
+SYNTHETIC = """
+Images here are SYNTHETIC: made by a network, not acquired. Lesions may be invented or erased; each has a note
+(.synthetic.json) beside it and a mark in its header. Do not read a diagnosis from them.
+此处的图像为合成图像：由网络生成，并非采集所得；病灶可能被凭空生成或被抹去。不得据此诊断。
 """
 
 #: Formats by name.
@@ -35,12 +43,16 @@ class Names:
         labels: Mask value to name.
         flat: Whether the model works on single images.
         tables: What a prediction leaves in tables, by name of the table; None for the usual rows.
+        made: Modality of synthetic images.
+        given: Modalities that they are made of.
     """
 
     classes: tuple[str, ...] = ()
     labels: Mapping[int, str] = field(default_factory=dict)
     flat: bool = False
     tables: Callable[[Prediction], Mapping[str, Rows]] | None = None
+    made: str = ""
+    given: tuple[str, ...] = ()
 
     def rows(self, prediction: Prediction) -> Mapping[str, Rows]:
         """Return what a prediction leaves in tables."""
@@ -68,7 +80,7 @@ def write_outputs(
         dicom: How results become DICOM; needed for the formats that are.
 
     Returns:
-        The predictions; their masks are cut to a single background voxel.
+        The predictions; their masks and images are cut to a single voxel.
 
     Raises:
         UsageError: An unknown format, PNG for volumes, or DICOM where the sources are not.
@@ -87,17 +99,29 @@ def write_outputs(
         if dicom is not None and form in DICOM_FORMATS:
             write_result(prediction, by_id[prediction.case], form, dicom, folder)
         tables.append(names.rows(prediction))
-        if prediction.mask is None:
+        if prediction.mask is None and prediction.image is None:
             kept.append(prediction)
             continue
         if form != "csv" and form not in DICOM_FORMATS:
             reader = by_id[prediction.case].sources[0].reader if prediction.case in by_id else ""
-            _write_mask(prediction, folder, _suffix(form, reader, prediction))
-        speck = replace(prediction.mask, array=np.zeros((1, 1, 1, 1), np.uint8), affine=prediction.mask.affine)
-        kept.append(replace(prediction, mask=speck))
+            path = folder / f"{prediction.case}{_suffix(form, reader, prediction)}"
+            if prediction.image is not None:
+                write_synthetic(path, prediction, Made(names.made, names.given, prediction.model))
+            else:
+                _write_mask(prediction, path)
+        kept.append(_speck(prediction))
     _write_tables(tables, kept, folder)
-    write_text(folder / "README.txt", NOTICE)
+    write_text(folder / "README.txt", NOTICE + (SYNTHETIC if any(p.image is not None for p in kept) else ""))
     return kept
+
+
+def _speck(prediction: Prediction) -> Prediction:
+    """Return a prediction whose mask or image is cut to one voxel."""
+    whole = prediction.mask or prediction.image
+    if whole is None:
+        return prediction
+    speck = replace(whole, array=np.zeros((1, 1, 1, 1), np.uint8))
+    return replace(prediction, mask=speck) if prediction.mask is not None else replace(prediction, image=speck)
 
 
 def _write_tables(tables: Sequence[Mapping[str, Rows]], predictions: Sequence[Prediction], folder: Path) -> None:
@@ -111,17 +135,25 @@ def _write_tables(tables: Sequence[Mapping[str, Rows]], predictions: Sequence[Pr
 
 
 def _suffix(form: str, reader: str, prediction: Prediction) -> str:
-    flat = prediction.mask is not None and prediction.mask.size[0] == 1
+    whole = prediction.mask or prediction.image
+    flat = whole is not None and whole.size[0] == 1
     if form == "png" and not flat:
         raise UsageError("PNG cannot hold a volume", where="--format", remedy="use --format nifti")
+    if prediction.image is not None and prediction.image.array.dtype not in (np.uint8, np.uint16):
+        if form == "png":
+            raise UsageError(
+                f"PNG cannot hold numbers of type {prediction.image.array.dtype}",
+                where="--format",
+                remedy="use --format nifti",
+            )
+        return ".nii.gz"
     return ".png" if form == "png" or (form == "auto" and flat and reader == "raster") else ".nii.gz"
 
 
-def _write_mask(prediction: Prediction, folder: Path, suffix: str) -> None:
+def _write_mask(prediction: Prediction, path: Path) -> None:
     if prediction.mask is None:
         raise OutputError("No mask to write", where=prediction.case)
-    path = folder / f"{prediction.case}{suffix}"
-    if suffix == ".png":
+    if path.suffix == ".png":
         write_raster(path, prediction.mask)
     else:
         write_nifti(path, prediction.mask)

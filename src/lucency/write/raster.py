@@ -1,6 +1,7 @@
 """Flat images out as PNG: masks with the values of the training masks themselves, pictures with their bit depth."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -43,20 +44,22 @@ def write_raster(path: Path, image: Image) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def write_picture(path: Path, image: Image) -> None:
+def write_picture(path: Path, image: Image, *, text: Mapping[str, str] | None = None) -> None:
     """Write a flat picture as PNG with the numbers it has: grey of 8 or 16 bits, or colour of 8.
 
     Args:
         path: Ends in ``.png``.
         image: Intensities, (1, 1, J, I) uint8 or uint16, or (3, 1, J, I) uint8.
+        text: Keyword to what it says, each in a chunk of its own.
 
     Raises:
         OutputError: Another shape or type, or a disk that cannot be written.
 
     Source:
-        PNG (third edition), W3C Recommendation, clause 11.2.1.
+        PNG (third edition), W3C Recommendation, clauses 11.2.1 and 11.3.3.
     """
     from PIL import Image as Picture  # noqa: PLC0415  # costs start-up time
+    from PIL.PngImagePlugin import PngInfo  # noqa: PLC0415
 
     kind = image.array.dtype
     grey, colour = image.channels == 1 and kind in (np.uint8, np.uint16), image.channels == 3 and kind == np.uint8
@@ -69,5 +72,8 @@ def write_picture(path: Path, image: Image) -> None:
         )
     pixels = image.array[0, 0] if grey else np.moveaxis(image.array[:, 0], 0, -1)
     buffer = io.BytesIO()
-    Picture.fromarray(np.ascontiguousarray(pixels)).save(buffer, "png")
+    told = PngInfo()
+    for keyword, words in (text or {}).items():
+        told.add_text(keyword, words)
+    Picture.fromarray(np.ascontiguousarray(pixels)).save(buffer, "png", pnginfo=told)
     write_bytes(path, buffer.getvalue())
