@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from blobs import blobs
+from scipy import ndimage
 
 from lucency import record
 from lucency.errors import DataError, UsageError
@@ -60,15 +61,23 @@ class Line:
 
     name = "line"
 
-    def views(self, images):
-        return np.asarray(images, dtype=np.float32).reshape(len(images), 1, -1)[:, :, :1]
+    def plain(self, images):
+        return np.asarray(images, dtype=np.float32).reshape(-1, 1)
+
+    def asks(self, images):
+        return lambda rows: self.plain(images[rows])[:, None]
 
     def apart(self, asks, others):
-        return np.abs(asks[:, 0] - others[:, 0].T).astype(np.float32)
+        return np.abs(asks[:, 0] - others.T).astype(np.float32)
 
 
 def on_line(values):
-    return Line().views(np.asarray(values, dtype=float))
+    return np.asarray(values, dtype=np.float32)
+
+
+def across(measure, images, others):
+    """All distances of images to others."""
+    return measure.apart(measure.asks(images)(slice(None)), measure.plain(others))
 
 
 def test_pixels_find_an_image_again_that_was_moved_mirrored_and_made_brighter():
@@ -76,41 +85,58 @@ def test_pixels_find_an_image_again_that_was_moved_mirrored_and_made_brighter():
     moved = np.roll(others[[5, 9]], (2, -1), axis=(3, 4))
     moved[1] = 3 * moved[1, ..., ::-1] + 7
     pixels = Pixels(2)
-    apart = pixels.apart(pixels.views(moved), pixels.views(others))
+    apart = across(pixels, moved, others)
     assert apart.argmin(axis=1).tolist() == [5, 9]
     assert apart.min(axis=1) == pytest.approx(0, abs=1e-5)
     assert np.delete(apart[0], 5).min() > 0.6
 
 
-@pytest.mark.parametrize(("size", "side"), [((1, 64, 48), (1, 32, 32)), ((20, 18, 10), (16, 16, 10))])
+@pytest.mark.parametrize(("size", "side"), [((1, 64, 48), (1, 32, 32)), ((20, 18, 10), (12, 12, 10))])
 def test_large_images_are_compared_small(size, side):
     pixels = Pixels(2 if size[0] == 1 else 3)
     images = rng(0).normal(size=(3, 1, *size)).astype(np.float32)
-    views = pixels.views(images)
-    assert views.shape == (3, 3 if size[0] == 1 else 4, 1, *side)
-    assert np.diag(pixels.apart(views, views)) == pytest.approx(0, abs=1e-5)
+    assert pixels.asks(images)(slice(0, 2)).shape == (2, 5 * (3 if size[0] == 1 else 4), 1, *side)
+    assert np.diag(across(pixels, images, images)) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 28, 28), (1, 20, 30), (12, 12, 12)])
+@pytest.mark.parametrize("change", ["turn", "scale"])
+def test_a_turned_or_scaled_image_is_turned_and_scaled_back(size, change):
+    smooth = [0, *(1.5 if n > 1 else 0 for n in size)]
+    others = np.stack([ndimage.gaussian_filter(rng(s).normal(size=(1, *size)), smooth) for s in range(8)])
+    if change == "turn":
+        asked = ndimage.rotate(others, 5, axes=(3, 4), reshape=False, order=1, mode="nearest")
+    else:
+        scale = np.array([1, 1, *(0.95 if n > 1 else 1 for n in size)])
+        asked = ndimage.affine_transform(others, scale, (np.array(others.shape) - 1) * (1 - scale) / 2, order=1)
+    apart = across(Pixels(2 if size[0] == 1 else 3), asked, others)
+    back = np.diag(apart)
+    bare = Pixels(2 if size[0] == 1 else 3)
+    alone = np.diag(bare.apart(bare.plain(asked)[:, None], bare.plain(others)))
+    assert back.max() < 0.1
+    assert (back < alone).all()
 
 
 def test_a_constant_image_resembles_nothing():
     pixels = Pixels(2)
     images = np.stack([np.ones((1, 1, 12, 12)), rng(0).normal(size=(1, 1, 12, 12))]).astype(np.float32)
-    apart = pixels.apart(pixels.views(images), pixels.views(images))
+    apart = across(pixels, images, images)
     assert apart[0].min() == 1.0
 
 
 def test_the_nearest_and_the_nearest_of_another_patient_by_hand():
     """From 0: to 1 and 2 of patient a, then 4 of b. From 5: to 4 of b, then 2 of a."""
-    found = near(Line(), on_line([0, 5]), on_line([1, 2, 4]), np.array(["a", "a", "b"]))
+    found = near(Line(), on_line([0, 5]), Line().plain([1, 2, 4]), np.array(["a", "a", "b"]))
     assert found.first.tolist() == [1, 1]
     assert found.at.tolist() == [0, 2]
     assert found.second.tolist() == [4, 3]
     assert found.back.tolist() == [1, 2, 1]
-    own = near(Line(), on_line([1, 4]), on_line([1, 2, 4]), np.array(["a", "a", "b"]), own=np.array(["a", "b"]))
+    own = near(Line(), on_line([1, 4]), Line().plain([1, 2, 4]), np.array(["a", "a", "b"]), own=np.array(["a", "b"]))
     assert own.first.tolist() == [3, 2]
 
 
 def test_the_nearest_are_the_same_however_many_are_held_at_once(monkeypatch):
-    asks, others, people = on_line(rng(0).normal(size=50)), on_line(rng(1).normal(size=30)), np.arange(30) // 2
+    asks, others, people = on_line(rng(0).normal(size=50)), Line().plain(rng(1).normal(size=30)), np.arange(30) // 2
     whole = near(Line(), asks, others, people.astype(str))
     monkeypatch.setattr("lucency.synthesize.audit.spaces.AT_ONCE", 70)
     pieces = near(Line(), asks, others, people.astype(str))
@@ -124,9 +150,7 @@ def test_a_planted_copy_differs_from_its_image_and_is_still_that_image(kind):
     copy = changed(image, kind, rng(1))
     assert copy.shape == image.shape
     assert copy.dtype == np.float32
-    pixels = Pixels(2)
-    views = [pixels.views(x[None]) for x in (copy, image)]
-    assert float(pixels.apart(*views)[0, 0]) < 0.6
+    assert float(across(Pixels(2), copy[None], image[None])[0, 0]) < 0.5
     if kind != "shift":  # which may be by nothing
         assert not np.array_equal(copy, image)
 
@@ -195,21 +219,22 @@ def line_side(members, held, made):
     """Everything on a line, each image its own patient."""
     people, others = (np.array([f"{k}{n}" for n in range(len(v))]) for k, v in (("m", members), ("h", held)))
     a, b, c = on_line(members), on_line(held), on_line(made)
+    x, y = Line().plain(a), Line().plain(b)
     empty = np.zeros(0)
     real = Real(
         Line(),
-        a,
-        b,
+        x,
+        y,
         people,
         others,
-        near(Line(), b, a, people),
-        near(Line(), b, b, others, own=others),
-        near(Line(), a, a, people, own=people),
+        near(Line(), b, x, people),
+        near(Line(), b, y, others, own=others),
+        near(Line(), a, x, people, own=people),
         empty,
         empty,
         empty,
     )
-    return real, Made(near(Line(), c, a, people), near(Line(), c, b, others), empty)
+    return real, Made(near(Line(), c, x, people), near(Line(), c, y, others), empty)
 
 
 def test_the_share_that_is_closer_is_brought_to_equal_numbers_by_its_odds():
@@ -287,8 +312,8 @@ def test_a_generator_of_smooth_images_is_no_copier_though_it_is_near_to_everybod
     members, held = real
     smooth = blobs(400, 2, coarse=0.05).nameless()
     pixels = Pixels(2)
-    seen = pixels.views(members.images)
-    usual, ours = (near(pixels, pixels.views(d.images), seen, members.people).first for d in (held, smooth))
+    seen = pixels.plain(members.images)
+    usual, ours = (near(pixels, d.images, seen, members.people).first for d in (held, smooth))
     # Told by the distance alone, most of them would be called copies.
     assert (ours < np.quantile(usual, 0.01)).mean() > 0.5
     found = audit(smooth, members, held, eyes(), rng())

@@ -53,11 +53,12 @@ class Space:
         return unit((np.asarray(features, dtype=np.float32) - np.asarray(self.centre, np.float32)) @ self.matrix)
 
 
-def space_of(features: np.ndarray) -> Space:
+def space_of(features: np.ndarray, shrink: float = SHRINK) -> Space:
     """Return the space in which the given features vary alike in all directions that matter.
 
     Args:
         features: (n, d) float; n may be smaller than d.
+        shrink: See :data:`SHRINK`; the smaller, the more counts what tells neighbours apart.
     """
     x = np.asarray(features, dtype=np.float64)
     centre, scale = x.mean(axis=0), x.std(axis=0)
@@ -67,7 +68,7 @@ def space_of(features: np.ndarray) -> Space:
     _, singular, axes = np.linalg.svd(z, full_matrices=False)
     m = max(1, min(DIMENSIONS, len(x) - 1, x.shape[1]))
     variance = singular[:m] ** 2 / len(x)
-    spread = np.sqrt(variance + SHRINK * max(float(variance.max(initial=0.0)), 1e-12))
+    spread = np.sqrt(variance + shrink * max(float(variance.max(initial=0.0)), 1e-12))
     matrix = (axes[:m].T / spread) / scale[:, None]
     # Seven digits, which single precision holds.
     return Space(_numbers(centre), _numbers(matrix.reshape(-1)))

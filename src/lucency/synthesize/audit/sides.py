@@ -18,8 +18,8 @@ class Real:
 
     Args:
         measure: The space.
-        members: (n, v, ...) views of what the generator learned from.
-        held: (m, v, ...) views of what it never saw.
+        members: (n, ...) what is compared of what the generator learned from.
+        held: (m, ...) of what it never saw.
         people: Patients of the members.
         held_people: Patients of the others.
         held_seen: Of each held-out image the nearest member.
@@ -66,7 +66,7 @@ def real_side(measure: Measure, members: Drawn, held_out: Drawn) -> Real:
         members: What the generator learned from.
         held_out: Of other patients.
     """
-    ours, theirs = measure.views(members.images), measure.views(held_out.images)
+    ours, theirs = measure.plain(members.images), measure.plain(held_out.images)
     people, others = members.people, _elsewhere(held_out)
     deep = not isinstance(measure, Pixels)
     isolation, held_isolation = np.zeros(0), np.zeros(0)
@@ -83,9 +83,9 @@ def real_side(measure: Measure, members: Drawn, held_out: Drawn) -> Real:
             held_isolation[rows] = _crowd(apart)
             linked[rows] = links(apart, people)
 
-    held_seen = near(measure, theirs, ours, people, look=look)
-    held_held = near(measure, theirs, theirs, others, own=others)
-    seen_seen = near(measure, ours, ours, people, own=people, look=look_back) if deep else None
+    held_seen = near(measure, held_out.images, ours, people, look=look)
+    held_held = near(measure, held_out.images, theirs, others, own=others)
+    seen_seen = near(measure, members.images, ours, people, own=people, look=look_back) if deep else None
     return Real(
         measure, ours, theirs, people, others, held_seen, held_held, seen_seen, isolation, held_isolation, linked
     )
@@ -98,15 +98,14 @@ def made_side(real: Real, images: np.ndarray) -> Made:
         real: The real images there.
         images: Generated, or planted.
     """
-    views = real.measure.views(images)
     linked = np.full(0 if isinstance(real.measure, Pixels) else len(images), np.nan)
 
     def look(rows: slice, apart: np.ndarray) -> None:
         if len(linked):
             linked[rows] = links(apart, real.people)
 
-    seen = near(real.measure, views, real.members, real.people, look=look)
-    return Made(seen, near(real.measure, views, real.held, real.held_people), linked)
+    seen = near(real.measure, images, real.members, real.people, look=look)
+    return Made(seen, near(real.measure, images, real.held, real.held_people), linked)
 
 
 def _elsewhere(held_out: Drawn) -> np.ndarray:
