@@ -71,7 +71,7 @@ FITS = (
     ),
     Fit(
         "hc18",
-        18,
+        20,
         ("dice", "mae/head_circumference_mm"),
         (
             "the same on one core, measured: head circumference against the table's, mm",
