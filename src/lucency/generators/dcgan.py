@@ -1,4 +1,4 @@
-"""The deep convolutional pair with batch normalisation, and the loss whose gradient does not fade."""
+"""The deep convolutional pair with batch normalisation, the loss whose gradient does not fade, and an eye for sameness."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,8 +7,6 @@ from torch import nn
 
 from lucency.generators import CRITIC, GENERATOR, Learning, Shape, Step, family
 from lucency.generators.adversarial import Adversarial, ConvolutionalCritic, ConvolutionalGenerator, non_saturating
-
-NORMED, DEVIATION, PENALTY = False, True, 0.1
 
 
 @family
@@ -24,11 +22,11 @@ class DCGAN(Adversarial):
 
     def parts(self, shape: Shape) -> dict[str, nn.Module]:
         """Return generator and critic."""
-        critic = ConvolutionalCritic(shape, normed=NORMED, deviation=DEVIATION)
+        critic = ConvolutionalCritic(shape, normed=True, deviation=True)
         return {GENERATOR: ConvolutionalGenerator(shape), CRITIC: critic}
 
     def losses(
         self, parts: Mapping[str, nn.Module], step: Step, rng: torch.Generator
     ) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the critic's loss, then the generator's."""
-        yield from non_saturating(self, parts, step, rng, PENALTY)
+        yield from non_saturating(self, parts, step, rng)
