@@ -1,4 +1,4 @@
-"""The deep convolutional pair with batch normalisation, the loss whose gradient does not fade, and an eye for sameness."""
+"""The deep convolutional pair: batch norms, a loss whose gradient does not fade, and an eye for sameness."""
 
 from collections.abc import Iterator, Mapping
 
