@@ -73,11 +73,17 @@ def translate(  # noqa: PLR0913, PLR0917 - one parameter for each option of the 
         "lang": lang,
     }
     from lucency.apps.cli import run_folder, walk_and_say  # noqa: PLC0415 - it imports this module
+    from lucency.errors import UsageError  # noqa: PLC0415
 
     with boundary(manner, run_folder(data, out)):
         must_exist(data)
         if not (data / "run.json").is_file() and not (source and target) and "from_modality" not in said:
-            raise typer.BadParameter("--source and --target name the modality that is given and the one to be made")
+            raise UsageError(
+                "No modalities",
+                expected="the one that is given and the one to be made",
+                where="--source and --target",
+                remedy="name both as the data do: channel numbers, folders, words of a column or of DICOM headers",
+            )
         known = {k: v for k, v in given.items() if v is not None} | {"task": TASK}
         if said:
             known["values"] = said
