@@ -30,6 +30,7 @@ from lucency.write.pictures import write_pictures
 from lucency.write.raster import write_raster
 from lucency.write.seg_nrrd import write_seg_nrrd
 from lucency.write.snap import write_label_file
+from lucency.write.synthetic import Made, write_synthetic
 from lucency.write.table import write_predictions, write_table
 
 MASK = Image(np.arange(12, dtype=np.uint8).reshape(1, 1, 3, 4), diagonal_affine((2, 1, 1)), kind="labels")
@@ -50,6 +51,7 @@ FOUND = Image((CT.array > 5).astype(np.uint8), CT.affine, kind="labels", unit="l
 HEAT = Image(np.linspace(0, 1, CT.array.size, dtype=np.float32).reshape(CT.array.shape), CT.affine)
 BY = Origin("0" * 64, datetime(2026, 3, 4))
 LABELS = {1: "ball"}
+MADE = Prediction("c1", "0" * 64, image=CT)
 
 
 DRAWN = Annotation("a", (FOUND,), LABELS)
@@ -102,6 +104,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "label_studio": _tasks,
     "pictures": lambda path: write_pictures(path, "a", CT),
     "snap": lambda path: write_label_file(path, LABELS),
+    "synthetic": lambda path: write_synthetic(path / "c1.nii.gz", MADE, Made("CT", ("MR",), "0" * 64)),
 }
 SUFFIX = {"nifti": ".nii.gz", "raster": ".png", "table": ".csv", "predictions": ".csv"} | dict.fromkeys(
     ("dicom_seg", "dicom_sr", "parametric"), ".dcm"
