@@ -46,7 +46,7 @@ class Learning:
     def plan_depends(self) -> object:
         """What the room depends on beyond the rooms before it."""
         s = self.walk.settings
-        beside = [s.frame, supplement.digest_of(s.synthetic)] if s.frame or s.synthetic else []
+        beside = [supplement.digest_of(s.synthetic)] if s.synthetic else []
         return [s.minutes, s.seed, s.task, dict(s.values), __version__, s.start, *beside]
 
     def plan(self) -> None:

@@ -46,7 +46,7 @@ OF_READING = (
 CONSENT = "synthetic_without_evidence"
 
 #: Those that say how data are read and looked at, and not how a model is made; and the user's word.
-OF_THE_DOORS = (*OF_READING, "nan", "quality", CONSENT)
+OF_THE_DOORS = (*OF_READING, "nan", "quality", "frame", CONSENT)
 
 #: Working time is written down this often, so that a crash forgets no more of it.
 CLOCK_S = 5.0
@@ -72,7 +72,6 @@ class Settings:
         values: ``--set``: keys of the plan to values, and those of the doors (:data:`OF_THE_DOORS`).
         start: Run or model folder whose weights training starts from.
         synthetic: Folder of a run of ``synthesize`` whose images are trained on beside the real ones.
-        frame: Longest side that every image is scaled to; 0 is what suits the task.
     """
 
     task: str | None = None
@@ -87,7 +86,6 @@ class Settings:
     values: Mapping[str, str] = field(default_factory=dict)
     start: str | None = None
     synthetic: str | None = None
-    frame: int = 0
 
     def __post_init__(self) -> None:
         # 10 and 10.0 are one setting: it goes into the plan's digest.
@@ -102,6 +100,14 @@ class Settings:
             raise UsageError(f"{CONSENT} = {self.values[CONSENT]!r}", expected="yes or no", where=f"--set {CONSENT}")
         if self.quality not in POLICIES:
             raise UsageError(f"quality = {self.quality!r}", expected=", ".join(POLICIES), where="--set quality")
+
+    @property
+    def frame(self) -> int:
+        """Longest side that every image is scaled to; 0 is what suits the task."""
+        text = self.values.get("frame", "0")
+        if not text.isdigit():
+            raise UsageError(f"frame = {text!r}", expected="a whole number of pixels", where="--set frame")
+        return int(text)
 
     @property
     def quality(self) -> str:
@@ -362,7 +368,7 @@ class Walk:
         """What the room depends on beyond the rooms before it."""
         how = {k: v for k, v in self.settings.values.items() if k in OF_READING}
         said = replace(self.settings, minutes=1.0, seed=0, lang="en", values=how, task=None, start=None)
-        plain = {k: v for k, v in record.to_json(said).items() if k not in ("synthetic", "frame")}
+        plain = {k: v for k, v in record.to_json(said).items() if k != "synthetic"}
         return [plain, self._boxes, _listing(self.data), _listing(Path(said.test)) if said.test else ""]
 
     @property
