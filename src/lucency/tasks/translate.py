@@ -64,6 +64,8 @@ class Translate:
     baselines = "pictures"
     offered = False
     recoveries = 3
+    #: No full run of its benchmark has been recorded.
+    experimental = True
 
     def suits(self, cohort: Cohort) -> float:
         """Cases that were put together as pairs or sides of a translation."""
