@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lucency.prepare import prepare
     from lucency.profile import Profile, profile
     from lucency.read import read
+    from lucency.synthesize import synthesize
 
 __version__ = "0.1.0"
 
@@ -58,6 +59,7 @@ __all__ = [
     "prepare",
     "profile",
     "read",
+    "synthesize",
 ]
 
 #: Public type to the module that has it.
@@ -85,6 +87,7 @@ _VERBS = {
     "prepare": "prepare",
     "profile": "profile",
     "read": "read",
+    "synthesize": "synthesize",
 }
 #: Public module that holds several verbs.
 _MODULES = ("radiomics",)

@@ -44,7 +44,7 @@ def test_commands_are_those_of_the_interface():
         *("fit", "read", "inspect", "profile", "plan", "prepare", "train", "evaluate", "predict"),
         *("doctor", "demo", "verify"),
         *("send", "fetch", "deidentify", "enhance", "pseudonyms", "search", "explain", "annotate"),
-        "translate",
+        *("synthesize", "translate"),
     }
 
 

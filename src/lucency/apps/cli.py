@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from lucency import __version__
-from lucency.apps import annotate, deidentify, enhance, explain, fetch, search, send, translate
+from lucency.apps import annotate, deidentify, enhance, explain, fetch, search, send, synthesize, translate
 from lucency.apps.boundary import (
     Debug,
     Images,
@@ -392,4 +392,5 @@ enhance.offer(app)
 search.offer(app)
 explain.offer(app)
 annotate.offer(app)
+synthesize.offer(app)
 translate.offer(app)

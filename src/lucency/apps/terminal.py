@@ -88,11 +88,12 @@ class Rooms:
         return room
 
     def aside(self, event: dict[str, Any]) -> list[str]:
-        """Return sentences that are worth a line of their own: warnings, and what was done about short memory."""
+        """Return sentences that are worth a line of their own: warnings, forecasts, what was done about memory."""
         if event["kind"] == "memory":
             found, action = (sentence(str(event.get(k, "")), self.lang) for k in ("found", "action"))
             return [t("cli.aside", self.lang, text=t("report.pair", self.lang, head=found, text=action))]
-        return [t("cli.aside", self.lang, text=sentence(str(w), self.lang)) for w in event.get("warnings") or ()]
+        told = [*(event.get("warnings") or ()), *(event.get("says") or ())]
+        return [t("cli.aside", self.lang, text=sentence(str(w), self.lang)) for w in told]
 
     def _note(self, event: dict[str, Any]) -> str:
         kind = event["kind"]
@@ -107,6 +108,8 @@ class Rooms:
         if kind == "found" and "patients" in event and "cases" in event:
             layout = name("layout", str(event.get("layout", "")), self.lang)
             return t("cli.found", self.lang, cases=event["cases"], patients=event["patients"], layout=layout)
+        if kind == "found" and "verdict" in event:
+            return t(f"synthesize.{str(event['verdict']).lower()}", self.lang)
         if kind == "found" and "network" in event:
             network = name("network", str(event["network"]), self.lang)
             return t(

@@ -1,0 +1,156 @@
+"""What a user may ask of ``synthesize``, and what of data and plan it can be done with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lucency import record, supplement
+from lucency.case import Cohort
+from lucency.errors import DataError, UsageError
+from lucency.plan import Plan
+from lucency.prepare import Store
+from lucency.synthesize.gate.arms import RATIOS
+from lucency.tasks import task_named
+from lucency.walk import Settings
+
+#: Longest sides that generators make, at least and at most, by dimensions of the images.
+LEAST_SIDE = 28
+MOST_SIDE = {2: 128, 3: 64}
+
+#: Longest side where nobody says another, by accelerator: what trains in minutes there.
+USUAL_SIDE = {"cpu": 32, "cuda": 64}
+
+#: Folds that runs need: one judges, one chooses, one at least is learned from.
+LEAST_FOLDS = 3
+
+#: In the folder of a walk: what was asked of it.
+FILE = "ask.json"
+
+#: Keys of ``--set`` that are not the plan's.
+OWN = ("side", "seeds", "steps", "whole")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the user says.
+
+    Args:
+        settings: As for ``fit``.
+        generator: Name of a family; "" leaves it to the budget.
+        side: Longest side of the images; 0 is what suits the machine.
+        seeds: Repetitions of each fold; 0 is what ten paired runs need.
+        ratios: Generated images for each real one.
+        steps: Optimiser steps of each arm; 0 leaves them to the budget.
+        whole: Go through all stages although the verdict is settled: for research.
+    """
+
+    settings: Settings = field(default_factory=lambda: Settings(minutes=60.0))
+    generator: str = ""
+    side: int = 0
+    seeds: int = 0
+    ratios: tuple[float, ...] = RATIOS
+    steps: int = 0
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        if self.side and not LEAST_SIDE <= self.side <= MOST_SIDE[2]:
+            raise UsageError(f"side = {self.side}", expected=f"{LEAST_SIDE} to {MOST_SIDE[2]}", where="--set side")
+        for name, value in (("seeds", self.seeds), ("steps", self.steps)):
+            if value < 0:
+                raise UsageError(f"{name} = {value}", expected="0 or more", where=f"--set {name}")
+        if not self.ratios or not all(0 < r <= 2 for r in self.ratios):
+            raise UsageError(
+                f"Ratios {self.ratios}", expected="more than 0 and at most 2: beyond that images only harm"
+            )
+
+
+def ask_of(settings: Settings, generator: str = "", before: Ask | None = None) -> Ask:
+    """Return what is asked, with this command's own keys of ``--set`` taken out of the settings.
+
+    Args:
+        settings: As given.
+        generator: Name of a family, or "".
+        before: What was asked of the walk that is gone on with; it holds where nothing else is said.
+
+    Raises:
+        UsageError: A value of another kind.
+    """
+    own = {k: v for k, v in settings.values.items() if k in OWN}
+    rest = replace(settings, values={k: v for k, v in settings.values.items() if k not in OWN})
+    if own.get("whole", "no") not in ("yes", "no"):
+        raise UsageError(f"whole = {own['whole']!r}", expected="yes or no", where="--set whole")
+    before = before or Ask()
+    return replace(
+        before,
+        settings=rest,
+        generator=generator or before.generator,
+        side=_whole_number(own, "side", before.side),
+        seeds=_whole_number(own, "seeds", before.seeds),
+        steps=_whole_number(own, "steps", before.steps),
+        whole=own["whole"] == "yes" if "whole" in own else before.whole,
+    )
+
+
+def asked_before(run: Path) -> Ask | None:
+    """Return what was asked of a walk, None where there is none in this folder."""
+    path = run / supplement.FOLDER / FILE
+    return record.read(Ask, path) if path.exists() else None
+
+
+def _whole_number(values: Mapping[str, str], key: str, otherwise: int) -> int:
+    text = values.get(key)
+    if text is None:
+        return otherwise
+    if not text.isdigit():
+        raise UsageError(f"{key} = {text!r}", expected="a whole number", where=f"--set {key}")
+    return int(text)
+
+
+def refuse_unfit(cohort: Cohort, plan: Plan, store: Store) -> tuple[int, ...]:
+    """Return the outer folds, or refuse data and plans for which no image can be generated.
+
+    Raises:
+        DataError: Neither a class nor a mask for each image, sequences, several modalities of which some are missing,
+            or too few folds.
+        UsageError: Volumes of too large a side.
+    """
+    task = task_named(plan.task)
+    entries = [store.entries[c.id] for c in cohort.trainable]
+    if not (plan.classes or task.dense) or any(e.vector or e.width for e in entries) or task.boxes:
+        raise DataError(
+            f"Task {plan.task!r} learns something else than one class or one mask for each image",
+            expected="classes or masks: a generator is asked for images of a class, or draws the mask with the image",
+            where="--task",
+            remedy="name a column of classes with --target, or put masks beside the images",
+        )
+    if plan.grid.mode != "fit" or len({e.shape for e in entries}) > 1:
+        raise DataError(
+            "Images that are not brought onto one grid of one size",
+            expected="still images or volumes; sequences of frames are not generated",
+            where="--task",
+            remedy="leave the setting out that changes the network or the grid",
+        )
+    longest = max(plan.grid.size)
+    if longest > MOST_SIDE[plan.dims]:
+        raise UsageError(
+            f"Volumes of {longest} voxels along a side",
+            expected=f"at most {MOST_SIDE[plan.dims]}",
+            where="--set side",
+            remedy=f"write --set side={MOST_SIDE[plan.dims]}",
+        )
+    folds = tuple(sorted(set(cohort.folds.values())))
+    if len(folds) < LEAST_FOLDS:
+        raise DataError(
+            f"Patients in {len(folds)} folds",
+            expected=f"{LEAST_FOLDS} folds or more: one judges, one chooses, the others are learned from",
+            remedy="label more patients",
+        )
+    return folds
+
+
+def rare_classes(cohort: Cohort, least: int) -> Mapping[str, int]:
+    """Return the classes with fewer training patients than this, with their numbers."""
+    patients: dict[str, set[str]] = {c: set() for c in cohort.classes}
+    for case in cohort.trainable:
+        patients.setdefault(str(case.target), set()).add(case.patient)
+    return {name: len(who) for name, who in patients.items() if len(who) < least} if cohort.classes else {}
