@@ -55,7 +55,7 @@ class Scale:
         """Return the network's numbers as stored ones, (…) float32, or whole numbers of the type that holds them."""
         values = np.clip(normal.astype(np.float32) * self.std + self.mean, self.low, self.high)
         if not self.whole:
-            return values
+            return np.asarray(values)
         fitting = (k for k in KINDS if np.iinfo(k).min <= self.low and self.high <= np.iinfo(k).max)
         return np.asarray(np.rint(values).astype(next(fitting, np.int32)))
 
@@ -66,7 +66,7 @@ class Scale:
         """
         values = truth.astype(np.float64)
         if self.fixed:
-            return np.clip(values, self.low, self.high)
+            return np.asarray(np.clip(values, self.low, self.high))
         clipped, mean, std = own_scale(values)
         usual: np.ndarray = (clipped - mean) / max(std, 1e-6) * self.std + self.mean
         return usual
