@@ -1,6 +1,7 @@
 """What a command says when it is done: the result in a sentence, where to read more, and what to do next."""
 
 import csv
+import math
 import os
 import shlex
 from collections.abc import Sequence
@@ -176,7 +177,7 @@ def _evaluation(found: Evaluation, lang: str) -> list[str]:
     """Quote the headline on the locked part, and say whether a simple model is as good."""
     part = next((p for p in found.parts if p.name == "locked"), found.parts[0])
     top = headline(part, found.headline)
-    if top is None:
+    if top is None or not math.isfinite(top[1].value):
         return [t("verdict.nothing", lang, part=part_name(part.name, lang), n=part.n_cases)]
     return [_reached(part, top[0], lang), baselines(part, top[0], lang)]
 

@@ -1,5 +1,6 @@
 """The report in plain words: what was reached, whether a simple model is as good, and what to beware of."""
 
+import math
 from collections import Counter
 
 from lucency.case import UNKNOWN_PATIENTS
@@ -29,7 +30,7 @@ def verdict(facts: Facts, lang: str) -> tuple[str, ...]:
     """Return the opening paragraph as sentences."""
     part = facts.locked
     found = headline(part, facts.evaluation.headline)
-    if found is None:
+    if found is None or not math.isfinite(found[1].value):
         return (t("verdict.nothing", lang, part=part_name(part.name, lang), n=part.n_cases),)
     key, metric = found
     lines = [_reached(facts, key, metric, lang)]
