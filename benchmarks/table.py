@@ -92,7 +92,7 @@ FITS = (
         "bccd",
         20,
         ("map50",),
-        ("boxes around blood cells, microscopy, 292 images", "血细胞检测框，显微镜，292 幅"),
+        ("boxes around blood cells, microscopy, 292 images; one core", "血细胞检测框，显微镜，292 幅（单核）"),
     ),
     Fit(
         "cxr_structures",
