@@ -53,12 +53,13 @@ class Space:
         return unit((np.asarray(features, dtype=np.float32) - np.asarray(self.centre, np.float32)) @ self.matrix)
 
 
-def space_of(features: np.ndarray, shrink: float = SHRINK) -> Space:
+def space_of(features: np.ndarray, shrink: float = SHRINK, dimensions: int = DIMENSIONS) -> Space:
     """Return the space in which the given features vary alike in all directions that matter.
 
     Args:
         features: (n, d) float; n may be smaller than d.
         shrink: See :data:`SHRINK`; the smaller, the more counts what tells neighbours apart.
+        dimensions: Directions at the most.
     """
     x = np.asarray(features, dtype=np.float64)
     centre, scale = x.mean(axis=0), x.std(axis=0)
@@ -66,7 +67,7 @@ def space_of(features: np.ndarray, shrink: float = SHRINK) -> Space:
     scale = np.where(scale <= 1e-6 * max(float(scale.max(initial=0.0)), 1e-30), np.inf, scale)
     z = (x - centre) / scale
     _, singular, axes = np.linalg.svd(z, full_matrices=False)
-    m = max(1, min(DIMENSIONS, len(x) - 1, x.shape[1]))
+    m = max(1, min(dimensions, len(x) - 1, x.shape[1]))
     variance = singular[:m] ** 2 / len(x)
     spread = np.sqrt(variance + shrink * max(float(variance.max(initial=0.0)), 1e-12))
     matrix = (axes[:m].T / spread) / scale[:, None]

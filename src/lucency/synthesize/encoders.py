@@ -48,11 +48,13 @@ class Encoder:
         name: ``"trained"`` or ``"random"``; a report names it by the catalogue.
         digest: SHA-256 of its weights: two audits with one digest used the same eyes.
         embed: Images (n, C, K, J, I) to features (n, d) float32.
+        learned: It was taught by the members: what it sees in them may differ from what it sees in strangers.
     """
 
     name: str
     digest: str
     embed: Callable[[np.ndarray], np.ndarray]
+    learned: bool = False
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Return the features of images, (n, d) float32."""
@@ -160,7 +162,7 @@ def trained_encoder(members: Drawn, plan: Plan, folder: Path, *, steps: int, see
     def embed(images: np.ndarray) -> np.ndarray:
         return np.stack([one.whole for one in seen(body, list(images), own)])
 
-    return Encoder("trained", _digest(body), embed)
+    return Encoder("trained", _digest(body), embed, learned=True)
 
 
 def flipped(images: np.ndarray) -> Sequence[np.ndarray]:

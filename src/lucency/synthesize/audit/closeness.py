@@ -13,6 +13,7 @@ from lucency.synthesize.audit.finding import (
     UNDECIDED,
     Finding,
     difference,
+    effective,
     share_outcome,
     surely_below,
 )
@@ -31,25 +32,6 @@ AUTHENTIC, AUTHENTIC_BEARABLE = -0.05, -0.10
 
 #: Quantile of the ratios that is compared, and resamples of it.
 LOW, RESAMPLES = 0.05, 500
-
-
-def effective(patients: np.ndarray) -> int:
-    """Return how many patients stand behind a count of images that are shared out unevenly among them.
-
-    Images that are like no real one have few nearest patients, who are nearest to all of them.
-
-    Args:
-        patients: (n,) the nearest patient of each image.
-
-    Source:
-        Kish 1965, Survey Sampling, section 8.2: the squared sum of weights over the sum of their squares.
-
-    Example:
-        >>> effective(np.array(["a", "b", "c", "d"])), effective(np.array(["a"] * 97 + ["b", "c", "d"]))
-        (4, 1)
-    """
-    weights = np.unique(patients, return_counts=True)[1].astype(float)
-    return round(float(weights.sum() ** 2 / (weights**2).sum()))
 
 
 def share_over(hits: np.ndarray, patients: np.ndarray) -> Metric:

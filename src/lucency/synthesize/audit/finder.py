@@ -8,7 +8,7 @@ from scipy import stats
 
 from lucency.errors import DataError
 from lucency.statistics import Metric, clopper_pearson, proportion_metric
-from lucency.synthesize.audit.finding import FAIL, PASS, TOLD, UNDECIDED, Finding, Pair, SelfTest
+from lucency.synthesize.audit.finding import FAIL, PASS, TOLD, UNDECIDED, Finding, Pair, SelfTest, effective
 from lucency.synthesize.audit.planted import KINDS
 from lucency.synthesize.audit.sides import Made, Real, logs
 from lucency.synthesize.audit.spaces import Near
@@ -160,19 +160,24 @@ def excess(count: int, n: int, rank: int, usual: int) -> float:
     return float(stats.betabinom.sf(count - 1, n, rank, usual - rank + 1))
 
 
-def copies(finder: Finder, found: np.ndarray, false: Metric | None, rng: np.random.Generator) -> list[Finding]:
+def copies(
+    finder: Finder, found: np.ndarray, nearest: np.ndarray, false: Metric | None, rng: np.random.Generator
+) -> list[Finding]:
     """Return how many generated images are copies, and how many of them beyond doubt.
 
     Args:
         finder: That has passed its trial.
         found: (s, n) log ratios of the generated images.
+        nearest: (n,) the patient whom each is nearest to: images that are like no real one may all be nearest to one,
+            and then say no more than one of them.
         false: The same share of held-out images.
         rng: Of the interval.
     """
     scores, n = finder.scores(found), found.shape[1]
     rate = proportion_metric(scores < finder.threshold, np.arange(n), rng)
     ranks = sorted({1, rank_of(len(finder.usual))})
-    counts = {r: int((scores < finder.usual[r - 1]).sum()) for r in ranks}
+    below = {r: nearest[scores < finder.usual[r - 1]] for r in ranks}
+    counts = {r: effective(who) if len(who) else 0 for r, who in below.items()}
     p = {r: min(1.0, len(ranks) * excess(c, n, r, len(finder.usual))) for r, c in counts.items()}
     many = p[ranks[-1]] < PROOF and rate.lower is not None and rate.lower > LIMIT
     # More than chance below all held-out images is too much however small a share it is.

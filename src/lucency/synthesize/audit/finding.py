@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from lucency.statistics import TOO_FEW, Metric
 
 PASS, FAIL, UNDECIDED, TOLD = "pass", "fail", "undecided", "told"
@@ -168,3 +170,22 @@ def difference(first: Metric, second: Metric) -> Metric:
     lower = value - math.hypot(first.value - first.lower, second.upper - second.value)
     upper = value + math.hypot(first.upper - first.value, second.value - second.lower)
     return Metric(value, lower, upper, n, "patient bootstraps, put together", 0.0)
+
+
+def effective(patients: np.ndarray) -> int:
+    """Return how many patients stand behind a count of images that are shared out unevenly among them.
+
+    Images that are like no real one have few nearest patients, who are nearest to all of them.
+
+    Args:
+        patients: (n,) the nearest patient of each image.
+
+    Source:
+        Kish 1965, Survey Sampling, section 8.2: the squared sum of weights over the sum of their squares.
+
+    Example:
+        >>> effective(np.array(["a", "b", "c", "d"])), effective(np.array(["a"] * 97 + ["b", "c", "d"]))
+        (4, 1)
+    """
+    weights = np.unique(patients, return_counts=True)[1].astype(float)
+    return round(float(weights.sum() ** 2 / (weights**2).sum()))

@@ -23,6 +23,7 @@ from lucency.synthesize.audit.finding import (
     NOT_AUDITABLE,
     PASS,
     SAMPLES,
+    TOLD,
     UNDECIDED,
     WEIGHTS,
     Audit,
@@ -44,6 +45,9 @@ PLANTED = 320
 
 #: Images of the generator that is known to copy, at the most.
 CONTROL = 1000
+
+#: Space in which the generator's own critic was the attacker.
+CRITIC = "discriminator"
 
 #: Members below which nothing is asked: fewer are known by heart to anybody.
 LEAST_MEMBERS = 20
@@ -103,7 +107,7 @@ class Auditor:
             self.tried = self_test(self.finder, stacked(self._side(copied.images)), kinds, rng)
             known = self.ask.control or resampled(members, min(len(members), CONTROL), rng)
             sides = self._side(known.images)
-            found = copies(self.finder, stacked(sides), self.tried.false, rng)
+            found = copies(self.finder, stacked(sides), self._nearest(sides), self.tried.false, rng)
             self.control = (*found, *_attacks(self.reals, sides, rng))
 
     def judge(self, synthetic: Drawn) -> Audit:
@@ -122,14 +126,14 @@ class Auditor:
             return self._told(synthetic, NOT_AUDITABLE, () if few is None else (few,))
         made, rng = self._side(synthetic.images), self.rng
         found = [
-            *copies(self.finder, stacked(made), self.tried.false, rng),
+            *copies(self.finder, stacked(made), self._nearest(made), self.tried.false, rng),
             *_asked(self.reals, made, rng),
             *_apart(self.finder, self.reals, made, rng),
         ]
         if self.ask.discriminator is not None:
             sure = [np.asarray(self.ask.discriminator(d.images), dtype=float) for d in (self.members, self.held)]
             people = self.reals[0].people, self.reals[0].held_people
-            found += membership("discriminator", sure[0], sure[1], people, rng)
+            found += membership(CRITIC, sure[0], sure[1], people, rng)
         verdict, reasons = _judged(found, self.tried, self.control)
         pairs = closest(self.finder, made, [r.measure.name for r in self.reals])
         return self._told(synthetic, verdict, reasons, tuple(found), pairs)
@@ -144,6 +148,10 @@ class Auditor:
 
     def _side(self, images: np.ndarray) -> list[Made]:
         return [made_side(r, images) for r in self.reals]
+
+    def _nearest(self, sides: Sequence[Made]) -> np.ndarray:
+        """Return the patient whom each image is nearest to by its pixels."""
+        return np.asarray(self.reals[0].people[sides[0].seen.at])
 
     def _told(
         self,
@@ -210,31 +218,43 @@ def _asked(reals: Sequence[Real], made: Sequence[Made], rng: np.random.Generator
     found: list[Finding] = []
     for real, one in zip(reals, made, strict=True):
         own = authentic(real, one, rng)
-        found += [closer(real, one), ratio(real, one, rng), *([] if own is None else [own])]
+        each = [closer(real, one), ratio(real, one, rng), *([] if own is None else [own])]
+        found += _told_only(each) if real.measure.learned else each
     return [*found, *_attacks(reals, made, rng)]
+
+
+def _told_only(found: Sequence[Finding]) -> list[Finding]:
+    """Return answers of a space that the members have taught: they are told, and nothing hangs on them."""
+    return [replace(f, outcome=TOLD) for f in found]
 
 
 def _attacks(reals: Sequence[Real], made: Sequence[Made], rng: np.random.Generator) -> list[Finding]:
     found: list[Finding] = []
     for real, one in zip(reals, made, strict=True):
-        found += membership(real.measure.name, *strength(one), (real.people, real.held_people), rng)
+        each = membership(real.measure.name, *strength(one), (real.people, real.held_people), rng)
+        found += _told_only(each) if real.measure.learned else each
     return found
 
 
 def _apart(finder: Finder, reals: Sequence[Real], made: Sequence[Made], rng: np.random.Generator) -> list[Finding]:
-    """Return the answers about isolated patients and patients with several images, in the first encoder's space."""
-    at = next(n for n, r in enumerate(reals) if r.seen_seen is not None)
+    """Return the answers about isolated patients and patients with several images, in an untaught eye's space."""
+    deep = [n for n, r in enumerate(reals) if r.seen_seen is not None]
+    at = next((n for n in deep if not reals[n].measure.learned), deep[0])
     near = isolated(reals[at])[0][made[at].seen.at]
     several = isolated_copies(finder, stacked(made), near, rng), reidentified(reals[at], made[at], rng)
     return [membership_isolated(reals[at], made[at], rng), *(f for f in several if f is not None)]
 
 
 def _judged(found: Sequence[Finding], tried: SelfTest, control: Sequence[Finding]) -> tuple[str, tuple[Reason, ...]]:
-    """Return the verdict and why."""
+    """Return the verdict and why. The critic has no part in it: who has the images has not the critic."""
+    white = [f for f in found if f.space == CRITIC]
+    knows = any(f.outcome == FAIL for f in white)
+    critic = tuple(Reason("critic", _values(f)) for f in white if knows and f.name == "membership")
+    found = [f for f in found if f.space != CRITIC]
     failed = _by_name(found, FAIL)
     if failed:
         # Guilt that an auditor with poor eyes has seen is guilt all the same.
-        return FAIL, tuple(Reason(f"fails_{f.name}", _values(f)) for f in failed)
+        return FAIL, (*(Reason(f"fails_{f.name}", _values(f)) for f in failed), *critic)
     reasons = []
     if not tried.able:
         reasons.append(Reason("blind", {"found": tried.found.value, "false": tried.false.value}))
@@ -243,8 +263,8 @@ def _judged(found: Sequence[Finding], tried: SelfTest, control: Sequence[Finding
         reasons.append(Reason("control_unseen"))
     reasons += [Reason(f"wide_{f.name}", _values(f)) for f in _by_name(found, UNDECIDED)]
     if reasons:
-        return NOT_AUDITABLE, tuple(reasons)
-    return PASS, (Reason("clean", {"n": len(found)}),)
+        return NOT_AUDITABLE, (*reasons, *critic)
+    return PASS, (Reason("clean", {"n": len(found)}), *critic)
 
 
 def _by_name(found: Sequence[Finding], outcome: str) -> list[Finding]:
@@ -274,7 +294,7 @@ def _scope(verdict: str, found: Sequence[Finding]) -> tuple[str, ...]:
     """Return what may be done. Images that stay where the patients' images are give nobody away who is not there."""
     if verdict != PASS:
         return (INSIDE,)
-    white = [f for f in found if f.space == "discriminator" and f.name == "membership"]
+    white = [f for f in found if f.space == CRITIC]
     alone = [f for f in found if f.name == "membership_isolated"]
     open_too = bool(white) and all(f.outcome == PASS for f in (*white, *alone))
     return (INSIDE, SAMPLES, WEIGHTS) if open_too else (INSIDE, SAMPLES)

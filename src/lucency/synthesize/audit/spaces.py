@@ -36,6 +36,10 @@ AT_ONCE, IMAGES_AT_ONCE = 30_000_000, 500
 #: what varies little. Found .94 of planted copies among radiographs instead of .93 with the tenth that likeness has.
 SHRINK = 0.001
 
+#: Directions of such a space at the most, and cases behind each: a space that fits its cases too well holds real images
+#: apart from generated ones, which have no part in it.
+DIRECTIONS, CASES = 128, 10
+
 #: Rows to the views of these images, (r, v, ...).
 Asks = Callable[[slice], np.ndarray]
 
@@ -45,6 +49,8 @@ class Measure(Protocol):
 
     #: ``"pixels"`` or the encoder's name.
     name: str
+    #: It was taught by the members, so that members and strangers may not be compared in it.
+    learned: bool
 
     def plain(self, images: np.ndarray) -> np.ndarray:
         """Return what is compared of images as they are, (n, ...) float32."""
@@ -72,6 +78,7 @@ class Pixels:
     """
 
     name = "pixels"
+    learned = False
 
     def __init__(self, dims: int) -> None:
         self.dims = dims
@@ -124,7 +131,7 @@ class Seen:
     """
 
     def __init__(self, encoder: Encoder, space: Space) -> None:
-        self.name, self.encoder, self.space = encoder.name, encoder, space
+        self.name, self.learned, self.encoder, self.space = encoder.name, encoder.learned, encoder, space
 
     def plain(self, images: np.ndarray) -> np.ndarray:
         """See :class:`Measure`."""
@@ -155,7 +162,7 @@ def measures_of(members: Drawn, held_out: Drawn, encoders: "list[Encoder]") -> l
     found: list[Measure] = [Pixels(members.dims)]
     for encoder in encoders:
         both = np.concatenate([encoder(members.images), encoder(held_out.images)])
-        found.append(Seen(encoder, space_of(both, SHRINK)))
+        found.append(Seen(encoder, space_of(both, SHRINK, min(DIRECTIONS, len(both) // CASES))))
     return found
 
 
