@@ -10,6 +10,7 @@ from lucency.errors import DataError, UsageError
 from lucency.plan import Plan
 from lucency.prepare import Store
 from lucency.synthesize.gate.arms import RATIOS
+from lucency.synthesize.making import Order
 from lucency.tasks import task_named
 from lucency.walk import Settings
 
@@ -58,6 +59,8 @@ class Ask:
         for name, value in (("seeds", self.seeds), ("steps", self.steps)):
             if value < 0:
                 raise UsageError(f"{name} = {value}", expected="0 or more", where=f"--set {name}")
+        # A word that cannot be obeyed is told before hours of work.
+        Order(self.generator)
         if not self.ratios or not all(0 < r <= 2 for r in self.ratios):
             raise UsageError(
                 f"Ratios {self.ratios}", expected="more than 0 and at most 2: beyond that images only harm"

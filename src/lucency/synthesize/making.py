@@ -11,7 +11,7 @@ from lucency import record
 from lucency.case import Cohort
 from lucency.errors import DataError, ModelError, UsageError
 from lucency.events import Clock, Events
-from lucency.generators import SIZES, Family
+from lucency.generators import SIZES, Family, family_named
 from lucency.generators.differentiable import Transforms
 from lucency.plan import DECISIONS, Forecast, Grid, Plan, Schedule
 from lucency.prepare import Store
@@ -52,7 +52,7 @@ class Order:
         events: Progress.
 
     Raises:
-        UsageError: Such a field or size that there is not, or a chance out of range.
+        UsageError: Such a family, field or size that there is not, or a chance out of range.
     """
 
     family: str = ""
@@ -66,6 +66,8 @@ class Order:
     def __post_init__(self) -> None:
         name, _, told = self.family.partition(":")
         object.__setattr__(self, "family", name)
+        if name:
+            family_named(name)
         for word in told.split(",") if told else ():
             key, _, value = word.partition("=")
             object.__setattr__(self, *_field(key.strip(), value.strip()))
