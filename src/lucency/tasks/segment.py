@@ -170,9 +170,9 @@ class Segment:
                 gains[label - 1].append(kept - before)
                 rounds[label - 1].append(_rounded(largest, truth, label, kept))
         gain = [float(np.mean(g)) if g else 0.0 for g in gains]
-        # Scattered parts have no ellipse together: it is that of the largest.
+        # Where more than the largest part counts, nothing was learned of the others' shape.
         ellipses = [g >= 0 and _worth_rounding(r) for g, r in zip(gain, rounds, strict=True)]
-        keep = tuple(float(g > 0 or e) for g, e in zip(gain, ellipses, strict=True))
+        keep = tuple(float(g > 0) for g in gain)
         return Calibration(extra={"largest_component": keep, "ellipse": tuple(map(float, ellipses))})
 
     def remarks(self, plan: Plan, calibration: Calibration) -> tuple[str, ...]:
@@ -327,15 +327,21 @@ def _worth_rounding(found: Sequence[tuple[float, float]]) -> bool:
 
 def _made_round(index: np.ndarray, calibration: Calibration) -> dict[int, np.ndarray]:
     """Make the labels ellipses for which that was learned, in place, and return how deep each voxel lies in them."""
-    depths = {}
+    depths: dict[int, np.ndarray] = {}
     for label, yes in enumerate(np.atleast_1d(np.asarray(calibration.extra.get("ellipse", ()), dtype=float)), start=1):
-        depth = ellipsoid.fitted(index == label) if yes else None
-        if depth is None:
+        if not yes:
             continue
-        depths[label] = depth
-        index[(index == label) & (depth <= 0)] = 0
-        # Another label is not painted over.
-        index[(index == 0) & (depth > 0)] = label
+        parts = ndimage.label(index == label)[0]
+        large = np.flatnonzero(np.bincount(parts.reshape(-1))[1:] >= ellipsoid.LEAST_VOXELS) + 1
+        # Each for itself: where the images that this was learned from show one, a second is no less a finding.
+        for part in large.tolist():
+            depth = ellipsoid.fitted(parts == part)
+            if depth is None:
+                continue
+            depths[label] = np.maximum(depths[label], depth) if label in depths else depth
+            index[(parts == part) & (depth <= 0)] = 0
+            # Another label is not painted over.
+            index[(index == 0) & (depth > 0)] = label
     return depths
 
 
