@@ -25,9 +25,10 @@ from typing import IO, Any, BinaryIO
 from lucency.case import pseudonym
 from lucency.errors import LucencyError, ReadError
 from lucency.read import archive, codes, damage, dicom_sr, directory, files, rtstruct
+from lucency.read.attributes import TAGS
 from lucency.read.cache import Cache, Key, Row
 from lucency.read.formats import reason
-from lucency.read.head import TAGS, Head, head_of, silent
+from lucency.read.head import Head, head_of, silent
 from lucency.read.workers import cores
 
 #: Fewer files are read here: a further process takes about half a second to start, as long as 400 headers.
