@@ -36,7 +36,8 @@ from lucency.synthesize.drawn import Drawn, drawn_of
 from lucency.synthesize.encoders import random_encoder, trained_encoder
 from lucency.synthesize.fidelity.panel import panel
 from lucency.synthesize.fidelity.use import headline, tstr, use_of
-from lucency.synthesize.making import Maker, Order, drafted, make, members_of, work_of
+from lucency.synthesize.maker import Maker
+from lucency.synthesize.making import Order, drafted, make, members_of, work_of
 from lucency.tasks import Task, task_named
 from lucency.tasks.generate import tiled
 from lucency.train import Work

@@ -18,15 +18,15 @@ from lucency import planner, record, statistics
 from lucency.calibration import Calibration
 from lucency.case import Case, Cohort, Source
 from lucency.errors import ModelError
-from lucency.evaluate import Downstream, Grounds
+from lucency.evaluate import Downstream, Grounds, judged_of
 from lucency.events import Events
 from lucency.image import Image
 from lucency.machine import measure
 from lucency.model import load_weights, save_weights
 from lucency.plan import Plan
 from lucency.planner import Budget
-from lucency.predict import device_of, ensemble, memory_format, networks, raw_outputs
-from lucency.prepare import Prepared, Store, prepare, prepare_image
+from lucency.predict import ensemble, networks, raw_outputs, ready
+from lucency.prepare import Prepared, prepare, prepare_image
 from lucency.profile import profile
 from lucency.read import load
 from lucency.statistics import Metric
@@ -148,6 +148,7 @@ def _planned(cohort: Cohort, task: Task, translation: Plan, made: str) -> Plan:
     """Return the planner's own plan for the labels, with the fold of the translation held out."""
     shown = _trained_on(cohort, translation.folds[0])
     seen = profile(shown, workers=1)
+    fill = {} if translation.nan is None else {"nan": translation.nan}
     needs = replace(task.needs(seen), controls=(), pretrain="none", tried={}, facts=False)
     draft = planner.plan(shown, seen, needs, measure(), Budget(SHARE * translation.minutes, translation.seed))
     options, reasons = task.told(shown, draft.task_options)
@@ -158,14 +159,9 @@ def _planned(cohort: Cohort, task: Task, translation: Plan, made: str) -> Plan:
         controls={},
         facts=(),
         compile=False,
-        task_options={**draft.task_options, **options, **({"nan": n} if (n := _nan(translation)) is not None else {})},
+        task_options={**draft.task_options, **options, **fill},
         reasons={**draft.reasons, **reasons},
     )
-
-
-def _nan(plan: Plan) -> float | None:
-    value = plan.task_options.get("nan")
-    return float(value) if isinstance(value, int | float) else None
 
 
 def judged(grounds: Grounds, run: Path) -> Downstream | None:
@@ -202,10 +198,8 @@ class _Shown:
     def __init__(self, grounds: Grounds, plan: Plan, folder: Path) -> None:
         self.grounds, self.plan = grounds, plan
         self.task = task_named(plan.task)
-        self.net = self.task.build(plan)[self.task.delivered]
-        self.net.load_state_dict(load_weights(folder / "weights.safetensors"))
-        self.net.eval().to(device_of(plan)).to(memory_format=memory_format(plan))  # type: ignore[call-overload]
-        self.translators = networks(grounds.model, grounds.task)
+        self.net = ready(self.task, plan, load_weights(folder / "weights.safetensors"))
+        self.translators = dict(zip(grounds.model.members, networks(grounds.model, grounds.task), strict=True))
 
     def judged(self, case: Case, arm: str) -> Judged:
         """Return a case as the model sees it, scored against its label."""
@@ -214,15 +208,7 @@ class _Shown:
             prepared = Prepared(np.zeros_like(prepared.array), prepared.place, prepared.affine)
         (raw,) = raw_outputs(self.net, [prepared.array], self.plan, dense=self.task.dense)
         output = self.task.activate(torch.from_numpy(raw)[None].float(), Calibration())[0].numpy()
-        found = self.task.decode(output, case, prepared, self.plan, Calibration())
-        return Judged(
-            case=case.id,
-            patient=case.patient,
-            truth=case.target if isinstance(case.target, str) else "",
-            label=found.label,
-            probabilities=found.probabilities or {},
-            scores=self.task.score(found, case, self.plan),
-        )
+        return judged_of(self.task, self.plan, prepared, case, output, Calibration())
 
     def _image(self, case: Case, arm: str) -> Image:
         grounds = self.grounds
@@ -231,8 +217,10 @@ class _Shown:
         if arm != MADE:
             given = load(case.images[grounds.plan.inputs[0]][0], nan=grounds.nan)
             return given.with_array(given.array[:1])
-        store: Store = grounds.store
-        (output,) = ensemble(self.translators, [store.seen(case.id)], grounds.model, grounds.task)
+        store, fold = grounds.store, grounds.cohort.folds.get(case.id)
+        # Out of fold by the member that has not seen the case, as its own errors are.
+        nets = [net for name, net in self.translators.items() if fold is None or name == f"fold{fold}"]
+        (output,) = ensemble(nets, [store.seen(case.id)], grounds.model, grounds.task)
         made = grounds.task.decode(output, case, store.prepared(case.id), grounds.plan, grounds.model.calibration).image
         if made is None:
             raise ModelError("The translator made no image", where=case.id, remedy="report this as a bug")

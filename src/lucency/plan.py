@@ -4,11 +4,26 @@ import difflib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from lucency.columns import Column
 from lucency.errors import UsageError
 
 Option = str | float | int | bool | tuple[float, ...]
+
+#: What stands for a number that is not there.
+Default = TypeVar("Default", float, None)
+
+
+def number_of(options: Mapping[str, Option], key: str, default: Default) -> float | Default:
+    """Return an option as a number; ``default`` where it is absent or none.
+
+    Example:
+        >>> number_of({"l1": 20, "slices": "2d"}, "l1", 1.0), number_of({"slices": "2d"}, "slices", None)
+        (20.0, None)
+    """
+    value = options.get(key)
+    return float(value) if isinstance(value, int | float) else default
 
 
 #: See :class:`Grid`.
@@ -349,6 +364,11 @@ class Plan:
     def uses_unlabelled(self) -> bool:
         """Whether images without a label are prepared."""
         return self.pretrain != "none" or self.unlabelled != "none"
+
+    @property
+    def nan(self) -> float | None:
+        """Number in the place of voxels that are none; None where images with such voxels are refused."""
+        return number_of(self.task_options, "nan", None)
 
     @property
     def stems(self) -> tuple[int, ...]:

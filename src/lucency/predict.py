@@ -1,7 +1,7 @@
 """From an image to a prediction in the patient's own coordinates: tiles, mirrored copies, members, undo of prepare."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -205,14 +205,22 @@ def total_stride(net: nn.Module, plan: Plan) -> tuple[int, int, int]:
     return (1, 1, 1)
 
 
+def ready(task: Task, plan: Plan, weights: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Return the delivered part of a task with these weights, where and as it predicts.
+
+    Args:
+        task: Builds it.
+        plan: The one that the weights were trained by.
+        weights: All of the part's own.
+    """
+    net = task.build(plan)[task.delivered]
+    net.load_state_dict(dict(weights))
+    return net.eval().to(device_of(plan)).to(memory_format=memory_format(plan))  # type: ignore[call-overload,no-any-return]
+
+
 def networks(model: Model, task: Task) -> list[nn.Module]:
     """Return the members of a model, ready to predict."""
-    nets = []
-    for member in model.members:
-        net = task.build(model.plan)[task.delivered]
-        net.load_state_dict(model.weights(member))
-        nets.append(net.eval().to(device_of(model.plan)).to(memory_format=memory_format(model.plan)))  # type: ignore[call-overload]
-    return nets
+    return [ready(task, model.plan, model.weights(member)) for member in model.members]
 
 
 def ensemble(nets: Sequence[nn.Module], arrays: Iterable[Seen], model: Model, task: Task) -> Iterator[np.ndarray]:
@@ -336,9 +344,13 @@ def prepare_case(case: Case, model: Model, nan: float | None = None) -> tuple[Pr
     _check_modality(case, plan)
     try:
         visits = [images_of(visit, plan, nan) for visit in case.visits]
-        given = [i for m, i in zip(plan.modalities, visits[0], strict=True) if m in plan.inputs]
-        if plan.made and all(image is None for image in given):
-            raise DataError(f"Modality {', '.join(plan.inputs)} is missing", expected="an image to make another of")
+        lost = [m for m, i in zip(plan.modalities, visits[0], strict=True) if m in plan.inputs and i is None]
+        if plan.made and lost:
+            raise DataError(
+                f"Modality {', '.join(lost)} is missing",
+                expected=f"{', '.join(plan.inputs)}, of which {plan.made[0]} is made",
+                remedy="complete the case or take it out",
+            )
         judged = [_judged(visit, images, model) for visit, images in zip(case.visits, visits, strict=True)]
         worst = max(judged, key=lambda v: ("accept", "warn", "reject").index(v.quality))
         if _untold(case, plan):

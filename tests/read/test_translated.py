@@ -78,6 +78,21 @@ def test_folders_are_sides_that_are_never_paired_by_chance():
     assert {c.id for c in asked.cases} == {n for _, n in names}
 
 
+def test_equal_names_are_compared_whole():
+    names = [("ct", "scan.1"), ("mr", "scan.2"), ("ct", "scan.3"), ("mr", "scan.3"), ("ct", "scan.4")]
+    found = translated(folders(names), Words(("ct",), "mr", "name"))
+    assert {c.id: c.target for c in found.cases}["scan.3"] == "both"
+    assert sorted(targets(found).values()) == ["both", "given", "given", "wanted"]
+
+
+def test_equal_names_of_two_patients_are_no_pair():
+    """Joined under the name of one, the other would be in two folds: with this pair and with his other images."""
+    names = [("ct", "1"), ("mr", "1"), ("ct", "2"), ("mr", "2")]
+    patients = {("ct", "1"): "one", ("mr", "1"): "two", ("ct", "2"): "two", ("mr", "2"): "two"}
+    with pytest.raises(DataError, match=r"Images named '1' belong to two patients.*column 'id'"):
+        translated(folders(names, patients, "column 'id'"), Words(("ct",), "mr", "name"))
+
+
 def test_patients_that_are_known_are_paired_where_they_have_one_of_each():
     names = [("ct", "a"), ("mr", "b"), ("ct", "c"), ("mr", "d"), ("mr", "e")]
     patients = {("ct", "a"): "one", ("mr", "b"): "one", ("ct", "c"): "two", ("mr", "d"): "two", ("mr", "e"): "two"}
@@ -105,6 +120,19 @@ def test_names_of_dataset_json_are_understood(tmp_path):
     )
     found = translated(replace(cohort, cases=cases), Words(("flair",), "T1"))
     assert set(found.cases[0].images) == {"flair", "T1"}
+
+
+def test_two_words_for_one_modality_are_refused(tmp_path):
+    """What is wanted would be given to the network, and every error be zero."""
+    (tmp_path / "dataset.json").write_text('{"channel_names": {"0": "T1", "1": "FLAIR"}}')
+    cohort = numbered([("0000", "0001")] * 3)
+    cases = tuple(
+        replace(c, images={m: (replace(s[0], root=str(tmp_path)),) for m, s in c.images.items()}) for c in cohort.cases
+    )
+    with pytest.raises(UsageError, match="'0000' and 'T1' are one modality"):
+        translated(replace(cohort, cases=cases), Words(("T1",), "0000"))
+    with pytest.raises(UsageError, match="'CT' and 'ct' are one modality"):
+        translated(folders([("ct", "1"), ("mr", "1")]), Words(("ct",), "CT"))
 
 
 def test_channels_of_one_file_are_modalities_where_dataset_json_names_them(tmp_path):

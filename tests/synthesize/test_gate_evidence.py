@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from lucency.errors import UsageError
+from lucency.statistics import corrected_error
 from lucency.synthesize.gate import Runs, contrasted, detectable, rival_of, the_best
-from lucency.synthesize.gate.evidence import ROPE, chances, standard_error
+from lucency.synthesize.gate.evidence import ROPE, chances
 
 #: Ten runs: two seeds on five folds.
 REAL = (0.90, 0.91, 0.89, 0.92, 0.90, 0.91, 0.90, 0.88, 0.92, 0.90)
@@ -42,7 +43,7 @@ def test_a_loss_has_a_p_near_one():
 
 def test_chances_are_the_t_distribution_about_the_mean_and_make_one():
     differences = 0.004 + np.array(WOBBLE)
-    error = standard_error(differences, 60, 20)
+    error = corrected_error(differences, 60, 20)
     worse, same, better = chances(differences, 60, 20)
     assert worse + same + better == pytest.approx(1)
     assert better == pytest.approx(stats.t.sf((ROPE - 0.004) / error, 9))

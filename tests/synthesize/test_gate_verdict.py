@@ -67,7 +67,7 @@ def test_everything_shown_is_accepted_with_its_numbers():
     [
         ({"found": arms(gain=0.002)}, "is not certain after adjustment for all candidates"),
         ({"found": arms(runs=9)}, "9 paired runs with a score; 10 are needed"),
-        ({"confirmation": None}, "there is no locked part on which the gain could be confirmed"),
+        ({"confirmation": None}, "the gain has not been confirmed on a locked part"),
         ({"confirmation": locked(None, 0.02, None, 12)}, "the locked part of 12 patients is too small to confirm"),
         ({"confirmation": locked(-0.001)}, "the locked part of 200 patients does not confirm the gain"),
         ({"found": arms(ece=flat(0.03, 0.02, 0.02))}, "ece may get worse: by 2.0 points, and 1 are borne"),

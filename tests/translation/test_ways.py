@@ -87,6 +87,15 @@ def test_a_batch_of_one_side_alone_is_borne(name):
         assert all(torch.isfinite(v) for v in found.values())
 
 
+@pytest.mark.parametrize("name", WAYS)
+def test_a_batch_without_any_image_teaches_nothing(name):
+    """Patches that an augmentation has moved off both images are zero throughout."""
+    parts = WAYS[name].parts(making("flat"))
+    found = dict(WAYS[name].losses(parts, step(torch.zeros(2, 2, 32, 32))))
+    assert list(found) == ["net"]
+    assert found["net"] == 0
+
+
 def test_critics_come_to_count_little_by_little():
     images = torch.randn(2, 2, 32, 32)
     parts = WAYS["pix2pix"].parts(making("flat"))

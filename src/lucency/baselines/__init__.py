@@ -14,7 +14,7 @@ from lucency.baselines.likeness import LIKENESSES
 from lucency.baselines.masks import MASK_BASELINES, MASK_IMAGES, Band, LocationPrior, MaskBaseline, MaskModel, Threshold
 from lucency.baselines.numbers import NUMBER_BASELINES, NumberBaseline
 from lucency.baselines.outcomes import OUTCOME_BASELINES, OutcomeBaseline
-from lucency.baselines.pictures import PICTURE_BASELINES, PICTURE_IMAGES, PictureBaseline, PictureModel
+from lucency.baselines.pictures import PICTURE_BASELINES, PictureBaseline, PictureModel, pairs_for
 
 __all__ = [
     "BOX_BASELINES",
@@ -25,7 +25,6 @@ __all__ = [
     "NUMBER_BASELINES",
     "OUTCOME_BASELINES",
     "PICTURE_BASELINES",
-    "PICTURE_IMAGES",
     "Band",
     "BoxBaseline",
     "ImageBaseline",
@@ -38,4 +37,5 @@ __all__ = [
     "PictureModel",
     "Threshold",
     "features",
+    "pairs_for",
 ]

@@ -8,8 +8,11 @@ import numpy as np
 
 from lucency.errors import DataError
 
-#: Training pairs that are looked at, and voxels of all of them: more move no table by a visible step.
+#: Training pairs that are looked at, and voxels that are drawn from all of them: more move no table by a visible step.
 PICTURE_IMAGES, VOXELS = 60, 200_000
+
+#: Voxels of those pairs, but three pairs at least: both sides of them are in memory at once, 8 bytes a voxel.
+PICTURE_VOXELS, LEAST_PICTURES = 50_000_000, 3
 
 #: Entries of the table from one intensity to another.
 BINS = 128
@@ -153,6 +156,17 @@ def _voxels(
         x.append(a.reshape(-1)[picked])
         y.append(b.reshape(-1)[picked])
     return np.concatenate(x).astype(np.float64), np.concatenate(y).astype(np.float64)
+
+
+def pairs_for(ids: Sequence[str], voxels: int) -> list[str]:
+    """Return an even choice of pairs, as many as are looked at.
+
+    Args:
+        ids: Of all pairs.
+        voxels: Of a large one.
+    """
+    most = min(PICTURE_IMAGES, len(ids), max(LEAST_PICTURES, PICTURE_VOXELS // max(voxels, 1)))
+    return [ids[n] for n in np.linspace(0, len(ids) - 1, most).round().astype(int)]
 
 
 PICTURE_BASELINES = {

@@ -191,23 +191,20 @@ def _picture_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Ou
     store, (given, wanted) = grounds.store, places_of(grounds.plan)
     made = grounds.plan.made[0]
     paired = {c.id for c in grounds.cohort.cases if made in c.images and len(c.images) == len(grounds.plan.modalities)}
-    found: Outputs = {}
-    for baseline in baselines.PICTURE_BASELINES.values():
-        outputs: list[np.ndarray] = [np.zeros(0)] * len(cases)
-        for train_ids, rows in _splits(name, cases, grounds):
-            pairs = [i for i in train_ids if i in paired]
-            if not pairs:
-                return {}
-            chosen = [store.image(i) for i in pairs[:: max(1, len(pairs) // baselines.PICTURE_IMAGES)]]
-            fitted = baseline.fit(
-                [image[list(given)].astype(np.float32) for image in chosen],
-                [image[wanted[0]].astype(np.float32) for image in chosen],
-                np.random.default_rng(grounds.plan.seed),
-            )
+    outputs: dict[str, list[np.ndarray]] = {b: [np.zeros(0)] * len(cases) for b in baselines.PICTURE_BASELINES}
+    for train_ids, rows in _splits(name, cases, grounds):
+        pairs = [i for i in train_ids if i in paired]
+        if not pairs:
+            return {}
+        voxels = max(int(np.prod(store.entries[i].shape[1:])) for i in pairs)
+        chosen = [store.image(i) for i in baselines.pairs_for(pairs, voxels)]
+        known = [image[list(given)].astype(np.float32) for image in chosen]
+        sought = [image[wanted[0]].astype(np.float32) for image in chosen]
+        for key, baseline in baselines.PICTURE_BASELINES.items():
+            fitted = baseline.fit(known, sought, np.random.default_rng(grounds.plan.seed))
             for n in rows:
-                outputs[n] = fitted.predict(store.image(cases[n].id)[list(given)].astype(np.float32))[None]
-        found[baseline.name] = (outputs, Calibration())
-    return found
+                outputs[key][n] = fitted.predict(store.image(cases[n].id)[list(given)].astype(np.float32))[None]
+    return {key: (made, Calibration()) for key, made in outputs.items()}
 
 
 def _box_baselines(name: str, cases: Sequence[Case], grounds: Grounds) -> Outputs:

@@ -12,7 +12,7 @@ from lucency.events import Events
 from lucency.model import Model
 from lucency.plan import Plan
 from lucency.predict import ensemble, networks
-from lucency.prepare import Store
+from lucency.prepare import Prepared, Store
 from lucency.tasks import Judged, Task
 from lucency.train import OutOfFold
 
@@ -110,21 +110,23 @@ def target_of(store: Store, task: Task, case: str) -> "np.ndarray | float":
 
 def judged_case(grounds: Grounds, case: Case, output: np.ndarray, calibration: Calibration) -> Judged:
     """Return one case with the scores of an output, already activated."""
-    return judged_of(grounds.task, grounds.plan, grounds.store, case, output, calibration)
+    return judged_of(grounds.task, grounds.plan, grounds.store.prepared(case.id), case, output, calibration)
 
 
-def judged_of(task: Task, plan: Plan, store: Store, case: Case, output: np.ndarray, calibration: Calibration) -> Judged:
+def judged_of(
+    task: Task, plan: Plan, prepared: Prepared, case: Case, output: np.ndarray, calibration: Calibration
+) -> Judged:
     """Return one case with the scores of an output.
 
     Args:
         task: The plan's task.
         plan: Under which the network was trained.
-        store: With the case on the plan's grid.
+        prepared: The case on the plan's grid.
         case: With its truth.
         output: Activated, (L,) or (L, K, J, I).
         calibration: As it decides.
     """
-    prediction = task.decode(output, case, store.prepared(case.id), plan, calibration)
+    prediction = task.decode(output, case, prepared, plan, calibration)
     return Judged(
         case=case.id,
         patient=case.patient,

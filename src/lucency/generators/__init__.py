@@ -159,7 +159,8 @@ _found: dict[str, Family] = {}
 
 def family(cls: type[Any]) -> type[Any]:
     """Register the decorated class under its ``name``; what it leaves open is as :class:`Family` has it."""
-    one: Family = cls()
+    told = {"__doc__": cls.__doc__, "__module__": cls.__module__}
+    one: Family = type(cls.__name__, (cls, Family), told)()
     _found[one.name] = one
     return cls
 

@@ -31,7 +31,7 @@ from lucency.generators.layers import (
 #: Channels of the coarsest map at most, as a multiple of those at full size.
 WIDEST = 8
 
-#: Half-width of the normal distribution that weights start from (Radford 2016, doi 10.48550/arXiv.1511.06434).
+#: Standard deviation of the normal distribution that weights start from (Radford 2016, doi 10.48550/arXiv.1511.06434).
 START = 0.02
 
 

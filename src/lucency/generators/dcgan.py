@@ -17,7 +17,6 @@ class DCGAN(Adversarial):
     doi = "10.48550/arXiv.1511.06434"
     widths: Mapping[str, int] = {"tiny": 16, "small": 32, "medium": 64, "large": 96}
     learning = Learning(rate=(2e-4, 6e-5), beta1=0.5, beta2=(0.999, 0.999), batch=32, burn_in=1.0, ema_images=10_000)
-    least_images = 0
     least_seen = 60_000
 
     def parts(self, shape: Shape) -> dict[str, nn.Module]:

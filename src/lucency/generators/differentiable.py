@@ -8,7 +8,7 @@ Source:
     below one, which do not leak, and for setting them by the signs of the critic's outputs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -78,6 +78,19 @@ def changed(
     grey = grey + (grey - middle) * _each(grey, more)
     images = torch.cat([grey, images[:, whole:]], dim=1) if transforms.masks else grey
     return _hidden(_shifted(images, p, rng), p, rng)
+
+
+def mirrored(images: torch.Tensor, transforms: Transforms, rng: torch.Generator) -> torch.Tensor:
+    """Return images as a family without a critic learns them: mirrored only.
+
+    Nothing tells made from real there, so any other change would be learned and made.
+
+    Args:
+        images: (B, C, J, I) or (B, C, K, J, I) float32.
+        transforms: Whose axes count.
+        rng: On their device.
+    """
+    return changed(images, replace(transforms, chance=0.0), rng)
 
 
 def followed(chance: torch.Tensor, real: torch.Tensor, made: torch.Tensor, limit: float) -> torch.Tensor:

@@ -61,7 +61,6 @@ class FlatGAN(Adversarial):
     doi = "10.48550/arXiv.1406.2661"
     widths: Mapping[str, int] = {"tiny": 64, "small": 128, "medium": 256, "large": 512}
     learning = Learning(rate=(2e-4, 6e-5), beta1=0.5, beta2=(0.999, 0.999), batch=64, burn_in=1.0, ema_images=10_000)
-    least_images = 0
     least_seen = 100_000
 
     def parts(self, shape: Shape) -> dict[str, nn.Module]:

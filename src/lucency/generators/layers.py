@@ -151,7 +151,8 @@ class Deviation(nn.Module):
     """Adds a channel that says how much the images of a class in a batch differ, so that sameness is seen.
 
     Made batches have another mix of classes than real ones, so that each class is taken for itself; of an image that
-    is alone in its class nothing is known, and the channel is 0.
+    is alone in its class nothing is known, and the channel is 0. In eval mode every image is taken to be alone: what a
+    critic then says of it must not depend on the images beside it, or it would tell sets apart and not images.
 
     Source:
         Karras 2018 (doi 10.48550/arXiv.1710.10196), section 3.
@@ -164,7 +165,7 @@ class Deviation(nn.Module):
         count = same.sum(dim=1, keepdim=True)
         away = flat - same @ flat / count
         spread = same @ away.square() / count
-        told = spread.add(TINY).sqrt().mean(dim=1) * (count[:, 0] > 1)
+        told = spread.add(TINY).sqrt().mean(dim=1) * ((count[:, 0] > 1) & self.training)
         channel = told.to(x.dtype).view(-1, *(1 for _ in x.shape[1:])).expand(-1, 1, *x.shape[2:])
         return torch.cat([x, channel], dim=1)
 
@@ -181,9 +182,9 @@ def latent_of(n: int, width: int, rng: torch.Generator) -> torch.Tensor:
 
 
 @contextmanager
-def resting(part: nn.Module) -> Iterator[None]:
-    """Leave the weights of a part out of the gradient: of a critic that is only asked."""
-    weights = [p for p in part.parameters() if p.requires_grad]
+def resting(*parts: nn.Module) -> Iterator[None]:
+    """Leave the weights of some parts out of the gradient: of a critic that is only asked."""
+    weights = [p for part in parts for p in part.parameters() if p.requires_grad]
     for weight in weights:
         weight.requires_grad_(False)
     try:

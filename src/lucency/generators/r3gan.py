@@ -150,7 +150,6 @@ class R3GAN(Adversarial):
     doi = "10.48550/arXiv.2501.05441"
     widths: Mapping[str, int] = {"tiny": 16, "small": 32, "medium": 64, "large": 96}
     learning = Learning(rate=(2e-4, 5e-5), beta1=0.0, beta2=(0.9, 0.99), batch=32, burn_in=0.8, ema_images=20_000)
-    least_images = 0
     least_seen = 100_000
 
     def parts(self, shape: Shape) -> dict[str, nn.Module]:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from lucency.generators import GENERATOR, Learning, Shape, Step, family
-from lucency.generators.differentiable import changed
+from lucency.generators.differentiable import mirrored
 from lucency.generators.layers import convolution, cropped, down, ladder, padded, up
 
 #: Numbers that tell time and class.
@@ -125,8 +125,7 @@ class RectifiedFlow:
         self, parts: Mapping[str, nn.Module], step: Step, rng: torch.Generator
     ) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the squared error of the velocity at a place between noise and image."""
-        mirrored = type(step.transforms)(0.0, flips=step.transforms.flips, masks=step.transforms.masks)
-        images = changed(step.images, mirrored, rng)
+        images = mirrored(step.images, step.transforms, rng)
         noise = torch.randn(images.shape, generator=rng, device=images.device)
         time = torch.sigmoid(torch.randn(len(images), generator=rng, device=images.device))
         share = time.view(-1, *(1 for _ in images.shape[1:]))
@@ -147,10 +146,6 @@ class RectifiedFlow:
             slope = velocity(x, here)
             x = x + (velocity(x + slope / STEPS, there) + slope) / (2 * STEPS)
         return x
-
-    def score(self, parts: Mapping[str, nn.Module], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
-        """Return nothing: there is no critic."""
-        return None
 
 
 def waves(time: torch.Tensor, width: int) -> torch.Tensor:

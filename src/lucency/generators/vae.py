@@ -13,7 +13,7 @@ from torch import nn
 
 from lucency.generators import GENERATOR, Learning, Shape, Step, family
 from lucency.generators.adversarial import ConvolutionalCritic, ConvolutionalGenerator
-from lucency.generators.differentiable import changed
+from lucency.generators.differentiable import mirrored
 from lucency.generators.layers import LATENT, SLOPE, TINY, latent_of, padded
 
 #: Weight of the code's distance from normal numbers against the error of the image.
@@ -63,8 +63,6 @@ class VAE:
     learning = Learning(
         rate=(1e-3, 1e-4), beta1=0.9, beta2=(0.999, 0.999), batch=64, burn_in=1.0, ema_images=10_000, clip=5.0
     )
-    least_images = 0
-    least_seen = 20_000
 
     def parts(self, shape: Shape) -> dict[str, nn.Module]:
         """Return the autoencoder."""
@@ -74,9 +72,7 @@ class VAE:
         self, parts: Mapping[str, nn.Module], step: Step, rng: torch.Generator
     ) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the bound on the likelihood, for one pixel."""
-        # Nothing tells made from real here, so what is changed would be made; only mirroring keeps the distribution.
-        mirrored = type(step.transforms)(0.0, flips=step.transforms.flips, masks=step.transforms.masks)
-        images = changed(step.images, mirrored, rng)
+        images = mirrored(step.images, step.transforms, rng)
         back, mean, spread = parts[GENERATOR](images, step.labels, latent_of(len(images), LATENT, rng))
         error = (back.float() - images).square().mean()
         code = 0.5 * (mean.square() + spread.exp() - 1 - spread).sum(dim=1).mean()
@@ -87,7 +83,3 @@ class VAE:
         decoder = generator.get_submodule("decoder")
         made: torch.Tensor = decoder(latent_of(len(labels), LATENT, rng), labels)
         return made.float()
-
-    def score(self, parts: Mapping[str, nn.Module], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
-        """Return nothing: there is no critic."""
-        return None

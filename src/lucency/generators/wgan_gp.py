@@ -25,7 +25,6 @@ class WassersteinGP(Adversarial):
     learning = Learning(
         rate=(2e-4, 2e-5), beta1=0.0, beta2=(0.9, 0.9), batch=32 * CRITIC_STEPS, burn_in=1.0, ema_images=10_000
     )
-    least_images = 0
     least_seen = 120_000
 
     def parts(self, shape: Shape) -> dict[str, nn.Module]:

@@ -322,12 +322,10 @@ def prepare(
         return before
     # What is written anew must not be held by its maps.
     del before
-    nan = plan.task_options.get("nan")
-    fill = float(nan) if isinstance(nan, int | float) else None
 
     def work(case: Case) -> tuple[Case, Prepared, Learned]:
         try:
-            visits = [images_of(visit, plan, fill) for visit in case.visits]
+            visits = [images_of(visit, plan, plan.nan) for visit in case.visits]
             image = prepare_visits(visits, plan)
             learned = None if case.target is None else target(case, plan)
             image = replace(image, facts=facts_of(case, plan))

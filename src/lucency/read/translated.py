@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from lucency.case import Case, Cohort, Source, with_folds
-from lucency.errors import UsageError
+from lucency.errors import DataError, UsageError
+from lucency.read.files import stem_of
 
 #: What a case has, which stands in the place of its target.
 BOTH, GIVEN, WANTED = "both", "given", "wanted"
@@ -62,7 +63,9 @@ def translated(cohort: Cohort, words: Words) -> Cohort:
         their targets are their regions now.
 
     Raises:
-        UsageError: A word that nothing in the data is known by; the message lists what they are known by.
+        UsageError: A word that nothing in the data is known by, and the message lists what they are known by; or two
+            words for one modality.
+        DataError: Pairs are made by equal names, and the two images of one are said to be of two patients.
     """
     named = _named(cohort)
     asked = (*words.given, words.wanted)
@@ -78,6 +81,15 @@ def translated(cohort: Cohort, words: Words) -> Cohort:
             remedy="name both as the data do; a table column that tells them apart is named with --by",
         )
     way, found = fitting[0]
+    first = {stands: word for word, stands in reversed(found.items())}
+    again = next((word for word, stands in found.items() if first[stands] != word), "")
+    if again:
+        raise UsageError(
+            f"{again!r} and {first[found[again]]!r} are one modality",
+            expected="two modalities",
+            where="--source, --target",
+            remedy="name the modality that is there and the one that is wanted",
+        )
     return _cohort_of(cohort, words, way, found)
 
 
@@ -188,10 +200,14 @@ def _has(case: Case, words: Words) -> str:
 
 
 def _paired(cases: Sequence[Case], cohort: Cohort, words: Words) -> list[Case]:
-    """Join cases of single images that belong together, the others stay single."""
+    """Join cases of single images that belong together, the others stay single.
+
+    Raises:
+        DataError: Two images of one name are said to be of two patients.
+    """
     groups: dict[str, list[Case]] = {}
     for case in cases:
-        name = PurePosixPath(case.sources[0].paths[0]).name.split(".")[0]
+        name = stem_of(PurePosixPath(case.sources[0].paths[0]).name)
         key = name if words.pairs == "name" else case.patient if cohort.patient_key else case.id
         groups.setdefault(key, []).append(case)
     joined: list[Case] = []
@@ -200,6 +216,13 @@ def _paired(cases: Sequence[Case], cohort: Cohort, words: Words) -> list[Case]:
         if len(members) == 1 or max(have.values()) > 1 or len({c.part for c in members}) > 1:
             joined += members
             continue
+        if cohort.patient_key and len({c.patient for c in members}) > 1:
+            raise DataError(
+                f"Images named {key!r} belong to two patients, who are told apart by {cohort.patient_key}",
+                expected="one patient behind equal names",
+                where="--set pairs=name",
+                remedy="pair by patient (--set pairs=auto), or say with --patient what both images of a pair share",
+            )
         first = min(members, key=lambda c: c.id)
         images = {m: s for c in members for m, s in c.images.items()}
         region = next((c.region for c in members if c.region is not None), None)

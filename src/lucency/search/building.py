@@ -124,8 +124,7 @@ def prepared_array(case: Case, plan: Plan, store: Store | None = None, *, nan: f
     """
     if store is not None and case.id in store.entries:
         return store.image(case.id).astype(np.float32)
-    planned = plan.task_options.get("nan")
-    fill = float(planned) if nan is None and isinstance(planned, int | float) else nan
+    fill = plan.nan if nan is None else nan
     return prepare_visits([images_of(visit, plan, fill) for visit in case.visits], plan).array
 
 

@@ -154,12 +154,28 @@ def nadeau_bengio(differences: np.ndarray, n_train: float, n_test: float) -> Pai
     mean = float(differences.mean())
     if folds < 2:
         return Paired(Metric(mean, n=folds, method=TOO_FEW), None, test)
-    error = math.sqrt((1 / folds + n_test / n_train) * float(differences.var(ddof=1)))
+    error = corrected_error(differences, n_train, n_test)
     if error == 0:
         return Paired(Metric(mean, mean, mean, folds, f"{test}, folds"), 1.0 if mean == 0 else 0.0, test)
     half = float(special.stdtrit(folds - 1, 1 - ALPHA / 2)) * error
     p = 2 * float(special.stdtr(folds - 1, -abs(mean) / error))
     return Paired(Metric(mean, mean - half, mean + half, folds, f"{test}, folds"), p, test)
+
+
+def corrected_error(differences: np.ndarray, n_train: float, n_test: float) -> float:
+    """Return the standard error of a mean over folds whose training sets overlap; NaN of fewer than two.
+
+    Args:
+        differences: (folds,) float.
+        n_train: Cases each fold was trained on.
+        n_test: Cases it was judged on.
+
+    Source:
+        Nadeau & Bengio 2003, doi:10.1023/A:1024068626366.
+    """
+    if differences.size < 2:
+        return math.nan
+    return math.sqrt((1 / differences.size + n_test / n_train) * float(differences.var(ddof=1)))
 
 
 def one_sided(paired: Paired) -> float | None:

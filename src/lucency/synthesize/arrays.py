@@ -16,7 +16,7 @@ from lucency.events import Clock, Events
 from lucency.image import Orientation, diagonal_affine
 from lucency.model import load_weights, save_weights
 from lucency.plan import Plan
-from lucency.predict import device_of, memory_format, raw_outputs
+from lucency.predict import raw_outputs, ready
 from lucency.prepare import Place, Prepared, Store, writing
 from lucency.prepare.place import triple
 from lucency.record import to_json
@@ -132,9 +132,7 @@ def trained_on(drawn: Drawn, plan: Plan, folder: Path, *, steps: int, seed: int)
         trained = train_member(Work(cohort, own, task, store, path.parent, Clock(), Events()), 0, math.inf)
         save_weights(path, trained.weights)
         (path.parent / "fold0.checkpoint.safetensors").unlink(missing_ok=True)
-    net = task.build(own)["net"]
-    net.load_state_dict(load_weights(path))
-    net.eval().to(device_of(own)).to(memory_format=memory_format(own))  # type: ignore[call-overload]
+    net = ready(task, own, load_weights(path))
 
     def predicted(images: np.ndarray) -> np.ndarray:
         outputs = raw_outputs(net, list(images), own, dense=task.dense, boxes=task.boxes)

@@ -91,9 +91,7 @@ class Looked:
         """
         store = Store(place / self.store)
         ids = sorted(store.entries)
-        targets = [store.entries[i].target for i in ids]
-        labels = np.array([UNKNOWN if not np.isfinite(v) else int(v) for v in targets], dtype=np.int64)
-        return store, ids, labels
+        return store, ids, labels_of(store, ids)
 
 
 class Looking:
@@ -198,12 +196,16 @@ class Looking:
         record.write(folder / "pictures.json", {"generated": shown, "pairs": pairs})
 
 
-def counts_of(store: Store, ids: Sequence[str], *, classed: bool) -> dict[int, int]:
+def labels_of(store: Store, ids: Sequence[str]) -> np.ndarray:
+    """Return (n,) int, the class number of each case; :data:`UNKNOWN` of one that has a mask instead."""
+    targets = [store.entries[i].target for i in ids]
+    return np.array([int(v) if math.isfinite(v) else UNKNOWN for v in targets], dtype=np.int64)
+
+
+def counts_of(store: Store, ids: Sequence[str]) -> dict[int, int]:
     """Return how many of these cases each class has; all under :data:`UNKNOWN` without classes."""
-    if not classed:
-        return {UNKNOWN: len(ids)}
-    labels = [int(store.entries[i].target) for i in ids]
-    return {k: labels.count(k) for k in sorted(set(labels))}
+    labels, counts = np.unique(labels_of(store, ids), return_counts=True)
+    return dict(zip(labels.tolist(), counts.tolist(), strict=True))
 
 
 def counts_in(members: Drawn) -> dict[int, int]:

@@ -18,14 +18,11 @@ from lucency.predict import device_of
 from lucency.synthesize.drawn import UNKNOWN, Drawn
 from lucency.synthesize.joint import apart, classed, with_masks
 from lucency.tasks import task_named
-from lucency.tasks.generate import Generate, family_of
+from lucency.tasks.generate import Generate, family_of, sampled
 from lucency.train import Trained
 
 #: Images of a class below which a remark says that hardly more than copies can come of them.
 FEW_IMAGES = 20
-
-#: Images that are drawn at once.
-AT_ONCE = 256
 
 #: Images whose mean is so near 0 and whose standard deviation is so near 1 were normalised each by itself.
 NORMALISED = 0.02
@@ -48,7 +45,7 @@ class Made:
         patients: Patients of these.
         steps: Steps made.
         planned: Steps planned.
-        seconds: That training took.
+        seconds: That its steps took.
         rolled_back: Steps at which the loss was not finite, and training went on from the last average that was.
         lowest: Of each channel, in the images it learned from; nothing lower is drawn.
         highest: The same, upwards.
@@ -102,14 +99,10 @@ class Maker:
         asked = np.asarray(labels, dtype=np.int64)
         self._refuse_unknown(asked)
         told = asked if self.classed else np.zeros_like(asked)
-        family, device = family_of(self.plan), device_of(self.plan)
+        device = device_of(self.plan)
         chance = torch.Generator(device).manual_seed(int(rng.integers(2**31)))
-        drawn = []
-        with torch.no_grad():
-            for start in range(0, len(told), AT_ONCE):
-                some = torch.from_numpy(np.array(told[start : start + AT_ONCE])).to(device)
-                drawn.append(family.sample(self.parts[Generate.delivered], some, chance).cpu().numpy())
-        images = np.concatenate(drawn)
+        wanted = torch.from_numpy(np.array(told)).to(device)
+        images = sampled(self.parts[Generate.delivered], self.plan, wanted, chance)
         images = images[:, :, None] if self.plan.dims == 2 else images
         images, masks = apart(images, self.n_labels)
         kept = asked if self.classed else np.full(len(asked), UNKNOWN)
@@ -122,9 +115,9 @@ class Maker:
         labels = drawn.labels.clip(min=0) if self.classed else np.zeros(len(drawn), dtype=np.int64)
         found = []
         with torch.no_grad():
-            for start in range(0, len(images), AT_ONCE):
+            for start in range(0, len(images), self.plan.batch):
                 # Copies, for arrays of a set cannot be written to, and torch does not bear that.
-                rows = slice(start, start + AT_ONCE)
+                rows = slice(start, start + self.plan.batch)
                 some, told = (torch.from_numpy(np.array(v[rows])).to(device) for v in (images, labels))
                 some = some[:, :, 0] if self.plan.dims == 2 else some
                 said = family.score(self.parts, some, told)
@@ -197,7 +190,7 @@ def load(place: Path, members: Drawn, plan: Plan) -> Maker:
     return Maker(own, parts, made, n_labels, classed(members))
 
 
-def keep(place: Path, trained: Trained, own: Plan, members: Drawn, plan: Plan, seconds: float) -> None:
+def keep(place: Path, trained: Trained, own: Plan, members: Drawn, plan: Plan) -> None:
     """Write weights and record; the record last, for it vouches for the rest.
 
     Args:
@@ -206,7 +199,6 @@ def keep(place: Path, trained: Trained, own: Plan, members: Drawn, plan: Plan, s
         own: The generator's plan.
         members: What it learned from.
         plan: Of the task.
-        seconds: That training took.
     """
     weights = {Generate.delivered: trained.weights, **trained.parts}
     path = place / GENERATOR_FILE
@@ -223,7 +215,7 @@ def keep(place: Path, trained: Trained, own: Plan, members: Drawn, plan: Plan, s
         patients=len(set(members.people.tolist())),
         steps=trained.steps,
         planned=own.schedule.steps,
-        seconds=round(seconds, 2),
+        seconds=round(trained.seconds, 2),
         rolled_back=tuple(trained.rolled_back),
         lowest=tuple(float(v) for v in members.images.min(axis=axes)),
         highest=tuple(float(v) for v in members.images.max(axis=axes)),

@@ -117,9 +117,7 @@ def make(
         return load(place, members, plan)
     own = _planned(members, plan, fold, place, deadline, order)
     work = work_of(members, own, plan, place, order)
-    before = order.clock.elapsed()
-    trained = train_member(work, 0, deadline)
-    keep(place, trained, own, members, plan, order.clock.elapsed() - before)
+    keep(place, train_member(work, 0, deadline), own, members, plan)
     (work.folder / "fold0.checkpoint.safetensors").unlink(missing_ok=True)
     return load(place, members, plan)
 

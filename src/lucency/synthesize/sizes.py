@@ -77,7 +77,7 @@ def chosen(
     if best is None:
         raise MemoryShortError(
             f"Memory ran out in one step of generator {family.name!r}",
-            remedy="close other programs, or plan with smaller images",
+            remedy="close other programs, name a smaller size of generator, or plan with smaller images",
         )
     name, draft, step_s = best
     other = replace(draft, channels_last=not draft.channels_last)

@@ -26,7 +26,7 @@ from lucency.prepare import Store, digest_of
 from lucency.profile import Profile
 from lucency.synthesize.arrays import ids_of, store_of
 from lucency.synthesize.asked import FILE, USUAL_SIDE, Ask, rare_classes, refuse_unfit
-from lucency.synthesize.drawn import UNKNOWN, Drawn, drawn_of, joined
+from lucency.synthesize.drawn import Drawn, drawn_of, joined
 from lucency.synthesize.gate import (
     FAILED,
     Confirmation,
@@ -44,7 +44,7 @@ from lucency.synthesize.gate.confirming import confirmed
 from lucency.synthesize.gate.design import Design, Frame, Timed, designed, seeds_for
 from lucency.synthesize.gate.evidence import Runs
 from lucency.synthesize.gate.running import Marks, Run, gathered, marked, runs_of, together, trained
-from lucency.synthesize.looking import Looked, Looking, counts_of
+from lucency.synthesize.looking import Looked, Looking, counts_of, labels_of
 from lucency.tasks import task_named
 from lucency.train import Extra, Work
 from lucency.train.loop import Loop
@@ -167,7 +167,7 @@ class Synthesizing:
         seeds = self.ask.seeds or seeds_for(len(folds))
         runs = runs_of(folds, 1)
         first = [c for c in self.cohort.trainable if self.cohort.folds[c.id] not in (runs[0].fold, runs[0].inner)]
-        counts = counts_of(self.store, [c.id for c in first], classed=bool(self.plan.classes))
+        counts = counts_of(self.store, [c.id for c in first])
         needs = self.task.needs(record.read(Profile, self.folder / "profile.json"))
         arms = arms_of(self.plan, needs, counts, self.ask.ratios)
         n = len(self.cohort.trainable)
@@ -264,8 +264,7 @@ class Synthesizing:
         ids: Sequence[str]
         if arm.kind == AGAIN:
             ids = [c.id for c in self.cohort.trainable if self.cohort.folds[c.id] not in (run.fold, run.inner)]
-            labels = np.array([_label(self.store, i, classed=bool(self.plan.classes)) for i in ids])
-            store = self.store
+            store, labels = self.store, labels_of(self.store, ids)
         else:
             store, ids, labels = looked.pool(self.place)
         rows = rows_of(arm, looked.counts, labels, rng)
@@ -381,7 +380,3 @@ def _audited(looked: Mapping[int, Looked]) -> str:
     """Return the audit of all generators together: the worst of them."""
     words = {one.audit.verdict for one in looked.values()}
     return next((w for w in (FAILED, "not auditable") if w in words), "pass")
-
-
-def _label(store: Store, case: str, *, classed: bool) -> int:
-    return int(store.entries[case].target) if classed else UNKNOWN

@@ -126,13 +126,11 @@ class Pace:
         rate: Share of the schedule's rate that is due.
         betas: Of Adam: how slowly the means of gradients and of their squares move.
         ema: How slowly the moving average of the weights moves; None: the schedule's.
-        clip: Largest gradient norm; None: the schedule's.
     """
 
     rate: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
     ema: float | None = None
-    clip: float | None = None
 
 
 class Task(Protocol):

@@ -129,7 +129,7 @@ class Detect:
 
     def target(self, case: Case, plan: Plan) -> np.ndarray:
         """Return (n, 1 + 2 d) rows on the network's grid."""
-        image = next(i for i in images_of(case, plan, _nan(plan)) if i is not None)
+        image = next(i for i in images_of(case, plan, plan.nan) if i is not None)
         return box_rows(_drawn(case), place_of(image, plan), plan.classes, plan.dims)
 
     def losses(
@@ -332,8 +332,3 @@ def _longest(plan: Plan) -> np.ndarray:
 
 def _numbers(plan: Plan, option: str) -> np.ndarray:
     return np.atleast_1d(np.asarray(plan.task_options.get(option, ()), dtype=float))
-
-
-def _nan(plan: Plan) -> float | None:
-    value = plan.task_options.get("nan")
-    return float(value) if isinstance(value, int | float) else None

@@ -72,7 +72,7 @@ class Generate:
         # The average forgets half over so many images; at first over few, or the start would stay in it.
         images = between((learning.ema_images / 20, learning.ema_images), learning.burn_in, progress)
         ema = 0.5 ** (plan.batch / max(images, plan.batch))
-        return Pace(rate / learning.rate[0], (learning.beta1, beta2), ema, learning.clip)
+        return Pace(rate / learning.rate[0], (learning.beta1, beta2), ema)
 
     def shown(self, net: nn.Module, plan: Plan) -> np.ndarray:
         """Return :data:`SHOWN` images of each class in rows, the middle slice of volumes, (J, I) uint8."""
@@ -80,8 +80,7 @@ class Generate:
         device = next(net.parameters()).device
         rng = torch.Generator(device).manual_seed(plan.seed)
         labels = torch.arange(rows, device=device).repeat_interleave(SHOWN)
-        with torch.no_grad():
-            made = family_of(plan).sample(net, labels, rng)[:, 0].cpu().numpy()
+        made = sampled(net, plan, labels, rng)[:, 0]
         return tiled(made[:, made.shape[1] // 2] if made.ndim == 4 else made, SHOWN)
 
 
@@ -92,6 +91,24 @@ def family_of(plan: Plan) -> Family:
         UsageError: No such family.
     """
     return family_named(plan.network)
+
+
+@torch.no_grad()
+def sampled(generator: nn.Module, plan: Plan, labels: torch.Tensor, rng: torch.Generator) -> np.ndarray:
+    """Return images of these classes, (n, C, ...) float32, drawn as many at once as a step of training has.
+
+    For so many there was memory in training; for all of them, volumes above all, there may be none.
+
+    Args:
+        generator: In eval mode.
+        plan: Of this task; the one it was built for.
+        labels: (n,) int64, on the generator's device; n >= 1.
+        rng: On its device.
+    """
+    family = family_of(plan)
+    return np.concatenate(
+        [family.sample(generator, some, rng).cpu().numpy() for some in torch.split(labels, plan.batch)]
+    )
 
 
 def shape_of(plan: Plan) -> Shape:

@@ -13,7 +13,7 @@ from lucency.case import Case, Cohort, Prediction
 from lucency.errors import DataError
 from lucency.metrics import agreement
 from lucency.networks import Body, body
-from lucency.plan import Needs, Plan
+from lucency.plan import Needs, Plan, number_of
 from lucency.prepare import Prepared
 from lucency.profile import Profile
 from lucency.statistics import Metric
@@ -106,7 +106,9 @@ class Regress:
     def build(self, plan: Plan) -> dict[str, nn.Module]:
         """Return the network."""
         trunk = body(plan.network, plan.channels, plan.dims, plan.network_options)
-        centre, scale, dropout = (_option(plan, k, d) for k, d in (("centre", 0.0), ("scale", 1.0), ("dropout", 0.1)))
+        centre, scale, dropout = (
+            number_of(plan.task_options, k, d) for k, d in (("centre", 0.0), ("scale", 1.0), ("dropout", 0.1))
+        )
         return {"net": RegressNet(trunk, centre, scale, dropout)}
 
     def target(self, case: Case, plan: Plan) -> float:
@@ -144,7 +146,7 @@ class Regress:
         """
         outputs, truth = np.stack(raw).astype(np.float64), np.array(targets, dtype=np.float64)
         error, stated = np.abs(truth - outputs[:, 0]), np.maximum(outputs[:, 1], 1e-12)
-        coverage = _option(plan, "coverage", COVERAGE)
+        coverage = number_of(plan.task_options, "coverage", COVERAGE)
         relative, constant = (conformal_quantile(e, coverage) for e in (error / stated, error))
         if relative is None or constant is None:
             return Calibration(extra={"cases": float(len(truth))})
@@ -158,7 +160,7 @@ class Regress:
         """Return the value with its interval; the doubt is the stated deviation as a share of the training part's."""
         value, stated = (float(v) for v in output)
         half = _half_width(stated, calibration)
-        doubt = min(max(stated / max(_option(plan, "scale", 1.0), 1e-12), 0.0), 1.0)
+        doubt = min(max(stated / max(number_of(plan.task_options, "scale", 1.0), 1e-12), 0.0), 1.0)
         ends = (None, None) if half is None else (value - half, value + half)
         return Prediction(case.id, "", value=value, lower=ends[0], upper=ends[1], doubt=doubt)
 
@@ -170,7 +172,7 @@ class Regress:
         """
         value, stated = np.stack(views).astype(float).T
         spread = float(np.sqrt((stated**2).mean() + value.var()))
-        return min(spread / max(abs(_option(plan, "scale", 1.0)), 1e-12), 1.0)
+        return min(spread / max(abs(number_of(plan.task_options, "scale", 1.0)), 1e-12), 1.0)
 
     def score(self, prediction: Prediction, case: Case, plan: Plan) -> dict[str, float]:
         """Return truth, value and the absolute error; with an interval its ends and whether it holds."""
@@ -208,7 +210,7 @@ class Regress:
             covered = np.array([j.scores["covered"] for j in judged]) > 0
             width = np.array([j.scores["upper"] - j.scores["lower"] for j in judged])
             held = statistics.proportion_metric(covered, patients, rng)
-            best = _option(plan, "coverage", COVERAGE)
+            best = number_of(plan.task_options, "coverage", COVERAGE)
             found["coverage"] = Metric(held.value, held.lower, held.upper, held.n, held.method, best)
             found["interval_width"] = statistics.mean_metric(width, patients, rng, best=0.0)
         mean, difference = (value + truth) / 2, value - truth
@@ -265,11 +267,6 @@ def _number(target: object) -> float | None:
     except (TypeError, ValueError):
         return None
     return found if math.isfinite(found) else None
-
-
-def _option(plan: Plan, key: str, default: float) -> float:
-    value = plan.task_options.get(key, default)
-    return float(value) if isinstance(value, int | float) else default
 
 
 def _spread(profile: Profile) -> tuple[float, float, float, float]:

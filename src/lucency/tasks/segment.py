@@ -14,7 +14,7 @@ from lucency.case import Case, Cohort, Prediction, Source
 from lucency.image import Image
 from lucency.losses import IGNORE, dice_and_cross_entropy
 from lucency.networks import Body, body
-from lucency.plan import Needs, Option, Plan
+from lucency.plan import Needs, Option, Plan, number_of
 from lucency.prepare import Prepared, label_source, prepare_labels, restore
 from lucency.profile import Profile
 from lucency.radiomics import ellipsoid
@@ -115,7 +115,7 @@ class Segment:
     def build(self, plan: Plan) -> dict[str, nn.Module]:
         """Return the U-Net with its heads."""
         trunk = body(plan.network, plan.channels, plan.dims, plan.network_options)
-        supervised = min(int(_number(plan, "supervised", SUPERVISED)), max(1, len(trunk.channels) - 1))
+        supervised = min(int(number_of(plan.task_options, "supervised", SUPERVISED)), max(1, len(trunk.channels) - 1))
         net = SegmentNet(trunk, 1 + len(plan.labels), supervised)
         priors = plan.task_options.get("priors", ())
         if isinstance(priors, tuple) and len(priors) == len(plan.labels):
@@ -286,11 +286,6 @@ def _priors(profile: Profile) -> tuple[float, ...]:
     """Return the share of the training voxels under each label, at least one in a hundred thousand."""
     total = max(1.0, profile.voxels.mean * profile.voxels.count)
     return tuple(max(1e-5, profile.label_voxels[v] / total) for v in sorted(profile.label_voxels))
-
-
-def _number(plan: Plan, option: str, default: float) -> float:
-    value = plan.task_options.get(option, default)
-    return float(value) if isinstance(value, int | float) else default
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from lucency.case import Case, Cohort, Prediction
 from lucency.errors import DataError, UsageError
 from lucency.image import Image
 from lucency.networks import OF_MODALITIES, Body, body
-from lucency.plan import Needs, Option, Plan
+from lucency.plan import Needs, Option, Plan, number_of
 from lucency.prepare import Prepared, own_scale, restore
 from lucency.profile import Profile
 from lucency.read import load
@@ -153,7 +153,7 @@ class Translate:
     ) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the losses of the plan's way."""
         given, wanted = cast(tuple[tuple[int, ...], tuple[int, ...]], parts["net"].sides)
-        weights = Weights(**{k: _number(batch.options, k, v) for k, v in vars(Weights()).items()})
+        weights = Weights(**{k: number_of(batch.options, k, v) for k, v in vars(Weights()).items()})
         step = Step(batch.images, given, wanted, weights, batch.progress, rng)
         yield from WAYS[str(batch.options["translate"])].losses(parts, step)
 
@@ -202,7 +202,7 @@ class Translate:
         if prediction.image is None or not sources:
             return {}
         scale = scale_of(plan)
-        truth = scale.comparable(load(sources[0], nan=_nan(plan)).array[0])
+        truth = scale.comparable(load(sources[0], nan=plan.nan).array[0])
         made = prediction.image.array[0].astype(np.float64)
         span = scale.span if scale.fixed else float(truth.max() - truth.min())
         found = metrics.picture_scores(truth, made, span)
@@ -284,7 +284,7 @@ def _usual(cases: Sequence[Case], made: str, options: Mapping[str, Option]) -> d
         DataError: Images of several channels, or all of them of one number.
     """
     some = _some(cases, made)
-    images = [load(c.images[made][0], nan=_fill(options)) for c in some]
+    images = [load(c.images[made][0], nan=number_of(options, "nan", None)) for c in some]
     if any(i.channels > 1 for i in images):
         raise DataError(
             f"Images of {made!r} have {max(i.channels for i in images)} channels",
@@ -329,25 +329,11 @@ def _apart(pairs: Sequence[Case], made: str, options: Mapping[str, Option]) -> t
     found = []
     for case in _some(pairs, made):
         given = next(m for m in sorted(case.images) if m != made)
-        first, second = (load(case.images[m][0], nan=_fill(options)) for m in (given, made))
+        first, second = (load(case.images[m][0], nan=number_of(options, "nan", None)) for m in (given, made))
         if first.size == second.size:
             k = first.size[0] // 2
             found.append(displacement(second.array[0, k], first.array[0, k])[0])
     return (float(np.median(found)) if found else 0.0), len(found)
-
-
-def _fill(options: Mapping[str, Option]) -> float | None:
-    value = options.get("nan")
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _nan(plan: Plan) -> float | None:
-    return _fill(plan.task_options)
-
-
-def _number(options: Mapping[str, Option], key: str, default: float) -> float:
-    value = options.get(key, default)
-    return float(value) if isinstance(value, int | float) else default
 
 
 def _mean(judged: Sequence[Judged], key: str, patients: Sequence[str], best: float, rng: np.random.Generator) -> Metric:

@@ -10,7 +10,7 @@ import torch
 from lucency import record
 from lucency.calibration import Calibration
 from lucency.errors import OutputError
-from lucency.predict import device_of, memory_format, raw_outputs
+from lucency.predict import raw_outputs, ready
 from lucency.train.loop import Work
 
 
@@ -82,9 +82,7 @@ def predict_held_out(work: Work, fold: int, weights: Mapping[str, torch.Tensor],
     Raises:
         OutputError: The disk is full.
     """
-    net = work.task.build(work.plan)[work.task.delivered]
-    net.load_state_dict(dict(weights))
-    net.eval().to(device_of(work.plan)).to(memory_format=memory_format(work.plan))  # type: ignore[call-overload]
+    net = ready(work.task, work.plan, weights)
     held = [c.id for c in work.cohort.fold(fold)]
     shapes: dict[str, tuple[int, ...]] = {}
     folder.mkdir(parents=True, exist_ok=True)

@@ -68,6 +68,7 @@ class Trained:
         augment_share: Share of the training time that augmentation took.
         parts: Averaged weights of the parts that are not delivered.
         rolled_back: Steps whose loss was not finite, so that training went on from the last average that was.
+        seconds: That the steps took, those before an interruption included.
     """
 
     fold: int
@@ -78,6 +79,7 @@ class Trained:
     augment_share: float
     parts: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
     rolled_back: Sequence[int] = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,8 @@ class Loop:
         share = self.augment_s / self.train_s if self.train_s else 0.0
         others = {n: w for n, w in weights.items() if n != self.task.delivered}
         own = weights[self.task.delivered]
-        return Trained(self.fold, own, self.history, self.step, self.shortened, share, others, self.rolled_back)
+        facts = self.step, self.shortened, share
+        return Trained(self.fold, own, self.history, *facts, others, self.rolled_back, self.train_s)
 
     def time_steps(self, seconds: float) -> float:
         """Return the median time of a step, in seconds, from about ``seconds`` of steps after one warm-up step."""
@@ -259,8 +262,7 @@ class Loop:
                 group["betas"] = pace.betas
         optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        clip = self.plan.schedule.clip if pace.clip is None else pace.clip
-        norm = nn.utils.clip_grad_norm_(self.parts[name].parameters(), clip)
+        norm = nn.utils.clip_grad_norm_(self.parts[name].parameters(), self.plan.schedule.clip)
         value = float(loss.detach())
         if self.task.recoveries and not math.isfinite(value + float(norm)):
             # Not stepped: weights that are no longer finite would reach the averages.

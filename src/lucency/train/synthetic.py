@@ -15,8 +15,8 @@ from lucency.prepare import Store
 from lucency.tasks import Task
 from lucency.train.sampler import Sampler
 
-#: Share of the training after which only real images are seen: what a generator gets wrong is unlearned again
-#: (chosen after Azizi 2023, doi 10.48550/arXiv.2304.08466, where real images alone come last; not measured here).
+#: Share of the training after which only real images are seen: what a generator gets wrong is unlearned again.
+#: A choice, not measured.
 UNTIL = 0.8
 
 #: By which a sum of steps may fall short.

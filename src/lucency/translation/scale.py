@@ -1,11 +1,10 @@
 """From the network's numbers back to stored ones."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from lucency.plan import Option, Plan
+from lucency.plan import Plan, number_of
 from lucency.prepare import own_scale
 
 #: Types of whole numbers that are written, the first that holds them all.
@@ -77,13 +76,8 @@ def scale_of(plan: Plan) -> Scale:
     at = places_of(plan)[1][0]
     how, told = plan.normalisation, plan.task_options
     fixed = how.is_fixed(at)
-    mean = how.mean[at] if fixed else _number(told, "wanted_mean", 0.0)
-    std = how.std[at] if fixed else _number(told, "wanted_std", 1.0)
-    low = how.lower[at] if fixed else _number(told, "wanted_low", -1e30)
-    high = how.upper[at] if fixed else _number(told, "wanted_high", 1e30)
+    mean = how.mean[at] if fixed else number_of(told, "wanted_mean", 0.0)
+    std = how.std[at] if fixed else number_of(told, "wanted_std", 1.0)
+    low = how.lower[at] if fixed else number_of(told, "wanted_low", -1e30)
+    high = how.upper[at] if fixed else number_of(told, "wanted_high", 1e30)
     return Scale(mean, std, low, high, fixed, bool(told.get("wanted_whole", False)), str(told.get("wanted_unit", "1")))
-
-
-def _number(options: Mapping[str, Option], key: str, default: float) -> float:
-    value = options.get(key, default)
-    return float(value) if isinstance(value, int | float) else default

@@ -1,7 +1,6 @@
 """Ways to learn a translation, each with its parts and its losses in the order in which they are stepped."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from lucency.errors import UsageError
+from lucency.generators.layers import resting
 from lucency.networks import Body
 from lucency.networks.unet import UNet
 from lucency.translation.parts import Critic, Critics, Cycle, Field, Heads, Inputs, Translator, warped, with_channels
@@ -139,19 +139,6 @@ class Way(Protocol):
         ...
 
 
-@contextmanager
-def _still(*parts: nn.Module) -> Iterator[None]:
-    """Let parts take no gradient of their own while another is taught through them."""
-    moving = [p for part in parts for p in part.parameters() if p.requires_grad]
-    for p in moving:
-        p.requires_grad = False
-    try:
-        yield
-    finally:
-        for p in moving:
-            p.requires_grad = True
-
-
 def _told_apart(critic: Callable[[torch.Tensor], torch.Tensor], real: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
     """Return how badly a critic tells real from made; either may be empty.
 
@@ -199,7 +186,7 @@ class Pix2Pix:
                 "critic",
                 _told_apart(critic, torch.cat([given, real], dim=1), torch.cat([given, made], dim=1)),
             )
-        with _still(critic):
+        with resting(critic):
             liked = _believed(critic, torch.cat([given, made], dim=1))
             yield "net", step.weights.l1 * functional.l1_loss(made, real) + step.pull * liked
 
@@ -230,7 +217,7 @@ class RegGAN:
         if net.training:
             yield "critic", _told_apart(critic, real, made)
             yield "field", self._apart(field, made.detach(), real, step.weights)
-        with _still(critic, field):
+        with resting(critic, field):
             apart = self._apart(field, made, real, step.weights)
             yield "net", step.weights.l1 * apart + step.pull * _believed(critic, made)
 
@@ -261,6 +248,9 @@ class CycleGAN:
         """Yield the critics' loss, then that of both networks."""
         given_at, wanted_at = list(step.given), list(step.wanted)
         a, b, net, critic = step.having(given_at), step.having(wanted_at), parts["net"], parts["critic"]
+        if not len(a) and not len(b):
+            yield "net", _nothing(net, step.images)
+            return
         empty = step.images[:0]
         made, returned = net(a, whole=True) if len(a) else (empty[:, wanted_at], empty[:, given_at])
         other, restored = net(b, whole=True, back=True) if len(b) else (empty[:, given_at], empty[:, wanted_at])
@@ -272,7 +262,7 @@ class CycleGAN:
 
         if net.training:
             yield "critic", _told_apart(critic, real, made) + _told_apart(judge_back, given, other)
-        with _still(critic):
+        with resting(critic):
             terms = []
             if len(a):
                 terms += [step.weights.cycle * functional.l1_loss(returned, given), step.pull * _believed(critic, made)]
@@ -318,7 +308,7 @@ class CUT:
         made, *before = net(a, whole=True)
         if net.training:
             yield "critic", _told_apart(critic, b[:, list(step.wanted)], made)
-        with _still(critic, heads):
+        with resting(critic, heads):
             _, *after = net(with_channels(a, step.given, made), whole=True)
             places = [_places(m, step.rng) for m in before]
             theirs = [_picked(m.detach(), p) for m, p in zip(before, places, strict=True)]

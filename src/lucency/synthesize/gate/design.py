@@ -169,11 +169,11 @@ def designed(frame: Frame, timed: Timed, minutes: float, spent_s: float, digest:
     )
 
 
-def seeds_for(folds: int, least: int = LEAST_RUNS) -> int:
+def seeds_for(folds: int) -> int:
     """Return how many repetitions give enough paired runs.
 
     Example:
         >>> seeds_for(5), seeds_for(3)
         (2, 4)
     """
-    return math.ceil(least / folds)
+    return math.ceil(LEAST_RUNS / folds)

@@ -6,13 +6,13 @@ the same patients, whom nothing in that run has seen. Pure arithmetic: nothing i
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import special
 
 from lucency.errors import UsageError
-from lucency.statistics import Metric, holm, nadeau_bengio, one_sided
+from lucency.statistics import Metric, corrected_error, holm, nadeau_bengio, one_sided
 
 #: Paired runs below which nothing is accepted: two seeds on five folds, or three on four.
 LEAST_RUNS = 10
@@ -51,6 +51,11 @@ class Runs:
         if len(lengths) > 1:
             raise UsageError(f"Runs of {sorted(lengths)} lengths", expected="one value for each run", where=self.arm)
 
+    def over(self, rival: "Runs") -> np.ndarray:
+        """Return the score minus a rival's on outer patients, (n,) float, of the runs in which both have one."""
+        change = np.array(self.outer) - np.array(rival.outer)
+        return np.asarray(change[np.isfinite(change)])
+
 
 @dataclass(frozen=True)
 class Contrast:
@@ -58,7 +63,7 @@ class Contrast:
 
     Args:
         arm: The candidate.
-        rival: The best of the others, chosen without the outer patients.
+        rival: The best of the others by inner scores.
         gain: Candidate minus rival, with the interval of Nadeau and Bengio.
         p: One-sided: how often chance alone gives so much or more; None with a single run.
         p_holm: Adjusted for the number of candidates.
@@ -87,10 +92,10 @@ def rival_of(arms: Sequence[Runs]) -> Runs:
     Raises:
         UsageError: There is none with a score.
     """
-    rivals = [a for a in arms if not a.candidate and np.isfinite(a.inner).any()]
-    if not rivals:
+    best = the_best(arms, [a.arm for a in arms if not a.candidate])
+    if not best:
         raise UsageError("No rival with a score on inner patients", expected="one arm without generated images or more")
-    return max(rivals, key=lambda a: float(np.nanmean(a.inner)))
+    return next(a for a in arms if a.arm == best)
 
 
 def contrasted(arms: Sequence[Runs], n_train: float, n_test: float) -> tuple[Contrast, ...]:
@@ -110,23 +115,13 @@ def contrasted(arms: Sequence[Runs], n_train: float, n_test: float) -> tuple[Con
     rival = rival_of(arms)
     found = [_contrast(a, rival, n_train, n_test, sum(b.candidate for b in arms)) for a in arms if a.candidate]
     adjusted = holm([c.p for c in found])
-    return tuple(
-        Contrast(**{**vars(c), "p_holm": p})  # the same with what all of them together make of its p
-        for c, p in zip(found, adjusted, strict=True)
-    )
+    return tuple(replace(c, p_holm=p) for c, p in zip(found, adjusted, strict=True))
 
 
 def the_best(arms: Sequence[Runs], among: Sequence[str]) -> str:
     """Return which of these arms had the best mean score on the inner patients; "" of none."""
     fit = [a for a in arms if a.arm in among and np.isfinite(a.inner).any()]
     return max(fit, key=lambda a: float(np.nanmean(a.inner))).arm if fit else ""
-
-
-def standard_error(differences: np.ndarray, n_train: float, n_test: float) -> float:
-    """Return the standard error of a mean over runs whose training sets overlap (Nadeau & Bengio 2003)."""
-    if differences.size < 2:
-        return math.nan
-    return math.sqrt((1 / differences.size + n_test / n_train) * float(differences.var(ddof=1)))
 
 
 def detectable(error: float, runs: int, n_tests: int = 1) -> float:
@@ -164,7 +159,7 @@ def chances(differences: np.ndarray, n_train: float, n_test: float) -> tuple[flo
     Source:
         Corani & Benavoli 2015 (doi:10.1007/s10994-015-5486-z), equation 7; Benavoli 2017, JMLR 18(77).
     """
-    mean, error = float(differences.mean()), standard_error(differences, n_train, n_test)
+    mean, error = float(differences.mean()), corrected_error(differences, n_train, n_test)
     if not math.isfinite(error) or error == 0:
         here = (mean < -ROPE, abs(mean) <= ROPE, mean > ROPE)
         return (float(here[0]), float(here[1]), float(here[2]))
@@ -173,13 +168,12 @@ def chances(differences: np.ndarray, n_train: float, n_test: float) -> tuple[flo
 
 
 def _contrast(arm: Runs, rival: Runs, n_train: float, n_test: float, n_tests: int) -> Contrast:
-    differences = np.array(arm.outer) - np.array(rival.outer)
-    differences = differences[np.isfinite(differences)]
+    differences = arm.over(rival)
     if not differences.size:
         nothing = Metric(math.nan, n=0, method="not defined on these patients")
         return Contrast(arm.arm, rival.arm, nothing, None, None, math.nan, math.nan, math.nan, math.nan, 0)
     paired = nadeau_bengio(differences, n_train, n_test)
-    error = standard_error(differences, n_train, n_test)
+    error = corrected_error(differences, n_train, n_test)
     return Contrast(
         arm.arm,
         rival.arm,

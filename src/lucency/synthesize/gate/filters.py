@@ -105,17 +105,16 @@ def copy_distance(real: np.ndarray, people: np.ndarray) -> float:
     return float(np.quantile(between, COPY)) if between.size else 0.0
 
 
-def near_enough(made: np.ndarray, real: np.ndarray, share: float = NEAREST) -> np.ndarray:
-    """Return (n,) bool: the share of images of one class that lies nearest to real ones of it.
+def near_enough(made: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Return (n,) bool: the images of one class, :data:`NEAREST` of them, that lie nearest to real ones of it.
 
     Args:
         made: (n, d) features.
         real: (m, d) features.
-        share: That is kept.
     """
     order = np.argsort(nearest(made, real, NEIGHBOURS), kind="stable")
     kept = np.zeros(len(made), dtype=bool)
-    kept[order[: max(1, round(share * len(made)))]] = True
+    kept[order[: max(1, round(NEAREST * len(made)))]] = True
     return kept
 
 

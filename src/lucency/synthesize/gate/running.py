@@ -17,19 +17,17 @@ from lucency.calibration import Calibration
 from lucency.case import Case, Cohort
 from lucency.events import Events
 from lucency.plan import Plan
-from lucency.predict import device_of, memory_format, raw_outputs
+from lucency.predict import raw_outputs, ready
 from lucency.statistics import Metric
 from lucency.synthesize.gate.arms import Arm
 from lucency.synthesize.gate.evidence import Runs
+from lucency.synthesize.gate.verdict import CALIBRATION
 from lucency.tasks import Judged
 from lucency.train import Extra, OutOfFold, Work
 from lucency.train.member import member
 
 #: Metric that guards a class or a label beside the headline, where it is measured.
 SENSITIVITY = "sensitivity"
-
-#: What is guarded of a part as a whole, where it is measured.
-GUARDED = ("ece", "brier")
 
 
 @dataclass(frozen=True)
@@ -135,7 +133,9 @@ def judged(one: Trained, cases: Sequence[Case]) -> list[Judged]:
     for case in cases:
         raw = torch.from_numpy(np.array(outputs.output(case.id), dtype=np.float32))
         output = work.task.activate(raw[None], one.calibration)[0].numpy()
-        found.append(evaluate.judged_of(work.task, work.plan, work.store, case, output, one.calibration))
+        found.append(
+            evaluate.judged_of(work.task, work.plan, work.store.prepared(case.id), case, output, one.calibration)
+        )
     return found
 
 
@@ -182,7 +182,7 @@ def _outer(one: Trained, cases: Sequence[Case], rng: np.random.Generator) -> tup
     task, plan = one.work.task, one.work.plan
     found = judged(one, cases)
     measures = task.measure(found, plan, rng)
-    guards = {k: _value(measures.metrics, k) for k in GUARDED if k in measures.metrics}
+    guards = {k: _value(measures.metrics, k) for k in CALIBRATION if k in measures.metrics}
     for label, metrics in measures.by_label.items():
         key = SENSITIVITY if SENSITIVITY in metrics else task.headline
         if key in metrics:
@@ -228,9 +228,7 @@ def together(runs: Sequence[Trained], cases: Sequence[Case]) -> list[Judged]:
     total: list[np.ndarray] = []
     for one in runs:
         work = one.work
-        net = work.task.build(work.plan)[work.task.delivered]
-        net.load_state_dict(dict(one.weights))
-        net.eval().to(device_of(work.plan)).to(memory_format=memory_format(work.plan))  # type: ignore[call-overload]
+        net = ready(work.task, work.plan, one.weights)
         arrays = (work.store.seen(c.id) for c in cases)
         raws = raw_outputs(net, arrays, work.plan, dense=work.task.dense, boxes=work.task.boxes)
         outputs = [work.task.activate(torch.from_numpy(r)[None], one.calibration)[0].numpy() for r in raws]
@@ -238,6 +236,8 @@ def together(runs: Sequence[Trained], cases: Sequence[Case]) -> list[Judged]:
     first = runs[0]
     work = first.work
     return [
-        evaluate.judged_of(work.task, work.plan, work.store, case, output / len(runs), first.calibration)
+        evaluate.judged_of(
+            work.task, work.plan, work.store.prepared(case.id), case, output / len(runs), first.calibration
+        )
         for case, output in zip(cases, total, strict=True)
     ]

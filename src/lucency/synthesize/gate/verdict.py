@@ -236,12 +236,14 @@ def _open(
     if runs < LEAST_RUNS:
         said.append(f"{runs} paired runs with a score; {LEAST_RUNS} are needed")
     own = next((c for c in contrasts if c.arm == arm), None)
-    if own is not None and arm not in sure(contrasts):
+    if own is None or not math.isfinite(own.gain.value):
+        pass  # without a score there is no gain to speak of, and the number of runs says so
+    elif arm not in sure(contrasts):
         seen = f"; a true gain of {100 * own.detectable:.1f} points would be seen in 4 of 5 such gates"
         told = f"the gain of {100 * own.gain.value:.1f} points is not certain after adjustment for all candidates"
         said.append(told + (seen if math.isfinite(own.detectable) else ""))
     elif confirmation is None:
-        said.append("there is no locked part on which the gain could be confirmed")
+        said.append("the gain has not been confirmed on a locked part")
     elif confirmation.gain.lower is None:
         said.append(f"the locked part of {confirmation.n_patients} patients is too small to confirm the gain")
     elif confirmation.gain.lower <= 0:
