@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 import tiny
 from lucency.errors import DivergedError
 from lucency.events import Clock, Events
-from lucency.model import load_facts
+from lucency.model import load_facts, load_weights
 from lucency.plan import Schedule
 from lucency.tasks import Pace, Task
 from lucency.train import Work, train_member
@@ -141,3 +142,47 @@ def test_pictures_lie_beside_the_events_that_name_them(tmp_path):
         with Picture.open(tmp_path / "training" / event["file"]) as picture:
             assert picture.size == (6, 4)
             assert picture.getpixel((0, 0)) == 7
+
+
+def by_hand(folder, task, steps):
+    """The averages after so many steps, without a run."""
+    loop = Loop(work_of(folder, task), 0, math.inf)
+    for _ in range(steps):
+        loop._one_step()
+    return {n: float(p.weight) for n, p in loop.average.items()}
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["in one go", "interrupted between a point and its step"])
+def test_averages_are_kept_at_the_points_that_are_asked_for(tmp_path, monkeypatch, stopped):
+    """Half of 12 steps are 6, and three quarters 9."""
+    work = replace(work_of(tmp_path, Pair()), points=(0.5, 0.75))
+    step = Loop._one_step
+
+    def until_six(self):
+        step(self)
+        if self.step == 6:
+            raise KeyboardInterrupt
+
+    if stopped:
+        with monkeypatch.context() as patch:
+            patch.setattr(Loop, "_one_step", until_six)
+            with pytest.raises(KeyboardInterrupt):
+                train_member(work, 0, math.inf)
+        assert not list(work.folder.glob("*.kept*"))
+    trained = train_member(work, 0, math.inf)
+    assert list(trained.kept) == [6, 9]
+    for at, path in trained.kept.items():
+        found = {k: float(v) for k, v in load_weights(path).items()}
+        expected = by_hand(tmp_path, Pair(), at)
+        assert found == {f"{n}/weight": pytest.approx(v) for n, v in expected.items()}
+    # What is done with them may be interrupted as well: the end is on the disk, and nothing is trained again.
+    monkeypatch.setattr(Loop, "_one_step", None)
+    again = train_member(work, 0, math.inf)
+    assert torch.equal(again.weights["weight"], trained.weights["weight"])
+    assert again.kept == trained.kept
+
+
+def test_nothing_is_kept_where_nobody_asks(tmp_path):
+    work = work_of(tmp_path, Pair())
+    assert train_member(work, 0, math.inf).kept == {}
+    assert not list(work.folder.glob("*.safetensors"))

@@ -69,6 +69,7 @@ class Trained:
         parts: Averaged weights of the parts that are not delivered.
         rolled_back: Steps whose loss was not finite, so that training went on from the last average that was.
         seconds: That the steps took, those before an interruption included.
+        kept: Steps to the files of what was kept on the way: averages of all parts, as ``PART/NAME``.
     """
 
     fold: int
@@ -80,6 +81,7 @@ class Trained:
     parts: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
     rolled_back: Sequence[int] = ()
     seconds: float = 0.0
+    kept: Mapping[int, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Work:
         teacher: Weights of the network that names images without a label; empty for the moving average.
         trusted: Its temperature, and under ``"sure_at"`` how sure it must be of each class.
         extra: Generated images to train on beside the cohort's own; None without.
+        points: Shares of the training, ascending and under 1, at which the averages of all parts are kept in files
+            beside the checkpoint; whoever asks for them removes them.
     """
 
     cohort: Cohort
@@ -111,6 +115,7 @@ class Work:
     teacher: Mapping[str, torch.Tensor] = field(default_factory=dict)
     trusted: Calibration = field(default_factory=Calibration)
     extra: Extra | None = None
+    points: tuple[float, ...] = ()
 
     def unlabelled(self, fold: int) -> list[str]:
         """Return the ids of the cases without a label that the network of a fold may see."""
@@ -174,6 +179,8 @@ class Loop:
         self.losses: dict[str, list[float]] = {}
         self.good = copied(self.average) if task.recoveries else {}
         self.rolled_back: list[int] = []
+        self.points = work.points
+        self.kept: list[int] = []
         #: False inside a step: half a step must not be saved, for a resume would make it once more.
         self.whole = True
 
@@ -184,6 +191,8 @@ class Loop:
         saved = self.clock.now()
         try:
             while self.left > 0:
+                # Before the step: what an interrupt left out is made up for at the same step.
+                self._keep()
                 self._one_step()
                 if self.step % 10 == 0:
                     self._guard()
@@ -193,6 +202,9 @@ class Loop:
                 if self.clock.now() - saved > CHECKPOINT_S:
                     self.save()
                     saved = self.clock.now()
+            if self.points:
+                # What is done with them may be interrupted as well, and not be trained for again.
+                self.save()
         except KeyboardInterrupt:
             if self.whole:
                 self.save()
@@ -202,7 +214,8 @@ class Loop:
         others = {n: w for n, w in weights.items() if n != self.task.delivered}
         own = weights[self.task.delivered]
         facts = self.step, self.shortened, share
-        return Trained(self.fold, own, self.history, *facts, others, self.rolled_back, self.train_s)
+        kept = {step: self._kept_at(number) for number, step in enumerate(self.kept)}
+        return Trained(self.fold, own, self.history, *facts, others, self.rolled_back, self.train_s, kept)
 
     def time_steps(self, seconds: float) -> float:
         """Return the median time of a step, in seconds, from about ``seconds`` of steps after one warm-up step."""
@@ -386,6 +399,16 @@ class Loop:
         total = self.step + self.left
         return "" if total >= planned else f"fold {self.fold}: {total} of {planned} planned steps"
 
+    def _keep(self) -> None:
+        """Keep the averages at the points that were asked for."""
+        while len(self.kept) < len(self.points) and self.progress >= self.points[len(self.kept)]:
+            states = {f"{n}/{k}": v for n, p in self.average.items() for k, v in p.state_dict().items()}
+            save_weights(self._kept_at(len(self.kept)), states)
+            self.kept.append(self.step)
+
+    def _kept_at(self, number: int) -> Path:
+        return self.folder / f"fold{self.fold}.kept{number}.safetensors"
+
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
         tensors: dict[str, torch.Tensor] = {}
@@ -403,6 +426,7 @@ class Loop:
             "train_s": self.train_s,
             "losses": self.losses,
             "rolled_back": self.rolled_back,
+            "kept": self.kept,
         }
         save_weights(self.path, tensors, {"facts": json.dumps(facts)})
         self.events.emit("train", "checkpoint", member=self.fold, step=self.step)
@@ -424,7 +448,7 @@ class Loop:
         self.step, self.left, self.progress = facts["step"], facts["left"], facts["progress"]
         self.history, self.losses = facts["history"], facts["losses"]
         self.augment_s, self.train_s = facts["augment_s"], facts["train_s"]
-        self.rolled_back = facts["rolled_back"]
+        self.rolled_back, self.kept = facts["rolled_back"], facts["kept"]
         self.good = copied(self.average) if self.task.recoveries else {}
         self.events.emit("train", "resumed", member=self.fold, step=self.step)
 
