@@ -37,6 +37,7 @@ BARS = [
         "foreign",
         "index",
         "losses",
+        "ranks",
         "networks",
         "detection",
         "augment",
@@ -69,7 +70,7 @@ FACES = {"__init__", "__main__"}
 APPS = {"apps"}
 READ = {"read"}
 DOORS = {"read", "write", "deidentify", "apps/pacs"}
-LEARNERS = {"losses", "networks", "detector", "generators", "augment"}
+LEARNERS = {"losses", "ranks", "networks", "detector", "generators", "augment"}
 LEARNERS |= {r for r, n in PLACE.items() if n >= PLACE["prepare"]}
 #: Third-party package to the rooms that may import it.
 ONLY = {

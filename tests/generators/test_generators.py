@@ -189,6 +189,25 @@ def test_deviation_tells_sameness_within_each_class():
     assert found[:, 2, 0, 0].tolist() == pytest.approx([1, 1, 1e-4, 1e-4, 0], abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["r3gan", "wgan-gp"])
+def test_penalties_are_formed_in_full_precision_whatever_the_critic_works_in(name):
+    shape = Shape((8, 8), 1, 2, 4)
+    critic = family_named(name).parts(shape)[CRITIC]
+    step = step_of(shape)
+    with torch.no_grad():
+        for weight in critic.parameters():
+            # Away from layers that start at 0.
+            weight.add_(0.1 * torch.randn(weight.shape))
+    said, slope = steepness(critic, step.images, step.labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = critic(step.images, step.labels)
+        again, steep = steepness(critic, step.images, step.labels)
+    assert not torch.equal(rough, said)
+    assert (again.dtype, steep.dtype) == (torch.float32, torch.float32)
+    assert torch.equal(again, said)
+    assert torch.equal(steep, slope)
+
+
 def test_steepness_is_the_squared_length_of_the_gradient():
     class Sloped(nn.Module):
         def forward(self, x, labels):

@@ -21,6 +21,7 @@ from lucency.apps.boundary import (
     settings_of,
     steady_streams,
 )
+from lucency.apps.company import company
 
 #: Rooms that are commands of their own: name, last room to enter, one sentence, examples.
 ROOMS = (
@@ -102,7 +103,9 @@ Set = Annotated[
 def main() -> None:
     """Run the program; section 7 of the architecture lists the exit statuses."""
     steady_streams()
-    app()
+    with company() as asked:
+        if asked:
+            app()
 
 
 def _version(wanted: bool) -> None:

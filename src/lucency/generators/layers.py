@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lucency.ranks import OverRows, in_rows
+
 #: The coarsest map is at most so many pixels along each axis, as in the usual networks for 28 and 32 pixels.
 COARSEST = 7
 
@@ -147,7 +149,7 @@ class Strength(nn.Module):
         self.register_buffer("chance", torch.zeros(()))
 
 
-class Deviation(nn.Module):
+class Deviation(OverRows):
     """Adds a channel that says how much the images of a class in a batch differ, so that sameness is seen.
 
     Made batches have another mix of classes than real ones, so that each class is taken for itself; of an image that
@@ -160,20 +162,20 @@ class Deviation(nn.Module):
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return (B, C + 1, ...) from (B, C, ...)."""
-        flat = x.flatten(1).float()
+        flat, labels = self.ranks.whole(x.flatten(1).float()), self.ranks.whole(labels)
         same = (labels[:, None] == labels[None]).to(flat.dtype)
         count = same.sum(dim=1, keepdim=True)
         away = flat - same @ flat / count
         spread = same @ away.square() / count
         told = spread.add(TINY).sqrt().mean(dim=1) * ((count[:, 0] > 1) & self.training)
-        channel = told.to(x.dtype).view(-1, *(1 for _ in x.shape[1:])).expand(-1, 1, *x.shape[2:])
+        channel = self.ranks.own(told).to(x.dtype).view(-1, *(1 for _ in x.shape[1:])).expand(-1, 1, *x.shape[2:])
         return torch.cat([x, channel], dim=1)
 
 
 def bare(part: nn.Module) -> nn.Module:
     """Return a part without what the loop wraps it in: it is then called in the precision of the caller."""
     inner = getattr(part, "module", part)
-    return inner if isinstance(inner, nn.Module) else part
+    return bare(inner) if isinstance(inner, nn.Module) and inner is not part else part
 
 
 def latent_of(n: int, width: int, rng: torch.Generator) -> torch.Tensor:
@@ -202,8 +204,13 @@ def steepness(critic: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> 
         images: (B, C, ...).
         labels: (B,) int64.
     """
-    with torch.autocast(images.device.type, enabled=False):
-        seen = images.detach().float().requires_grad_(True)
-        said = bare(critic)(seen, labels)
-        (slope,) = torch.autograd.grad(said.sum(), seen, create_graph=True)
-    return said, slope.square().flatten(1).sum(dim=1)
+
+    def slopes(images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        with torch.autocast(images.device.type, enabled=False):
+            seen = images.detach().float().requires_grad_(True)
+            said = bare(critic)(seen, labels)
+            (slope,) = torch.autograd.grad(said.sum(), seen, create_graph=True)
+            return said, slope.square().flatten(1).sum(dim=1)
+
+    said, steep = in_rows(critic, slopes, images, labels)
+    return said, steep

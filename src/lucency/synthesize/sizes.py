@@ -9,8 +9,7 @@ from lucency.errors import DataError, MemoryShortError
 from lucency.events import Events
 from lucency.generators import SIZES, Family, family_named
 from lucency.plan import Plan
-from lucency.train import Work
-from lucency.train.loop import Loop
+from lucency.train import Work, ranks_of, timed
 
 #: Share of the time that steps are planned for; the loop's guard shortens what would still be too long.
 FILL = 0.92
@@ -130,9 +129,10 @@ def _seen(draft: Plan, step_s: float, seconds: float) -> float:
 def _timed(work: Work, seconds: float) -> float | None:
     """Return the seconds of a step, or None where memory runs out."""
     try:
-        return Loop(replace(work, events=Events()), 0, math.inf).time_steps(min(LOOK_S, LOOK_SHARE * seconds))
+        return timed(replace(work, events=Events()), 0, min(LOOK_S, LOOK_SHARE * seconds))
     except (RuntimeError, MemoryError) as error:
-        if not machine.is_out_of_memory(error):
+        # Processes that train together are in the middle of a step then, and cannot go on with another.
+        if not machine.is_out_of_memory(error) or ranks_of(work).n > 1:
             raise
         return None
 

@@ -164,6 +164,9 @@ class Task(Protocol):
     validated: bool = True
     #: How often a loss that is no longer finite is answered by going back to the last average that was.
     recoveries: int = 0
+    #: Several processes may share a batch: losses ask the parts for rows only by calling them as they are given, or by
+    #: :func:`lucency.ranks.in_rows`, and what a part gives has as many rows as what it takes.
+    dealt: bool = False
 
     def suits(self, cohort: Cohort) -> float:
         """Return 0 (not for these targets) to 1 (made for them)."""

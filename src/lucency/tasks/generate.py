@@ -37,6 +37,7 @@ class Generate:
     validated = False
     delivered = GENERATOR
     recoveries = RECOVERIES
+    dealt = True
 
     def suits(self, cohort: Cohort) -> float:
         """No targets are made for it: it is asked for by its room alone."""

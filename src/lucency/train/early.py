@@ -25,8 +25,9 @@ from lucency.plan import Plan, Timing
 from lucency.planner.pace import PRETEXT_PASSES
 from lucency.pretext import PretextNet, pretext_loss
 from lucency.tasks import Batch, Task
+from lucency.train.company import train_member
 from lucency.train.held_out import OutOfFold, predict_held_out
-from lucency.train.loop import Loop, Work, train_member
+from lucency.train.loop import Loop, Work
 from lucency.train.teacher import refuse_impossible, spread_over
 
 #: Seconds of steps by which a pretext is timed, at most.
@@ -58,7 +59,7 @@ class Pretext:
     """
 
     blind = True
-    dense = boxes = semi = validated = False
+    dense = boxes = semi = validated = dealt = False
     delivered, recoveries = "net", 0
     pace, shown = Task.pace, Task.shown
 

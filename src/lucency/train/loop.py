@@ -26,6 +26,7 @@ from lucency.model import load_facts, load_weights, save_weights
 from lucency.plan import Plan
 from lucency.predict import device_of, memory_format
 from lucency.prepare import Store, unlabelled
+from lucency.ranks import Dealt, Ranks, placed, shared
 from lucency.tasks import Batch, Task
 from lucency.train.course import copied, fitting, follow, optimiser_of, share_of_rate
 from lucency.train.sampler import Sampler
@@ -122,34 +123,25 @@ class Work:
         return [c.id for c in unlabelled(self.cohort, self.plan) if self.cohort.unlabelled[c.id] != fold]
 
 
-def train_member(work: Work, fold: int, deadline: float) -> Trained:
-    """Train one member of the ensemble, or go on where it was interrupted.
+class Loop:
+    """State of one member's training. Checkpoint and memory hold the same things.
 
     Args:
         work: See :class:`Work`.
         fold: Held out.
         deadline: Reading of the clock by which this member must be done.
-
-    Returns:
-        Averaged weights.
-
-    Raises:
-        DivergedError: The loss is no longer finite.
+        ranks: Processes in each of which the same loop runs; None for this one alone.
     """
-    return Loop(work, fold, deadline).run()
 
-
-class Loop:
-    """State of one member's training. Checkpoint and memory hold the same things."""
-
-    def __init__(self, work: Work, fold: int, deadline: float) -> None:
+    def __init__(self, work: Work, fold: int, deadline: float, ranks: Ranks | None = None) -> None:
         plan, task, store = work.plan, work.task, work.store
         self.plan, self.task, self.store, self.fold = plan, task, store, fold
         self.clock, self.deadline, self.events, self.folder = work.clock, deadline, work.events, work.folder
         self.path = work.folder / f"fold{fold}.checkpoint.safetensors"
+        self.ranks = ranks or Ranks()
         self.fabric = Fabric(
             accelerator=device_of(plan),
-            devices=1,
+            devices=placed(device_of(plan), self.ranks),
             precision="bf16-mixed" if plan.precision == "bf16" else "32-true",
         )
         with torch.random.fork_rng():
@@ -161,10 +153,14 @@ class Loop:
         self.training: dict[str, Any] = {}
         self.optimisers: dict[str, Any] = {}
         for name, part in self.parts.items():
+            if self.ranks.n > 1:
+                shared(part, self.ranks)
             optimiser = optimiser_of(part, plan.schedule)
             compiled = torch.compile(part) if plan.compile else part
             self.training[name], self.optimisers[name] = self.fabric.setup(compiled, optimiser)
             self.average[name].to(self.fabric.device)
+            if self.ranks.n > 1:
+                self.training[name] = Dealt(self.training[name], self.ranks)
         outside = [c.id for c in work.cohort.outside(fold)]
         outside += work.unlabelled(fold) if task.blind else []
         balance = task.balance(plan)
@@ -221,7 +217,7 @@ class Loop:
         """Return the median time of a step, in seconds, from about ``seconds`` of steps after one warm-up step."""
         times: list[float] = []
         begin = time.perf_counter()
-        while len(times) < 3 or (len(times) < 10 and time.perf_counter() - begin < seconds):
+        while len(times) < 3 or self.ranks.told(len(times) < 10 and time.perf_counter() - begin < seconds):
             before = time.perf_counter()
             self._one_step()
             times.append(time.perf_counter() - before)
@@ -274,7 +270,9 @@ class Loop:
             if "betas" in group:
                 group["betas"] = pace.betas
         optimiser.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
+        # Each process has formed the loss of the whole batch: together they go down it once.
+        self.fabric.backward(loss / self.ranks.n if self.ranks.n > 1 else loss)
+        self.ranks.bring_together(self.parts[name].parameters())
         norm = nn.utils.clip_grad_norm_(self.parts[name].parameters(), self.plan.schedule.clip)
         value = float(loss.detach())
         if self.task.recoveries and not math.isfinite(value + float(norm)):
@@ -344,6 +342,8 @@ class Loop:
         }
         self.losses, self.good = {}, copied(self.average) if self.task.recoveries else {}
         self.history.append(row)
+        if not self.ranks.first:
+            return
         per_step = self.train_s / max(1, self.step)
         stage = {"stage": "pretrain"} if self.task.blind else {}
         self.events.emit(
@@ -391,6 +391,8 @@ class Loop:
             # Even with no time left the rate comes down over a few steps: weights at full rate are worth little.
             least = COOL_STEPS if self.progress < COOLED else 0
             self.left = max(int(fits), min(self.left, least))
+        # Clocks differ; what the first process has decided holds for all.
+        self.left = int(self.ranks.told(self.left))
 
     @property
     def shortened(self) -> str:
@@ -403,14 +405,17 @@ class Loop:
         """Keep the averages at the points that were asked for."""
         while len(self.kept) < len(self.points) and self.progress >= self.points[len(self.kept)]:
             states = {f"{n}/{k}": v for n, p in self.average.items() for k, v in p.state_dict().items()}
-            save_weights(self._kept_at(len(self.kept)), states)
+            if self.ranks.first:
+                save_weights(self._kept_at(len(self.kept)), states)
             self.kept.append(self.step)
 
     def _kept_at(self, number: int) -> Path:
         return self.folder / f"fold{self.fold}.kept{number}.safetensors"
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write the checkpoint, whole or not at all; the first process of several does it."""
+        if not self.ranks.first:
+            return
         tensors: dict[str, torch.Tensor] = {}
         for name, part in self.parts.items():
             tensors |= {f"part/{name}/{k}": v for k, v in part.state_dict().items()}

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from lucency.model import load_facts, load_weights, save_weights
+from lucency.train.company import train_member
 from lucency.train.early import early
 from lucency.train.held_out import OutOfFold, predict_held_out
-from lucency.train.loop import Work, train_member
+from lucency.train.loop import Work
 
 
 @dataclass(frozen=True, eq=False)
