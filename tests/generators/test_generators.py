@@ -1,6 +1,7 @@
 """The contract of a family of generators, over the whole registry, and what single families promise."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,11 +27,23 @@ def _seeded():
     torch.set_num_threads(threads)
 
 
+def shape_of(name, size=(8, 8), channels=1, n_classes=2):
+    """Images that a family can make: with a mask beside the channels where it needs one."""
+    masks = int(family_named(name).needs_masks)
+    return Shape(size, channels + masks, n_classes, 4, masks)
+
+
+def sampled(family, generator, labels, rng, shape):
+    """Images of these classes, for the same masks at every call."""
+    given = torch.randn(len(labels), shape.masks, *shape.size, generator=torch.Generator().manual_seed(9)).sign()
+    return family.sample(generator, labels, rng, given if family.needs_masks else None)
+
+
 def step_of(shape, n=6, transforms=None, **changes):
     images = torch.randn(n, shape.channels, *shape.size, generator=torch.Generator().manual_seed(5))
     labels = torch.arange(n) % shape.n_classes
     given = {"images": images, "labels": labels, "drawn": torch.arange(shape.n_classes), "progress": 0.5}
-    return Step(**given | changes, transforms=transforms or Transforms(0.3))
+    return Step(**given | changes, transforms=replace(transforms or Transforms(0.3), masks=shape.masks))
 
 
 def rng(seed=0):
@@ -40,14 +53,14 @@ def rng(seed=0):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", SIDES, ids=str)
 def test_images_have_the_shape_that_was_asked_for(name, size):
-    family, shape = family_named(name), Shape(size, 2, 3, 4)
+    family, shape = family_named(name), shape_of(name, size, 2, 3)
     parts = family.parts(shape)
     for part in parts.values():
         part.eval()
     labels = torch.tensor([0, 2])
     with torch.no_grad():
-        made = family.sample(parts[GENERATOR], labels, rng())
-        assert made.shape == (2, 2, *size)
+        made = sampled(family, parts[GENERATOR], labels, rng(), shape)
+        assert made.shape == (2, shape.channels, *size)
         assert made.dtype == torch.float32
         assert torch.isfinite(made).all()
         said = family.score(parts, made, labels)
@@ -58,7 +71,7 @@ def test_images_have_the_shape_that_was_asked_for(name, size):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", SIDES, ids=str)
 def test_losses_reach_every_weight_of_every_part(name, size):
-    family, shape = family_named(name), Shape(size, 2, 3, 4)
+    family, shape = family_named(name), shape_of(name, size, 2, 3)
     parts, seen = family.parts(shape), set()
     for part, loss in family.losses(parts, step_of(shape), rng()):
         for weight in parts[part].parameters():
@@ -74,7 +87,7 @@ def test_losses_reach_every_weight_of_every_part(name, size):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_everything_random_comes_from_the_generator_that_is_given(name):
-    family, shape = family_named(name), Shape((8, 8), 1, 2, 4)
+    family, shape = family_named(name), shape_of(name)
     parts = family.parts(shape)
     for part in parts.values():
         for layer in part.modules():
@@ -82,30 +95,32 @@ def test_everything_random_comes_from_the_generator_that_is_given(name):
                 layer.p = 0.0
     found = [[float(loss.detach()) for _, loss in family.losses(parts, step_of(shape), rng(3))] for _ in range(2)]
     assert found[0] == found[1]
-    drawn = [family.sample(parts[GENERATOR].eval(), torch.tensor([0, 1]), rng(s)) for s in (1, 1, 2)]
+    net = parts[GENERATOR].eval()
+    drawn = [sampled(family, net, torch.tensor([0, 1]), rng(s), shape) for s in (1, 1, 2)]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_class_that_is_asked_for_makes_a_difference(name):
-    family = family_named(name)
-    parts = family.parts(Shape((8, 8), 1, 2, 4))
+    family, shape = family_named(name), shape_of(name)
+    parts = family.parts(shape)
     with torch.no_grad():
         for weight in parts[GENERATOR].parameters():
             # Away from layers that start at 0.
             weight.add_(0.1 * torch.randn(weight.shape))
-        first, second = (family.sample(parts[GENERATOR].eval(), torch.full((2,), k), rng(1)) for k in (0, 1))
+        net = parts[GENERATOR].eval()
+        first, second = (sampled(family, net, torch.full((2,), k), rng(1), shape) for k in (0, 1))
     assert float((first - second).abs().max()) > 1e-4
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_weights_survive_the_way_through_a_state_dict(name):
-    family, shape = family_named(name), Shape((8, 8), 1, 2, 4)
+    family, shape = family_named(name), shape_of(name)
     first, second = family.parts(shape)[GENERATOR].eval(), family.parts(shape)[GENERATOR].eval()
     second.load_state_dict(first.state_dict())
     labels = torch.tensor([0, 1])
-    assert torch.equal(family.sample(first, labels, rng()), family.sample(second, labels, rng()))
+    assert torch.equal(*(sampled(family, net, labels, rng(), shape) for net in (first, second)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -116,10 +131,10 @@ def test_every_family_names_its_paper_and_its_widths(name):
     assert list(family.widths.values()) == sorted(family.widths.values())
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if CRITIC in family_named(n).parts(Shape((8, 8), 1, 1, 4))])
+@pytest.mark.parametrize("name", [n for n in NAMES if CRITIC in family_named(n).parts(shape_of(n))])
 def test_a_step_that_is_broken_off_leaves_the_critic_able_to_learn(name):
     """The loop goes back from a loss that is not finite in the middle of a step."""
-    family, shape = family_named(name), Shape((8, 8), 1, 2, 4)
+    family, shape = family_named(name), shape_of(name)
     parts = family.parts(shape)
     losses = family.losses(parts, step_of(shape), rng())
     last = [part for part, _ in family.losses(parts, step_of(shape), rng())].index(GENERATOR)
@@ -129,9 +144,9 @@ def test_a_step_that_is_broken_off_leaves_the_critic_able_to_learn(name):
     assert all(p.requires_grad for p in parts[CRITIC].parameters())
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if CRITIC in family_named(n).parts(Shape((8, 8), 1, 1, 4))])
+@pytest.mark.parametrize("name", [n for n in NAMES if CRITIC in family_named(n).parts(shape_of(n))])
 def test_an_adaptive_chance_is_kept_with_the_critic_and_moves(name):
-    family, shape = family_named(name), Shape((8, 8), 1, 2, 4)
+    family, shape = family_named(name), shape_of(name)
     parts = family.parts(shape)
     parts[CRITIC].strength.chance.fill_(0.2)
     list(family.losses(parts, step_of(shape, transforms=Transforms(0.5, adaptive=True)), rng()))
@@ -154,7 +169,10 @@ def test_a_name_nearly_right_is_refused_with_the_right_one():
         family_named("r3gn")
 
 
-@pytest.mark.parametrize("shape", [((28,), 1, 1, 8), ((2, 28), 1, 1, 8), ((8, 8), 0, 1, 8), ((8, 8), 1, 1, 0)])
+@pytest.mark.parametrize(
+    "shape",
+    [((28,), 1, 1, 8), ((2, 28), 1, 1, 8), ((8, 8), 0, 1, 8), ((8, 8), 1, 1, 0), ((8, 8), 1, 1, 8, 1)],
+)
 def test_shapes_that_cannot_be_are_refused(shape):
     with pytest.raises(UsageError):
         Shape(*shape)

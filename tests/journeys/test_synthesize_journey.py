@@ -12,7 +12,7 @@ from lucency.fit import fit
 from lucency.supplement import FILE, FOLDER, Supplement
 from lucency.synthesize import synthesize
 from lucency.synthesize.asked import Ask, refuse_unfit
-from lucency.synthesize.gate import ACCEPT, INCONCLUSIVE, REJECT
+from lucency.synthesize.gate import ACCEPT, INCONCLUSIVE, REJECT, stopped
 from lucency.synthesize.page import PAGE, write_page
 from lucency.walk import CONSENT, Settings
 
@@ -21,19 +21,38 @@ pytestmark = pytest.mark.journey
 FEW = {"network_options.widths": "[4, 8]", "network_options.depth": "6"}
 
 
-def ask(whole=True, **more):
+def ask(whole=True, generator="gan-mlp", **more):
     settings = Settings(minutes=more.pop("minutes", 20_000.0), values={**FEW, **more.pop("values", {})})
-    return Ask(settings, "gan-mlp", 28, 1, (1.0,), 6, whole=whole)
+    return Ask(settings, generator, 28, 1, (1.0,), 6, whole=whole)
 
 
 @pytest.fixture
-def squares(bench, monkeypatch):
-    """Noise with a square in it, bright or dark; generators of a second."""
+def squares(bench, little):
+    """Noise with a square in it, bright or dark."""
     for number in range(100):
         array = bench.rng.integers(60, 120, (28, 28), dtype=np.uint8)
         j, i = bench.rng.integers(2, 16, 2)
         array[j : j + 9, i : i + 9] = 200 if number % 4 else 10
         bench.picture(f"{'bright' if number % 4 else 'dark'}/{number:03d}.png", array)
+    return bench
+
+
+@pytest.fixture
+def outlined(bench, little):
+    """Noise with a bright square in it, and its mask."""
+    for number in range(40):
+        array, mask = bench.rng.integers(60, 120, (28, 28), dtype=np.uint8), np.zeros((28, 28), np.uint8)
+        j, i = bench.rng.integers(2, 16, 2)
+        array[j : j + 9, i : i + 9] = 200
+        mask[j : j + 9, i : i + 9] = 255
+        bench.picture(f"images/{number:03d}.png", array)
+        bench.picture(f"masks/{number:03d}.png", mask)
+    return bench
+
+
+@pytest.fixture
+def little(monkeypatch):
+    """Generators of a second, and audits of a few images."""
     for name in ("LEAST_GENERATOR_S", "MOST_GENERATOR_S"):
         monkeypatch.setattr(f"lucency.synthesize.gate.design.{name}", 2.0)
     monkeypatch.setattr("lucency.synthesize.sizes.HOPELESS", 0.0)
@@ -44,7 +63,6 @@ def squares(bench, monkeypatch):
     monkeypatch.setattr("lucency.synthesize.audit.room.PLANTED", 16)
     monkeypatch.setattr("lucency.synthesize.audit.room.CONTROL", 20)
     monkeypatch.setattr("lucency.synthesize.looking.AUDITED", 24)
-    return bench
 
 
 def test_a_folder_becomes_a_verdict_a_report_and_a_supplement_and_nothing_is_done_twice(squares):
@@ -107,6 +125,30 @@ def test_a_generator_that_teaches_too_little_ends_the_walk_and_leaves_nothing_to
     assert "Whether the images help was not tried" in page.read_text(encoding="utf-8")
     with pytest.raises(DataError, match="No generated image to use; the gate's verdict was REJECT"):
         fit(squares.data, squares.out.with_name("fit"), settings=Settings(minutes=1, synthetic=str(squares.out)))
+
+
+def test_images_for_masks_are_made_judged_and_said_to_have_masks_of_patients(outlined, monkeypatch):
+    # One fold is enough: what a walk does after it is the same for every generator.
+    monkeypatch.setattr("lucency.synthesize.walked._settled", lambda one: stopped("no more", one.audit.verdict))
+    settings = Settings(minutes=20_000.0, values={"network_options.widths": "[4, 8]"})
+    found = synthesize(outlined.data, outlined.out, ask=Ask(settings, "spade", 28, 1, (1.0,), 6))
+    (looked,) = found.looked
+    assert looked.family == "spade"
+    made = json.loads((outlined.out / FOLDER / "fold0" / "generator" / "generator.json").read_text(encoding="utf-8"))
+    n = made["patients"]
+    assert looked.audit.counts["masks"] == n == sum(looked.counts.values())
+    assert [(r.key, r.values) for r in looked.audit.reasons][-1] == ("masks", {"n": n})
+    assert looked.audit.scope == ("internal training",)
+    for lang, words in (("en", f"made for the masks of {n} patients who"), ("zh", f"依据 {n} 名训练患者的掩膜生成")):
+        path = write_page(found.folder, found.verdict, found.design, found.looked, found.runs, lang)
+        assert words in path.read_text(encoding="utf-8")
+
+
+def test_a_generator_for_masks_is_refused_where_there_are_none_before_anything_is_trained(squares):
+    with pytest.raises(DataError, match=r"'spade' for images without masks.*choose another: dcgan") as told:
+        synthesize(squares.data, squares.out, ask=ask(generator="spade"))
+    assert told.value.exit_status == 3
+    assert not list((squares.out / FOLDER).rglob("*.safetensors"))
 
 
 def test_too_few_minutes_are_refused_before_anything_is_trained(squares):

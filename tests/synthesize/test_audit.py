@@ -32,6 +32,7 @@ from lucency.synthesize.audit.finder import excess, finder_of, one_each, rank_of
 from lucency.synthesize.audit.finding import share_outcome, surely_above
 from lucency.synthesize.audit.membership import auc_outcome, membership
 from lucency.synthesize.audit.planted import changed
+from lucency.synthesize.audit.room import _scope
 from lucency.synthesize.audit.sides import Made, Real, links
 from lucency.synthesize.audit.spaces import Pixels, near
 from lucency.synthesize.drawn import Drawn, joined
@@ -347,6 +348,16 @@ def test_too_few_patients_are_a_verdict_that_says_how_many_it_takes(real):
     assert found.reasons[0].values["held"] == 98
     assert found.reasons[0].values["wanted"] == 99
     assert found.findings == ()
+
+
+def test_masks_of_patients_keep_images_in_the_house_whatever_is_found(real):
+    members, held = real
+    few = held.take(np.arange(98))
+    found = audit(blobs(50, 2).nameless(), members, few, eyes(), rng(), Ask(masks=240))
+    assert [r.key for r in found.reasons] == ["few", "masks"]
+    assert (found.reasons[-1].values, found.counts["masks"]) == ({"n": 240}, 240)
+    assert _scope(PASS, (), reused=False) == (INSIDE, SAMPLES)
+    assert _scope(PASS, (), reused=True) == (INSIDE,)
 
 
 def test_ninety_nine_images_of_few_patients_are_few(real):

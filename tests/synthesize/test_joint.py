@@ -4,7 +4,7 @@ from blobs import blobs
 
 from lucency.losses import IGNORE
 from lucency.synthesize.drawn import UNKNOWN, Drawn
-from lucency.synthesize.joint import apart, classed, one_class, with_masks
+from lucency.synthesize.joint import apart, channels_of, classed, one_class, with_masks
 
 
 def labelled(n=4, size=(3, 5, 6)):
@@ -18,6 +18,7 @@ def test_masks_go_into_channels_and_come_back():
     both = with_masks(drawn, 2)
     assert both.shape == (4, 4, 3, 5, 6)
     assert set(np.unique(both[:, 2:])) == {-1.0, 1.0}
+    assert np.array_equal(both[:, 2:], channels_of(drawn.masks, 2))
     images, masks = apart(both, 2)
     assert np.array_equal(images, drawn.images)
     assert np.array_equal(masks, drawn.masks)

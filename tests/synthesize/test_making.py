@@ -26,7 +26,7 @@ def _few_steps(monkeypatch):
     """Any family is content with ten images, and a step is taken to last a second, whatever the machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    for name in ("dcgan", "vae", "r3gan", "rflow"):
+    for name in ("dcgan", "vae", "r3gan", "rflow", "spade"):
         monkeypatch.setattr(type(family_named(name)), "least_seen", 10, raising=False)
     monkeypatch.setattr(sizes, "_timed", lambda work, seconds: 1.0)
     yield
@@ -190,13 +190,18 @@ def test_a_class_without_an_image_cannot_be_asked_for(tmp_path):
         maker.sample([], np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("family", ["dcgan", "vae"])
-def test_volumes_are_drawn_with_their_masks(tmp_path, family):
+def labelled():
+    """Small volumes with a box of label 1 or 2, or none."""
     rng = np.random.default_rng(0)
     masks = np.zeros((20, 6, 8, 10), np.int16)
     masks[:, 2:4, 2:6, 2:8] = rng.integers(0, 3, (20, 1, 1, 1))
     images = (masks[:, None] + rng.normal(0, 0.2, (20, 1, 6, 8, 10))).astype(np.float32)
-    drawn = Drawn(images, np.full(20, UNKNOWN), np.array([f"p{n}" for n in range(20)]), masks)
+    return Drawn(images, np.full(20, UNKNOWN), np.array([f"p{n}" for n in range(20)]), masks)
+
+
+@pytest.mark.parametrize("family", ["dcgan", "vae", "spade"])
+def test_volumes_are_drawn_with_their_masks(tmp_path, family):
+    drawn = labelled()
     plan = tiny.plan_for("segment", size=(6, 8, 10), labels={1: "one", 2: "two"})
     cohort, store = cohort_of(drawn, plan, "case"), store_of(drawn, plan, tmp_path / "prepared", "case")
     order = Order(family=family, size="tiny", clock=Clock(now=lambda: 0.0))
@@ -209,6 +214,21 @@ def test_volumes_are_drawn_with_their_masks(tmp_path, family):
     assert maker.plan.channels == 3
     scores = maker.score(found)
     assert scores is None or scores.shape == (5,)
+    again = maker.sample([UNKNOWN] * 5, np.random.default_rng(0))
+    assert np.array_equal(found.images, again.images)
+    assert np.array_equal(found.masks, again.masks)
+    if family == "spade":
+        assert maker.made.remarks == ("Images are made for the masks of 20 patients, moved, scaled and bent",)
+        assert list((tmp_path / "maker" / "training" / "samples").glob("*.png"))
+        assert not any("mask" in name for name in load_weights(tmp_path / "maker" / "generator.safetensors"))
+    else:
+        assert (maker.masks, maker.made.remarks) == (None, ())
+
+
+def test_a_generator_for_masks_is_refused_for_images_without(tmp_path):
+    with pytest.raises(DataError, match=r"'spade' for images without masks.*--task segment"):
+        made(tmp_path, order=Order(family="spade", clock=Clock(now=lambda: 0.0)))
+    assert not (tmp_path / "maker" / "plan.json").exists()
 
 
 def test_mirroring_is_only_where_the_task_allows_it(tmp_path):

@@ -91,16 +91,23 @@ def test_a_small_set_is_not_shown_more_often_than_helps(monkeypatch):
 
 def test_a_family_for_thousands_of_images_is_refused_for_fewer_without_a_word():
     with pytest.raises(DataError, match=r"400 images for generator 'rflow'.*5000 at least"):
-        family_for("rflow", 400, "cpu", few=False)
-    assert family_for("rflow", 400, "cpu", few=True).name == "rflow"
-    assert family_for("rflow", 5000, "cpu", few=False).name == "rflow"
+        family_for("rflow", 400, "cpu", few=False, masked=False)
+    assert family_for("rflow", 400, "cpu", few=True, masked=False).name == "rflow"
+    assert family_for("rflow", 5000, "cpu", few=False, masked=False).name == "rflow"
+
+
+def test_a_family_for_masks_is_refused_for_images_without_and_the_others_are_named():
+    with pytest.raises(DataError, match=r"'spade' for images without masks.*choose another: dcgan.*wgan-gp") as told:
+        family_for("spade", 400, "cpu", few=False, masked=False)
+    assert "spade" not in str(told.value).partition("another")[2]
+    assert family_for("spade", 400, "cpu", few=False, masked=True).name == "spade"
 
 
 def test_nobody_needs_to_name_a_family():
-    assert family_for("", 100, "cpu", few=False).name == default_family("cpu")
+    assert family_for("", 100, "cpu", few=False, masked=True).name == default_family("cpu")
     assert default_family("mps") == default_family("cpu")
     with pytest.raises(UsageError, match=r"No generator 'dcgn'.*did you mean 'dcgan'"):
-        family_for("dcgn", 100, "cpu", few=False)
+        family_for("dcgn", 100, "cpu", few=False, masked=True)
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.2, "1 s"), (59.9, "60 s"), (61, "2 min"), (3601, "1.1 h")])

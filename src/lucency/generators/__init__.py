@@ -35,15 +35,17 @@ class Shape:
         channels: Of the images, those of masks included.
         n_classes: Classes that an image may be asked of; 1 where there are none.
         width: Channels at full resolution, or whatever the family scales with.
+        masks: Channels at the end that are masks.
 
     Raises:
-        UsageError: Other than two or three axes, or a number below 1.
+        UsageError: Other than two or three axes, a number below 1, or nothing but masks.
     """
 
     size: tuple[int, ...]
     channels: int
     n_classes: int
     width: int
+    masks: int = 0
 
     def __post_init__(self) -> None:
         if len(self.size) not in (2, 3) or min(self.size) < 4:
@@ -52,6 +54,8 @@ class Shape:
             raise UsageError(
                 f"{self.channels} channels, {self.n_classes} classes, width {self.width}", expected="1 or more of each"
             )
+        if not 0 <= self.masks < self.channels:
+            raise UsageError(f"{self.masks} of {self.channels} channels are masks", expected="one channel of an image")
 
     @property
     def dims(self) -> int:
@@ -122,6 +126,8 @@ class Family(Protocol):
     least_images: int = 0
     #: Images that training should see at least, or it is not worth its time.
     least_seen: int = 20_000
+    #: It draws images for masks that it is given; others draw the masks with their images.
+    needs_masks: bool = False
 
     def parts(self, shape: Shape) -> dict[str, nn.Module]:
         """Return the trained parts; one is :data:`GENERATOR`."""
@@ -133,13 +139,16 @@ class Family(Protocol):
         """Yield ``(part, loss)`` in order; the next is formed only after the part has been stepped."""
         ...
 
-    def sample(self, generator: nn.Module, labels: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Return images of these classes, (n, C, ...) float32.
+    def sample(
+        self, generator: nn.Module, labels: torch.Tensor, rng: torch.Generator, masks: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return images of these classes, (n, C, ...) float32; the last channels are masks where there are such.
 
         Args:
             generator: In eval mode.
             labels: (n,) int64, on its device.
             rng: On its device.
+            masks: (n, M, ...) float32 of -1 and 1, on its device, for a family that needs them.
         """
         ...
 

@@ -56,7 +56,7 @@ class ConvolutionalGenerator(nn.Module):
             for a, b, s in zip(widths, widths[1:], way.strides, strict=False)
         )
         self.last = convolution(shape.dims, widths[-1], shape.channels)
-        self.apply(_started)
+        self.apply(started)
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return (B, C, ...) from (B, :data:`LATENT`) and (B,)."""
@@ -91,7 +91,7 @@ class ConvolutionalCritic(nn.Module):
         self.inputs = (widths[-1] + deviation) * math.prod(way.base)
         self.head = nn.Sequential(nn.Linear(self.inputs, widths[-1]), nn.LeakyReLU(SLOPE))
         self.said = Projection(widths[-1], shape.n_classes)
-        self.apply(_started if normed else _level)
+        self.apply(started if normed else _level)
 
     def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return (B,) from (B, C, ...) and (B,)."""
@@ -108,10 +108,21 @@ class Adversarial:
     #: Random numbers that an image is made of.
     latent = LATENT
 
-    def sample(self, generator: nn.Module, labels: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    def sample(
+        self, generator: nn.Module, labels: torch.Tensor, rng: torch.Generator, masks: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return images of these classes."""
         made: torch.Tensor = generator(latent_of(len(labels), self.latent, rng), labels)
         return made.float()
+
+    def asked(self, step: Step, rng: torch.Generator) -> torch.Tensor:
+        """Return (B,) class numbers that the generator's own step makes images of."""
+        return step.asked(len(step.images), rng)
+
+    def made(self, generator: nn.Module, labels: torch.Tensor, step: Step, rng: torch.Generator) -> torch.Tensor:
+        """Return as many images of these classes as a critic is shown in a step, (B, C, ...)."""
+        made: torch.Tensor = generator(latent_of(len(labels), self.latent, rng), labels)
+        return made
 
     def score(self, parts: Mapping[str, nn.Module], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
         """Return what the critic says."""
@@ -154,14 +165,14 @@ def non_saturating(
     critic, generator = parts[CRITIC], parts[GENERATOR]
     chance = family.chance(critic, step)
     with torch.no_grad():
-        made = generator(latent_of(len(step.labels), family.latent, rng), step.labels)
+        made = family.made(generator, step.labels, step, rng)
     # Apart, so that norms over a batch see what is real and what is made each for itself.
     real = critic(changed(step.images, step.transforms, rng, chance), step.labels)
     false = critic(changed(made, step.transforms, rng, chance), step.labels)
     family.follow(critic, step, real, false)
     yield CRITIC, functional.softplus(-real).mean() + functional.softplus(false).mean()
-    asked = step.asked(len(step.images), rng)
-    made = generator(latent_of(len(asked), family.latent, rng), asked)
+    asked = family.asked(step, rng)
+    made = family.made(generator, asked, step, rng)
     with resting(critic):
         again = critic(changed(made, step.transforms, rng, chance), asked)
         yield GENERATOR, functional.softplus(-again).mean()
@@ -173,9 +184,9 @@ def _level(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, SLOPE)
 
 
-def _started(module: nn.Module) -> None:
-    """Draw the weights of convolutions and norms as the paper of the family has them."""
+def started(module: nn.Module) -> None:
+    """Draw the weights of a convolution or a norm as Radford 2016 has them."""
     if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
         nn.init.normal_(module.weight, 0.0, START)
-    elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+    elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d) and module.affine:
         nn.init.normal_(module.weight, 1.0, START)

@@ -132,7 +132,9 @@ class RectifiedFlow:
         moved = parts[GENERATOR]((1 - share) * noise + share * images, time, step.labels)
         yield GENERATOR, (moved.float() - (images - noise)).square().mean()
 
-    def sample(self, generator: nn.Module, labels: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    def sample(
+        self, generator: nn.Module, labels: torch.Tensor, rng: torch.Generator, masks: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return what noise has moved to, in :data:`STEPS` steps of Heun's method."""
         shape: Sequence[int] = generator.shape  # type: ignore[assignment]
         x = torch.randn((len(labels), *shape), generator=rng, device=labels.device)

@@ -78,7 +78,9 @@ class VAE:
         code = 0.5 * (mean.square() + spread.exp() - 1 - spread).sum(dim=1).mean()
         yield GENERATOR, 0.5 * (error + TINY).log() + BETA * code / math.prod(images.shape[1:])
 
-    def sample(self, generator: nn.Module, labels: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    def sample(
+        self, generator: nn.Module, labels: torch.Tensor, rng: torch.Generator, masks: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Return what the decoder makes of normal numbers."""
         decoder = generator.get_submodule("decoder")
         made: torch.Tensor = decoder(latent_of(len(labels), LATENT, rng), labels)

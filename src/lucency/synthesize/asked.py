@@ -7,10 +7,12 @@ from pathlib import Path
 from lucency import record, supplement
 from lucency.case import Cohort
 from lucency.errors import DataError, UsageError
+from lucency.generators import family_named
 from lucency.plan import Plan
 from lucency.prepare import Store
 from lucency.synthesize.gate.arms import RATIOS
 from lucency.synthesize.making import Order
+from lucency.synthesize.sizes import refuse_maskless
 from lucency.tasks import task_named
 from lucency.walk import Settings
 
@@ -109,12 +111,18 @@ def _whole_number(values: Mapping[str, str], key: str, otherwise: int) -> int:
     return int(text)
 
 
-def refuse_unfit(cohort: Cohort, plan: Plan, store: Store) -> tuple[int, ...]:
+def refuse_unfit(cohort: Cohort, plan: Plan, store: Store, generator: str) -> tuple[int, ...]:
     """Return the outer folds, or refuse data and plans for which no image can be generated.
+
+    Args:
+        cohort: All of it.
+        plan: Of the task.
+        store: Prepared cases.
+        generator: As :class:`Ask` has it.
 
     Raises:
         DataError: Neither a class nor a mask for each image, sequences, several modalities of which some are missing,
-            or too few folds.
+            too few folds, or no masks for a generator that needs them.
         UsageError: Volumes of too large a side.
     """
     task = task_named(plan.task)
@@ -133,6 +141,9 @@ def refuse_unfit(cohort: Cohort, plan: Plan, store: Store) -> tuple[int, ...]:
             where="--task",
             remedy="leave the setting out that changes the network or the grid",
         )
+    family = Order(generator).family
+    if family:
+        refuse_maskless(family_named(family), masked=task.dense)
     longest = max(plan.grid.size)
     if longest > MOST_SIDE[plan.dims]:
         raise UsageError(

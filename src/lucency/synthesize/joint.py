@@ -1,4 +1,4 @@
-"""Masks drawn together with their images: further channels, -1 outside a label and 1 inside, and back again.
+"""Masks as further channels of their images, -1 outside a label and 1 inside, and back again.
 
 Source:
     Image and labels as channels of one generator: Bowles 2018 (doi 10.48550/arXiv.1810.10863).
@@ -20,8 +20,18 @@ def with_masks(drawn: Drawn, n_labels: int) -> np.ndarray:
     """
     if drawn.masks is None:
         return drawn.images
-    inside = [np.where(drawn.masks == label, 1.0, -1.0) for label in range(1, n_labels + 1)]
-    return np.concatenate([drawn.images, np.stack(inside, axis=1).astype(np.float32)], axis=1)
+    return np.concatenate([drawn.images, channels_of(drawn.masks, n_labels)], axis=1)
+
+
+def channels_of(masks: np.ndarray, n_labels: int) -> np.ndarray:
+    """Return a channel for each label, (n, labels, K, J, I) float32, -1 outside of it and 1 inside.
+
+    Args:
+        masks: (n, K, J, I) label numbers.
+        n_labels: Labels without the background.
+    """
+    inside = [np.where(masks == label, 1.0, -1.0) for label in range(1, n_labels + 1)]
+    return np.stack(inside, axis=1).astype(np.float32)
 
 
 def apart(images: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray | None]:

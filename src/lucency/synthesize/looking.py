@@ -138,7 +138,11 @@ class Looking:
         use = use_of(made, members, inner, plan, folder / "use", steps=self.design.steps, seed=plan.seed)
         found = panel(made, members, strangers, encoders, rng, use)
         some = made.take(np.sort(rng.permutation(len(made))[:AUDITED]))
-        asked = Asked(critic_of(maker, members, strangers), known=bool(work.cohort.patient_key))
+        asked = Asked(
+            critic_of(maker, members, strangers),
+            known=bool(work.cohort.patient_key),
+            masks=0 if maker.masks is None else len(set(members.people.tolist())),
+        )
         looked_at = audit(some, members, strangers, encoders, rng, asked)
         sureness = self._sureness(made, members, folder / "judges", steps)
         kept = sieved(made, members, sureness, (trained(made.images), trained(members.images)))

@@ -16,7 +16,8 @@ from lucency.model import load_weights, save_weights
 from lucency.plan import Plan
 from lucency.predict import device_of
 from lucency.synthesize.drawn import UNKNOWN, Drawn
-from lucency.synthesize.joint import apart, classed, with_masks
+from lucency.synthesize.joint import apart, channels_of, classed, with_masks
+from lucency.synthesize.outlines import reshaped
 from lucency.tasks import task_named
 from lucency.tasks.generate import Generate, family_of, sampled
 from lucency.train import Trained
@@ -78,6 +79,8 @@ class Maker:
         made: Of what and how.
         n_labels: Labels of the masks that it draws; 0 without.
         classed: It draws images of a class that is asked for.
+        masks: (m, K, J, I) int16 masks of the patients it learned from, which it draws images for, changed; None where
+            it draws the masks as well, or there are none.
     """
 
     plan: Plan
@@ -85,6 +88,7 @@ class Maker:
     made: Made
     n_labels: int
     classed: bool
+    masks: np.ndarray | None = None
 
     def sample(self, labels: "np.ndarray | Sequence[int]", rng: np.random.Generator) -> Drawn:
         """Draw images.
@@ -102,9 +106,12 @@ class Maker:
         device = device_of(self.plan)
         chance = torch.Generator(device).manual_seed(int(rng.integers(2**31)))
         wanted = torch.from_numpy(np.array(told)).to(device)
-        images = sampled(self.parts[Generate.delivered], self.plan, wanted, chance)
+        outlines = self._outlines(len(asked), rng)
+        given = None if outlines is None else self._channels(outlines).to(device)
+        images = sampled(self.parts[Generate.delivered], self.plan, wanted, chance, given)
         images = images[:, :, None] if self.plan.dims == 2 else images
         images, masks = apart(images, self.n_labels)
+        masks = masks if outlines is None else outlines
         kept = asked if self.classed else np.full(len(asked), UNKNOWN)
         return Drawn(self._bounded(images), kept, np.full(len(asked), ""), masks)
 
@@ -125,6 +132,16 @@ class Maker:
                     return None
                 found.append(said.double().cpu().numpy())
         return np.concatenate(found)
+
+    def _outlines(self, n: int, rng: np.random.Generator) -> np.ndarray | None:
+        """Return masks to make images for; None where the generator needs none."""
+        flips = str(self.plan.task_options.get("flips", ""))
+        return None if self.masks is None else reshaped(self.masks, n, flips, rng)
+
+    def _channels(self, masks: np.ndarray) -> torch.Tensor:
+        """Return masks as the generator is given them."""
+        channels = torch.from_numpy(channels_of(masks, self.n_labels))
+        return channels[:, :, 0] if self.plan.dims == 2 else channels
 
     def _refuse_unknown(self, asked: np.ndarray) -> None:
         if not len(asked):
@@ -187,7 +204,8 @@ def load(place: Path, members: Drawn, plan: Plan) -> Maker:
         part.load_state_dict(own_weights)
         part.eval().requires_grad_(False).to(device_of(own))
     n_labels = len(plan.labels) if members.masks is not None else 0
-    return Maker(own, parts, made, n_labels, classed(members))
+    masks = members.masks if family_of(own).needs_masks else None
+    return Maker(own, parts, made, n_labels, classed(members), masks)
 
 
 def keep(place: Path, trained: Trained, own: Plan, members: Drawn, plan: Plan) -> None:
@@ -220,9 +238,17 @@ def keep(place: Path, trained: Trained, own: Plan, members: Drawn, plan: Plan) -
         lowest=tuple(float(v) for v in members.images.min(axis=axes)),
         highest=tuple(float(v) for v in members.images.max(axis=axes)),
         normalised=plan.normalisation.kind == "zscore" and max(off) < NORMALISED,
-        remarks=tuple(_remarks(counts, trained, own.schedule.steps)),
+        remarks=(*_reused(own, members), *_remarks(counts, trained, own.schedule.steps)),
     )
     record.write(place / RECORD_FILE, made)
+
+
+def _reused(own: Plan, members: Drawn) -> tuple[str, ...]:
+    """Return what is to be said of the masks that images are made for; nothing where they are drawn as well."""
+    if not family_of(own).needs_masks:
+        return ()
+    n = len(set(members.people.tolist()))
+    return (f"Images are made for the masks of {n} patients, moved, scaled and bent",)
 
 
 def _remarks(counts: Mapping[str, int], trained: Trained, planned: int) -> list[str]:

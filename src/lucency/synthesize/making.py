@@ -166,7 +166,8 @@ def _planned(members: Drawn, plan: Plan, fold: int, place: Path, deadline: float
                 remedy="use another --out, or delete the folder to train anew",
             )
         return own
-    family = family_for(order.family, len(members), plan.accelerator, few=order.few)
+    masked = members.masks is not None
+    family = family_for(order.family, len(members), plan.accelerator, few=order.few, masked=masked)
     left = deadline - order.clock.elapsed()
 
     def to_time(draft: Plan) -> Work:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from lucency import machine
 from lucency.errors import DataError, MemoryShortError
 from lucency.events import Events
-from lucency.generators import SIZES, Family, family_named
+from lucency.generators import SIZES, Family, every_family, family_named
 from lucency.plan import Plan
 from lucency.train import Work, ranks_of, timed
 
@@ -137,7 +137,26 @@ def _timed(work: Work, seconds: float) -> float | None:
         return None
 
 
-def family_for(name: str, n_images: int, accelerator: str, *, few: bool) -> Family:
+def refuse_maskless(family: Family, *, masked: bool) -> None:
+    """Refuse a family that needs masks for images that have none.
+
+    Raises:
+        DataError: See above.
+    """
+    if family.needs_masks and not masked:
+        raise DataError(
+            f"Generator {family.name!r} for images without masks",
+            expected="a task with a mask for each image: it makes images for masks",
+            where="--generator",
+            remedy=f"put masks beside the images (--task segment), or choose another: {_maskless()}",
+        )
+
+
+def _maskless() -> str:
+    return ", ".join(name for name, one in every_family().items() if not one.needs_masks)
+
+
+def family_for(name: str, n_images: int, accelerator: str, *, few: bool, masked: bool) -> Family:
     """Return the family that is asked for, or the default.
 
     Args:
@@ -145,12 +164,14 @@ def family_for(name: str, n_images: int, accelerator: str, *, few: bool) -> Fami
         n_images: That it learns from.
         accelerator: ``"cpu"``, ``"cuda"`` or ``"mps"``.
         few: The user says that so few images will do.
+        masked: The images have masks.
 
     Raises:
         UsageError: No such family.
-        DataError: Fewer images than the family is for.
+        DataError: Fewer images than the family is for, or no masks where it needs them.
     """
     family = family_named(name or default_family(accelerator))
+    refuse_maskless(family, masked=masked)
     if n_images < family.least_images and not few:
         raise DataError(
             f"{n_images} images for generator {family.name!r}",

@@ -137,7 +137,7 @@ class Synthesizing:
         """Go through the stages; what was done is passed through."""
         self.events.emit("synthesize", "begin")
         record.write(self.place / FILE, self.ask)
-        folds = refuse_unfit(self.cohort, self.plan, self.store)
+        folds = refuse_unfit(self.cohort, self.plan, self.store, self.ask.generator)
         design = self._designed(folds)
         looked, early = self._generated(design)
         runs: tuple[Runs, ...] = ()

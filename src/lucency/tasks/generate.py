@@ -12,7 +12,7 @@ from torch import nn
 from lucency.case import Case, Cohort
 from lucency.generators import GENERATOR, Family, Shape, Step, between, family_named
 from lucency.generators.differentiable import Transforms
-from lucency.plan import Plan
+from lucency.plan import Option, Plan, number_of
 from lucency.tasks import Batch, Pace, class_index, task
 
 #: Images of each class in a picture of what training has come to, and classes at most.
@@ -81,7 +81,8 @@ class Generate:
         device = next(net.parameters()).device
         rng = torch.Generator(device).manual_seed(plan.seed)
         labels = torch.arange(rows, device=device).repeat_interleave(SHOWN)
-        made = sampled(net, plan, labels, rng)[:, 0]
+        masks = ellipses(len(labels), shape_of(plan), rng) if family_of(plan).needs_masks else None
+        made = sampled(net, plan, labels, rng, masks)[:, 0]
         return tiled(made[:, made.shape[1] // 2] if made.ndim == 4 else made, SHOWN)
 
 
@@ -95,7 +96,9 @@ def family_of(plan: Plan) -> Family:
 
 
 @torch.no_grad()
-def sampled(generator: nn.Module, plan: Plan, labels: torch.Tensor, rng: torch.Generator) -> np.ndarray:
+def sampled(
+    generator: nn.Module, plan: Plan, labels: torch.Tensor, rng: torch.Generator, masks: torch.Tensor | None = None
+) -> np.ndarray:
     """Return images of these classes, (n, C, ...) float32, drawn as many at once as a step of training has.
 
     For so many there was memory in training; for all of them, volumes above all, there may be none.
@@ -105,11 +108,38 @@ def sampled(generator: nn.Module, plan: Plan, labels: torch.Tensor, rng: torch.G
         plan: Of this task; the one it was built for.
         labels: (n,) int64, on the generator's device; n >= 1.
         rng: On its device.
+        masks: (n, M, ...) float32 of -1 and 1, on its device, for a family that needs them.
     """
-    family = family_of(plan)
-    return np.concatenate(
-        [family.sample(generator, some, rng).cpu().numpy() for some in torch.split(labels, plan.batch)]
-    )
+    family, found = family_of(plan), []
+    for start in range(0, len(labels), plan.batch):
+        rows = slice(start, start + plan.batch)
+        some = None if masks is None else masks[rows]
+        found.append(family.sample(generator, labels[rows], rng, some).cpu().numpy())
+    return np.concatenate(found)
+
+
+def ellipses(n: int, shape: Shape, rng: torch.Generator) -> torch.Tensor:
+    """Return masks that no patient has, (n, M, ...) float32 of -1 and 1: an ellipse at some place for each label.
+
+    They are for pictures of what training has come to.
+
+    Args:
+        n: How many.
+        shape: What is generated.
+        rng: On the device of the masks.
+    """
+    device, axes = rng.device, len(shape.size)
+    grid = torch.meshgrid(*(torch.linspace(-1, 1, side, device=device) for side in shape.size), indexing="ij")
+    place, half = (torch.rand(n, shape.masks, axes, generator=rng, device=device) for _ in range(2))
+    middle, half = 0.8 * place - 0.4, 0.2 + 0.3 * half
+    each = [((grid[a] - _wide(middle[..., a], axes)) / _wide(half[..., a], axes)).square() for a in range(axes)]
+    inside = torch.stack(each).sum(dim=0) <= 1
+    return torch.where(inside, 1.0, -1.0)
+
+
+def _wide(values: torch.Tensor, axes: int) -> torch.Tensor:
+    """Return (n, M) as (n, M, 1, ...)."""
+    return values.view(*values.shape, *(1 for _ in range(axes)))
 
 
 def shape_of(plan: Plan) -> Shape:
@@ -118,20 +148,19 @@ def shape_of(plan: Plan) -> Shape:
     Raises:
         UsageError: Sides or a width that cannot be.
     """
-    width = plan.network_options["width"]
     size = tuple(plan.patch[3 - plan.dims :])
-    return Shape(size, plan.channels, max(1, len(plan.classes)), int(width) if isinstance(width, int | float) else 0)
+    width, masks = number_of(plan.network_options, "width", 0.0), number_of(plan.task_options, "masks", 0.0)
+    return Shape(size, plan.channels, max(1, len(plan.classes)), int(width), int(masks))
 
 
-def transforms_of(options: Mapping[str, object]) -> Transforms:
+def transforms_of(options: Mapping[str, Option]) -> Transforms:
     """Return what critics see images through, from the options of a plan of this task."""
     flips = tuple({"k": -3, "j": -2, "i": -1}[a] for a in str(options.get("flips", "")))
-    chance, masks = options.get("chance", 0.0), options.get("masks", 0)
     return Transforms(
-        chance=float(chance) if isinstance(chance, int | float) else 0.0,
+        chance=number_of(options, "chance", 0.0),
         adaptive=bool(options.get("adaptive", False)),
         flips=flips,
-        masks=int(masks) if isinstance(masks, int | float) else 0,
+        masks=int(number_of(options, "masks", 0.0)),
     )
 
 

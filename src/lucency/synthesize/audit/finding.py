@@ -110,7 +110,8 @@ class Audit:
         gallery: The closest pairs, the closest first.
         usual: As many closest pairs of held-out images and members: what chance looks like.
         by: ``"patient"``, or ``"image"`` where patients are not known.
-        counts: ``synthetic``, ``members``, ``held_out`` and ``patients``.
+        counts: ``synthetic``, ``members``, ``held_out``, ``patients``, ``repeated`` (held-out images that are members
+            bit by bit) and ``masks`` (patients whose masks, changed, the images were made for).
         digests: Of the same, and of the encoders.
     """
 

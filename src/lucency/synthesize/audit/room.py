@@ -62,11 +62,13 @@ class Ask:
             the weights are not to be shared.
         control: Images of a generator that was over-fitted on purpose; None to use members, moved and with noise.
         known: Patients are known; else every image counts as its own, and the audit says so.
+        masks: Patients whose masks, changed, the images were made for; 0 where masks were drawn too, or there are none.
     """
 
     discriminator: Callable[[np.ndarray], np.ndarray] | None = None
     control: Drawn | None = None
     known: bool = True
+    masks: int = 0
 
 
 class Auditor:
@@ -166,10 +168,11 @@ class Auditor:
         if self.held is not None:
             sides["held_out"] = self.held
         usual = () if self.finder is None else usual_pairs(self.finder, self.reals)
+        reused = (Reason("masks", {"n": self.ask.masks}),) if self.ask.masks else ()
         return Audit(
             verdict=verdict,
-            scope=_scope(verdict, found),
-            reasons=reasons,
+            scope=_scope(verdict, found, reused=bool(reused)),
+            reasons=(*reasons, *reused),
             self_test=self.tried,
             findings=found,
             control=self.control,
@@ -181,6 +184,7 @@ class Auditor:
                 **{name: len(d) for name, d in sides.items()},
                 "patients": len(set(self.members.people.tolist())),
                 "repeated": self.repeated,
+                "masks": self.ask.masks,
             },
             digests={**{n: d.digest for n, d in sides.items()}, **{e.name: e.digest for e in self.encoders}},
         )
@@ -290,9 +294,12 @@ def _values(found: Finding) -> Mapping[str, str | int | float]:
     }
 
 
-def _scope(verdict: str, found: Sequence[Finding]) -> tuple[str, ...]:
-    """Return what may be done. Images that stay where the patients' images are give nobody away who is not there."""
-    if verdict != PASS:
+def _scope(verdict: str, found: Sequence[Finding], *, reused: bool) -> tuple[str, ...]:
+    """Return what may be done. Images that stay where the patients' images are give nobody away who is not there.
+
+    The questions are about images: of a patient's own mask, however bent, none of them speaks.
+    """
+    if verdict != PASS or reused:
         return (INSIDE,)
     white = [f for f in found if f.space == CRITIC]
     alone = [f for f in found if f.name == "membership_isolated"]
