@@ -7,6 +7,7 @@ each class. In the same run the time of a step stands beside that of the loop of
 """
 
 import argparse
+import json
 import math
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from torch import nn
 
 from lucency import machine, planner
 from lucency.case import Cohort
+from lucency.errors import DataError
 from lucency.events import Clock, Events
 from lucency.generators import SIZES, every_family
 from lucency.image import Image
@@ -84,14 +86,18 @@ def main() -> int:
     facts = begin()
     torch.set_num_threads(options.threads or machine.cores())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-        folder = Path(place)
+        folder = options.keep or Path(place)
         bench = benched(options, folder)
         print(f"{len(bench.members)} to learn from {bench.members.counts}, {len(bench.held)} to judge by", flush=True)
         # Before anything else has the machine: a step of each and of the tutorial's loop.
         steps = step_times(bench, options)
         rows = {}
         for name in options.families:
-            rows[name] = row_of(bench, name, options, folder)
+            done = folder / f"{name}.row.json"
+            if not done.exists():
+                row = {"commit": facts["commit"]} | row_of(bench, name, options, folder)
+                done.write_text(json.dumps(row), encoding="utf-8")
+            rows[name] = json.loads(done.read_text(encoding="utf-8"))
             print(name, rows[name], flush=True)
     found = [f"{name} {row['tstr_auc']:.3f}/{row['fd_ratio_trained']:.1f}×" for name, row in rows.items()]
     result = facts | {
@@ -122,6 +128,9 @@ def arguments() -> argparse.Namespace:
     made.add_argument("--size", choices=("", *SIZES), default="", help="[what the time allows]")
     made.add_argument("--test", type=Path, help="npz with test_images and test_labels, judged as well")
     made.add_argument("--grids", type=Path, help="folder for a picture of each family's images")
+    made.add_argument(
+        "--keep", type=Path, help="folder to keep, or to go on with: families done there are not repeated"
+    )
     made.add_argument("--threads", type=int, default=0, help="[all usable cores]")
     made.add_argument("--chance", type=float, default=0.3, help="of each change that critics see through [.3]")
     made.add_argument("--adaptive", action="store_true", help="the chance follows the critic, up to --chance")
@@ -188,10 +197,15 @@ def row_of(bench: Bench, name: str, options: argparse.Namespace, folder: Path) -
         clock=Clock(),
         events=Events(folder / f"{name}.jsonl"),
     )
-    if options.quick:
-        # A trial shows that it runs; what comes out is not looked at.
+    asked = bench.cohort, bench.plan, bench.store, 0, folder / name, 60 * options.minutes
+    refused = ""
+    try:
+        maker = make(*asked, order)
+    except DataError as error:
+        # At equal time a family that is too slow for it stands in the table as well, with what it has come to.
+        refused = str(error)
         type(every_family()[name]).least_seen = 1  # type: ignore[misc]
-    maker = make(bench.cohort, bench.plan, bench.store, 0, folder / name, 60 * options.minutes, order)
+        maker = make(*asked, replace(order, size=SIZES[0]))
     rng = np.random.default_rng(options.seed)
     before = time.perf_counter()
     made = maker.sample(bench.members.labels, rng)
@@ -221,6 +235,7 @@ def row_of(bench: Bench, name: str, options: argparse.Namespace, folder: Path) -
     for number, measures in found.by_class.items():
         label = bench.plan.classes[number] if number >= 0 else "all"
         row |= {f"{m} {label}": [rounded(v.synthetic.value), rounded(v.real.value)] for m, v in measures.items()}
+    row["refused_to_a_user"] = refused
     row["collapsed"] = [bench.plan.classes[k] for k in found.collapsed]
     return row | of_training(maker, drawing_s, len(made))
 
@@ -272,7 +287,7 @@ def step_times(bench: Bench, options: argparse.Namespace) -> dict[str, Any]:
     width, batch = 32, 32
     n = 4 if options.quick else TIMED
     ours = Loop(replace(work_for(bench, "dcgan", width, batch), events=Events()), 0, math.inf)
-    plain, weights = tutorial(torch.from_numpy(bench.members.images[:, :, 0]), width, batch)
+    plain, weights = tutorial(torch.from_numpy(bench.members.images[:, :, 0].copy()), width, batch)
     timed = {"tutorial": plain, "dcgan": ours._one_step}
     times: dict[str, list[float]] = {name: [] for name in timed}
     for number in range(n + WARM):
