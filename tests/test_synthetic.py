@@ -11,6 +11,7 @@ import tiny
 from lucency import record, supplement
 from lucency.errors import DataError, UsageError
 from lucency.events import Clock, Events
+from lucency.fit import check_synthetic, fit
 from lucency.plan import Schedule
 from lucency.supplement import Supplement
 from lucency.synthesize.arrays import ids_of, store_of
@@ -19,6 +20,7 @@ from lucency.tasks import task_named
 from lucency.train import Extra, Work, train_member
 from lucency.train.loop import Loop
 from lucency.train.synthetic import Mixing
+from lucency.walk import CONSENT, Settings
 
 
 def made(n=8, value=7.0, label=1, dense=False):
@@ -179,7 +181,7 @@ def test_images_without_evidence_are_refused_unless_the_user_says_so_and_then_th
     work, _ = ground
     run = left(tmp_path / "run", work.plan, work.cohort, verdict=word, reasons=("no candidate gains",))
     with pytest.raises(
-        DataError, match=rf"verdict was {word} \(no candidate gains\).*synthetic_without_evidence=yes"
+        DataError, match=rf"verdict was {word} \(no candidate gains\).*with --force they are used all the same"
     ) as told:
         supplement.begun(work.plan, run, work.cohort, consent=False)
     assert told.value.exit_status == 3
@@ -224,3 +226,15 @@ def test_a_plan_made_with_other_images_is_refused(ground, tmp_path):
     left(tmp_path / "run", work.plan, work.cohort, share=0.25)
     with pytest.raises(UsageError, match="uses generated images that are not there"):
         supplement.images(plan, run)
+
+
+def test_whether_they_may_be_used_is_said_before_anything_is_read_or_removed(ground, tmp_path):
+    work, _ = ground
+    run, model = left(tmp_path / "run", work.plan, work.cohort, verdict="REJECT"), tmp_path / "model"
+    record.write_text(model / "run.json", "an earlier one")
+    with pytest.raises(DataError, match="No evidence that these generated images help"):
+        fit(tmp_path, model, settings=Settings(synthetic=run))
+    with pytest.raises(UsageError, match=r"cannot be the run folder as well.*choose another --out"):
+        fit(tmp_path, run, settings=Settings(synthetic=run, values={CONSENT: "yes"}))
+    assert sorted(p.name for p in model.iterdir()) == ["run.json"]
+    check_synthetic(Settings(synthetic=run, values={CONSENT: "yes"}), model)

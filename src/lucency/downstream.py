@@ -26,7 +26,7 @@ from lucency.model import load_weights, save_weights
 from lucency.plan import Plan
 from lucency.planner import Budget
 from lucency.predict import ensemble, networks, raw_outputs, ready
-from lucency.prepare import Prepared, prepare, prepare_image
+from lucency.prepare import Prepared, placed_on, prepare, prepare_image
 from lucency.profile import profile
 from lucency.read import load
 from lucency.statistics import Metric
@@ -71,7 +71,7 @@ def cohort_of(cohort: Cohort, run: Path) -> Cohort | None:
     kept = []
     for case in cohort.cases:
         target = case.region if labelled.labels else None if by_name else said.get(case.id)
-        if target is not None:
+        if target is not None and _fits(target, case.images.get(cohort.made)):
             kept.append(replace(case, target=target, region=None))
     with_image = [c for c in kept if cohort.made in c.images]
     trainable = [c for c in with_image if c.id in cohort.folds]
@@ -91,6 +91,14 @@ def cohort_of(cohort: Cohort, run: Path) -> Cohort | None:
         unlabelled={},
     )
     return found if masks or len({c.target for c in trainable}) > 1 else None
+
+
+def _fits(target: object, wanted: Sequence[Source] | None) -> bool:
+    """Tell whether a mask has the size of the image of the wanted modality, as far as their headers say."""
+    if not isinstance(target, Source) or not wanted:
+        return True
+    sizes = [s.header.get("size") for s in (target, wanted[0])]
+    return None in sizes or sizes[0] == sizes[1]
 
 
 def seconds(cohort: Cohort, run: Path, minutes: float) -> float:
@@ -203,7 +211,11 @@ class _Shown:
 
     def judged(self, case: Case, arm: str) -> Judged:
         """Return a case as the model sees it, scored against its label."""
-        prepared = prepare_image([self._image(case, arm)], self.plan)
+        image = self._image(case, arm)
+        if isinstance(case.target, Source) and self.task.dense:
+            # What was made lies on the grid of what was given; the mask may lie on that of the real image.
+            image = placed_on(image, load(case.target), case.id)
+        prepared = prepare_image([image], self.plan)
         if arm == NOTHING:
             prepared = Prepared(np.zeros_like(prepared.array), prepared.place, prepared.affine)
         (raw,) = raw_outputs(self.net, [prepared.array], self.plan, dense=self.task.dense)

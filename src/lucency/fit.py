@@ -50,26 +50,67 @@ def fit(
     """
     if upto not in ROOMS:
         raise UsageError(f"No room {upto!r}", expected=", ".join(ROOMS))
+    folder = folder_of(data, out)
     place = Path(data).expanduser().absolute()
     known = place / "run.json"
     if known.exists():
         passport = record.read(Passport, known)
-        folder = Path(out).expanduser().absolute() if out is not None else place
-        if folder != place:
-            raise UsageError("A run goes on in its own folder", where="--out", remedy="leave --out out")
         settings = settings or passport.settings
         place = Path(passport.data)
-    else:
-        folder = Path(out).expanduser().absolute() if out is not None else Path.cwd() / "runs" / _stem(place)
     if not place.exists():
         raise UsageError("No such file or folder", where=place.name, remedy="check the path")
     run = Run(folder)
     settings = settings or Settings()
+    check_synthetic(settings, folder)
     if is_lone_table(place):
         run.judge(place, settings)
         return run
     run.walk(place, settings, upto, listeners)
     return run
+
+
+def folder_of(data: str | Path, out: str | Path | None) -> Path:
+    """Return the run folder of a walk, absolute.
+
+    Args:
+        data: Data, or a run folder to go on with.
+        out: As given, or None.
+
+    Raises:
+        UsageError: A run is to go on in another folder.
+    """
+    place = Path(data).expanduser().absolute()
+    given = None if out is None else Path(out).expanduser().absolute()
+    if not (place / "run.json").exists():
+        return given or Path.cwd() / "runs" / _stem(place)
+    if given not in (None, place):
+        raise UsageError("A run goes on in its own folder", where="--out", remedy="leave --out out")
+    return place
+
+
+def check_synthetic(settings: Settings, folder: Path) -> None:
+    """Refuse generated images that may not be used, before anything is read or removed.
+
+    Args:
+        settings: What the user says.
+        folder: The run folder.
+
+    Raises:
+        DataError: There is no evidence for the images, or there are none.
+        UsageError: No finished run of ``synthesize``, or the run folder itself.
+    """
+    if settings.synthetic is None:
+        return
+    from lucency import supplement  # noqa: PLC0415 - torch takes seconds; walks without generated images do without
+
+    if Path(settings.synthetic).expanduser().absolute() == folder:
+        raise UsageError(
+            "The run with the generated images cannot be the run folder as well",
+            expected="a folder of its own for the model",
+            where="--out",
+            remedy="choose another --out",
+        )
+    supplement.usable(settings.synthetic, consent=settings.consent)
 
 
 #: What a walk leaves in its folder and :func:`forget` removes; the passport, the ledger and the events stay.
@@ -86,7 +127,7 @@ LEFT = (
         "trial.json",
     ),
     *("evaluation.json", "prepared", "trial", "training", "out_of_fold", "controls", "model", "report"),
-    *("labelled.json", "downstream"),
+    *("labelled.json", "downstream", "synthesis"),
 )
 
 

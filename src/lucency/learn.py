@@ -24,7 +24,7 @@ from lucency.report import Facts, Picture, card, cases_to_show, doubtful, pictur
 from lucency.tasks import Task, task_for, task_named
 from lucency.train import OutOfFold, Work, calibrate, early, rehearse
 from lucency.train.member import member
-from lucency.walk import CONSENT, ROOMS, Walk
+from lucency.walk import ROOMS, Walk
 
 #: Share of the budget that one rehearsal may take, and the least and most seconds.
 REHEARSAL = (0.04, 3.0, 20.0)
@@ -122,8 +122,8 @@ class Learning:
         )
         final = planner.overridden(final, self.walk.settings.planned)
         final = carry.begun(final, self.walk.settings.start, self.walk.cohort, task)
-        consent = self.walk.settings.values.get(CONSENT) == "yes"
-        final = supplement.begun(final, self.walk.settings.synthetic, self.walk.cohort, consent=consent)
+        told = self.walk.settings
+        final = supplement.begun(final, told.synthetic, self.walk.cohort, consent=told.consent)
         final = early.timed(self._work(task, final, store), timing, said="pretrain_steps" in self.walk.settings.planned)
         final = controls.timed(self._work(task, final, store), timing)
         self.walk.state["plan"]["prepare_s"] = round(prepare_s, 2)

@@ -15,7 +15,6 @@ from lucency.errors import DataError, UsageError
 from lucency.plan import Plan
 from lucency.prepare import Store
 from lucency.train import Extra
-from lucency.walk import CONSENT
 
 #: In a run folder of ``synthesize``: its files, and among them what may be used of it.
 FOLDER, FILE = "synthesis", "supplement.json"
@@ -90,6 +89,35 @@ def of_run(run: str) -> Supplement:
     return record.read(Supplement, path)
 
 
+def usable(run: str, *, consent: bool) -> Supplement:
+    """Return what a run of ``synthesize`` leaves, where it may be used.
+
+    Args:
+        run: Its folder.
+        consent: The user has said that images without evidence shall be used.
+
+    Raises:
+        DataError: There is no evidence for the images, or there are none.
+        UsageError: Not such a run, or one that is not finished.
+    """
+    found = of_run(run)
+    if not found.ids:
+        raise DataError(
+            f"No generated image to use; the gate's verdict was {found.verdict}",
+            where="--synthetic",
+            remedy="leave --synthetic out; report/synthesis.html of that run says why. For research, 'lucency "
+            "synthesize RUN --set whole=yes' goes through all stages and leaves images",
+        )
+    if found.verdict != ACCEPTED and not consent:
+        raise DataError(
+            f"No evidence that these generated images help: the gate's verdict was {found.verdict} "
+            f"({'; '.join(found.reasons)})",
+            where="--synthetic",
+            remedy="leave --synthetic out; with --force they are used all the same, and the report opens by saying so",
+        )
+    return found
+
+
 def frame_of(run: str | None) -> int:
     """Return the longest side of a run's images; 0 without a run."""
     return of_run(run).frame if run is not None else 0
@@ -115,7 +143,7 @@ def begun(plan: Plan, run: str | None, cohort: Cohort, *, consent: bool) -> Plan
     """
     if run is None:
         return plan
-    found = of_run(run)
+    found = usable(run, consent=consent)
     if found.data != cohort.digest:
         raise UsageError(
             "The generated images belong to other data, or to other parts of these",
@@ -123,25 +151,12 @@ def begun(plan: Plan, run: str | None, cohort: Cohort, *, consent: bool) -> Plan
             where="--synthetic",
             remedy="run 'lucency synthesize' on these data",
         )
-    if not found.ids:
-        raise DataError(
-            f"No generated image to use; the gate's verdict was {found.verdict}",
-            where="--synthetic",
-            remedy="leave --synthetic out; report/synthesis.html of that run says why",
-        )
     if found.plan != agreed(plan):
         raise UsageError(
             "The generated images lie on another grid than this plan's",
             expected="the grid, normalisation and classes that they were made on: the evidence holds there only",
             where="--synthetic",
             remedy="leave out the settings that change them",
-        )
-    why = "; ".join(found.reasons)
-    if found.verdict != ACCEPTED and not consent:
-        raise DataError(
-            f"No evidence that these generated images help: the gate's verdict was {found.verdict} ({why})",
-            where="--synthetic",
-            remedy=f"leave --synthetic out; with --set {CONSENT}=yes they are used, and the report says so",
         )
     lacking = [f for f in plan.folds if not found.ids.get(f)]
     if lacking:
@@ -151,10 +166,10 @@ def begun(plan: Plan, run: str | None, cohort: Cohort, *, consent: bool) -> Plan
     parts = f"{100 * found.share:.0f} % of each batch until {100 * found.until:.0f} % of training"
     said = (
         f"arm {found.arm}, {parts}, each fold's images by a generator that has not seen its patients; the gate's "
-        f"verdict was {found.verdict}: {why}"
+        f"verdict was {found.verdict}: {'; '.join(found.reasons)}"
     )
     if found.verdict != ACCEPTED:
-        said = f"USED WITHOUT EVIDENCE, on the user's word (--set {CONSENT}=yes): {said}"
+        said = f"USED WITHOUT EVIDENCE, on the user's word (--force): {said}"
     # The evidence is for images alone: no pretext, and no images without a label beside them.
     own = replace(plan, synthetic=digest_of(run), reasons={**plan.reasons, "synthetic": said})
     return replace(own, pretrain="none", pretrain_steps=0, pretrain_share=0.0)

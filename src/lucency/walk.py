@@ -125,6 +125,11 @@ class Settings:
         return tuple(w.strip() for w in self.values.get("keep_classes", "").split(",") if w.strip())
 
     @property
+    def consent(self) -> bool:
+        """Whether generated images may be used although nothing shows that they help."""
+        return self.values.get(CONSENT) == "yes"
+
+    @property
     def translation(self) -> Words | None:
         """Which modality is to be made of which; None where something else is to be learned."""
         given, wanted = self.values.get("from_modality", ""), self.values.get("to_modality", "")

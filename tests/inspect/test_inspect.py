@@ -12,6 +12,7 @@ from lucency.errors import DataError, LeakageError, ReadError, UsageError
 from lucency.events import Events
 from lucency.image import diagonal_affine
 from lucency.inspect import Inspection, inspect, settle
+from lucency.inspect.checks import check_targets
 from lucency.inspect.scan import Problem
 from lucency.text import sentence
 
@@ -486,3 +487,12 @@ def test_a_clip_of_one_frame_is_named_and_kept(shelf):
         "1 sequences have a single frame, of which no order can be read: clip03."
     ]
     assert "clip03" not in found.left_out
+
+
+def test_labels_of_images_that_cannot_be_used_are_not_said_to_be_missing(two_classes):
+    cohort = two_classes(8).cohort()
+    with pytest.raises(DataError, match=r"^None of 8 labelled images can be used\. Expected.*skipped\.csv"):
+        check_targets(cohort, [], [])
+    bare = replace(cohort, cases=tuple(replace(c, target=None) for c in cohort.cases))
+    with pytest.raises(DataError, match="None of 8 images has a label"):
+        check_targets(bare, bare.cases, [])

@@ -4,17 +4,19 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from lucency import record
+from lucency.apps.cli import app
 from lucency.errors import DataError, UsageError
 from lucency.events import read_events
-from lucency.fit import fit
+from lucency.fit import fit, forget
 from lucency.supplement import FILE, FOLDER, Supplement
 from lucency.synthesize import synthesize
 from lucency.synthesize.asked import Ask, refuse_unfit
 from lucency.synthesize.gate import ACCEPT, INCONCLUSIVE, REJECT, stopped
 from lucency.synthesize.page import PAGE, write_page
-from lucency.walk import CONSENT, Settings
+from lucency.walk import Settings
 
 pytestmark = pytest.mark.journey
 
@@ -102,11 +104,16 @@ def _no_generator_saw_its_judges(out, found):
 def _fit_uses_them_on_the_users_word_alone(squares):
     run = str(squares.out)
     few = {**FEW, "schedule.steps": "6", "folds": "[0]"}
-    with pytest.raises(DataError, match="No evidence that these generated images help") as told:
-        fit(squares.data, squares.out.with_name("fit"), settings=Settings(minutes=1, values=few, synthetic=run))
-    assert told.value.exit_status == 3
-    settings = Settings(minutes=1, values={**few, CONSENT: "yes"}, synthetic=run)
-    done = fit(squares.data, squares.out.with_name("fit"), settings=settings)
+    model = squares.out.with_name("fit")
+    command = ["fit", str(squares.data), "--out", str(model), "--synthetic", run, "--minutes", "1"]
+    command += [f"--set={key}={value}" for key, value in few.items()]
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == 3
+    assert "No evidence that these generated images help" in refused.stderr
+    assert not (model / "cohort.json").exists(), "it is refused before anything is read"
+    accepted = CliRunner().invoke(app, [*command, "--force"])
+    assert accepted.exit_code == 0, accepted.stderr
+    done = fit(model)
     assert done.plan.reasons["synthetic"].startswith("USED WITHOUT EVIDENCE")
     assert max(done.plan.grid.size) == 28
     page = done.report.read_text(encoding="utf-8")
@@ -166,10 +173,18 @@ def test_the_forecast_comes_first(squares, monkeypatch):
     assert own[1]["seconds_left"] > 0
 
 
-def test_other_settings_begin_anew(squares, monkeypatch):
+def test_other_settings_and_other_data_throw_nothing_away_until_the_user_says_so(squares, monkeypatch):
     monkeypatch.setattr("lucency.synthesize.walked.TEACHES", 10.0)
     first = synthesize(squares.data, squares.out, ask=ask(whole=False))
+    kept = {p: p.stat().st_mtime_ns for p in (squares.out / FOLDER).rglob("*.safetensors")}
     other = Ask(ask().settings, "gan-mlp", 28, 1, (0.5,), 6)
+    with pytest.raises(UsageError, match="begun with other settings: ratios"):
+        synthesize(squares.data, squares.out, ask=other)
+    squares.picture("bright/more.png", squares.rng.integers(60, 220, (28, 28), dtype=np.uint8))
+    with pytest.raises(UsageError, match="have changed since 1 of 3 generators were trained"):
+        synthesize(squares.data, squares.out)
+    assert kept == {p: p.stat().st_mtime_ns for p in (squares.out / FOLDER).rglob("*.safetensors")}
+    forget(squares.out, squares.data)
     second = synthesize(squares.data, squares.out, ask=other)
     assert first.design.digest != second.design.digest
 

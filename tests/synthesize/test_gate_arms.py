@@ -179,3 +179,14 @@ def test_steps_that_the_user_sets_are_kept():
 @pytest.mark.parametrize(("folds", "seeds"), [(5, 2), (4, 3), (3, 4), (10, 1)])
 def test_seeds_make_ten_runs(folds, seeds):
     assert seeds_for(folds) == seeds
+
+
+def test_generators_that_need_longer_are_in_the_forecast_before_anything_begins():
+    frame = Frame((0, 1, 2), 4, tuple(Arm(str(n)) for n in range(3)), 90, 30, 32, 28)
+    slow = replace(TIMED, generator_s=4000.0)
+    assert designed(frame, TIMED, 20, 0, "d").generator_s < slow.generator_s
+    with pytest.raises(UsageError, match=r"20 minutes are too few.*about (\d+) minutes") as told:
+        designed(frame, slow, 20, 0, "d")
+    needed = int(str(told.value).split("about ")[1].split()[0])
+    assert needed > 3 * 4000 / 60
+    assert designed(frame, slow, needed, 0, "d").generator_s >= slow.generator_s

@@ -265,7 +265,7 @@ def test_images_of_several_sizes_are_refused(tmp_path):
 
 def test_too_little_time_is_refused_with_what_it_would_take(tmp_path, monkeypatch):
     monkeypatch.setattr(type(family_named("dcgan")), "least_seen", 100_000)
-    with pytest.raises(DataError, match=r"In 8 s generator 'dcgan' \(tiny\) would see.*better"):
+    with pytest.raises(UsageError, match=r"In 8 s generator 'dcgan' \(tiny\) would see.*better"):
         made(tmp_path)
     assert not (tmp_path / "maker" / "plan.json").exists()
 

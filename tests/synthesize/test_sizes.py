@@ -63,11 +63,19 @@ def test_the_faster_memory_layout_is_taken(monkeypatch, other_s, last):
 def test_too_little_time_is_refused_with_what_it_would_take(monkeypatch):
     """A quarter of 60 000 images at 32 in a step of .5 s: .25 * 60000 * .5 / (.92 * 32) = 255 s, 5 minutes."""
     with pytest.raises(
-        DataError, match=r"In 1 min generator 'dcgan' \(tiny\) would see 3533 images.*give 5 min"
+        UsageError, match=r"In 1 min generator 'dcgan' \(tiny\) would see 3533 images.*give 5 min"
     ) as told:
         choose(monkeypatch, {"tiny": 0.5}, 60.0)
     assert "better 17 min" in str(told.value)
-    assert told.value.exit_status == 3
+    assert told.value.exit_status == 2
+
+
+def test_what_it_would_take_is_known_before_it_is_begun(monkeypatch):
+    """The same 255 s: what is promised up front is what is asked for later."""
+    monkeypatch.setattr(sizes, "_timed", lambda work, seconds: 0.5)
+    assert sizes.least_seconds(FAMILY, drafted(64), None) == pytest.approx(0.25 * 60000 * 0.5 / (0.92 * 32))
+    monkeypatch.setattr(sizes, "_timed", lambda work, seconds: None)
+    assert sizes.least_seconds(FAMILY, drafted(64), None) == 0
 
 
 def test_memory_that_runs_out_ends_the_search_or_refuses(monkeypatch):

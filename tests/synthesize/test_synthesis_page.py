@@ -120,10 +120,21 @@ def test_numbers_stand_beside_those_of_real_images_and_the_tables_name_their_row
     assert "0.900 / 0.950" in page
     assert "660 images drawn, 300 kept" in page
     assert "real + generated 1 : 1" in page
-    assert "imbalance balanced_mixup" in page
+    assert "imbalance: balanced mixup" in page
+    assert "5 generators (dcgan) were trained" in page
+    assert "judged by AUC on about 100 images" in page
     assert "hardly more than copies" in page
     assert "Four of five gates like this one" in page
     assert "patients unknown" in page
+
+
+@pytest.mark.parametrize(("lang", "said"), [("en", "Generators trained: 2 of 5 (dcgan)"), ("zh", "5 个中的 2 个")])
+def test_a_walk_that_ended_early_does_not_claim_what_was_planned(folder, lang, said):
+    page = write_page(folder, decided((), "stopped"), design(runs()), (looked(0), looked(1)), (), lang)
+    body = page.read_text("utf-8").split("<body>")[1]
+    assert said in body
+    assert "were judged" not in body
+    assert "并在约" not in body
 
 
 def test_the_rival_is_the_line_of_the_figure_and_no_row_of_it():
@@ -155,6 +166,7 @@ def test_an_arm_without_a_score_has_no_row_and_no_number(folder):
         ("generated 0.25", "real + generated 0.25 : 1"),
         ("generated, rare classes", "real + generated, rare classes only"),
         ("mixup 0.4", "mixup 0.4"),
+        ("imbalance balanced_mixup", "imbalance: balanced mixup"),
     ],
 )
 def test_arms_have_names_for_people(arm, expected):

@@ -64,6 +64,7 @@ def ground(tmp_path, monkeypatch):
     checked = room.refuse_unfit
     monkeypatch.setattr(room, "refuse_unfit", lambda *given: checked(*given)[:3])
     monkeypatch.setattr(room, "Looking", Noisy)
+    monkeypatch.setattr(room, "least_time", lambda *given: 0.0)
     return tmp_path
 
 

@@ -22,6 +22,7 @@ from lucency.prepare import images_of, prepare, prepare_image
 from lucency.profile import profile
 from lucency.read import load
 from lucency.tasks import every_task, task_named
+from lucency.text import sentence
 from lucency.train import Work
 from lucency.train.loop import Loop
 from lucency.write.nifti import write_nifti
@@ -115,6 +116,57 @@ def test_grids_of_two_sizes_are_refused_with_the_case(tmp_path):
         prepare(found, plan, TASK.target, tmp_path / "prepared")
 
 
+def finer(found, case):
+    """Write the wanted image of a case in voxels of half the size, over the same field."""
+    source = case.images[found.made][0]
+    image = load(source)
+    affine = image.affine @ np.diag([0.5, 0.5, 0.5, 1.0])
+    affine[:, 3] = image.affine @ [-0.25, -0.25, -0.25, 1.0]
+    fine = image.array.repeat(2, axis=1).repeat(2, axis=2).repeat(2, axis=3)
+    write_nifti(source.files[0], Image(fine, affine))
+    header = {**source.header, "size": fine.shape[1:]}
+    return replace(case, images={**case.images, found.made: (replace(source, header=header),)})
+
+
+def test_pairs_on_two_grids_meet_on_the_grid_of_what_is_given(tmp_path):
+    found = cohort(tmp_path, 10, (6, SIDE, SIDE), OBLIQUE)
+    given, before = load(found.cases[0].images["a"][0]), load(found.cases[0].images["b"][0])
+    found = replace(found, cases=tuple(finer(found, c) if n < 4 else c for n, c in enumerate(found.cases)))
+    case = found.cases[0]
+    assert load(case.images["b"][0]).size == (12, 2 * SIDE, 2 * SIDE)
+    plan = planned(found)
+    assert plan.reasons["grids"].startswith("4 of 10 pairs that were looked at lie on two grids")
+    assert "给定图像的网格" in sentence(plan.reasons["grids"], "zh")
+    assert plan.task_options["translate"] == "pix2pix", "they lie on each other in the patient"
+    first, second = images_of(case, plan, None)
+    assert first is not None
+    assert second is not None
+    assert first.same_grid(given)
+    assert second.same_grid(given)
+    # Each voxel of the coarse grid lies between eight equal ones of the finer grid.
+    assert second.array == pytest.approx(before.array)
+    prepared = prepare_image([first, second], plan)
+    prediction = TASK.decode(prepared.array[1:], case, prepared, plan, Calibration())
+    assert prediction.image is not None
+    assert prediction.image.same_grid(given)
+    scores = TASK.score(prediction, case, plan)
+    same = TASK.score(prediction, replace(case, images={"b": found.cases[0].images["b"]}), plan)
+    assert scores == same
+    assert scores["mae"] < TASK.score(prediction, replace(case, images=found.cases[9].images), plan)["mae"]
+
+
+def test_a_pair_of_two_places_is_refused_with_its_case(tmp_path):
+    found = cohort(tmp_path, 10, (6, SIDE, SIDE))
+    plan, case = planned(found), found.cases[3]
+    image, affine = load(case.images["b"][0]), np.eye(4)
+    affine[:3, 3] = 500.0
+    write_nifti(case.images["b"][0].files[0], Image(image.array, affine))
+    with pytest.raises(DataError, match=r"^3: Two modalities of one case have 0 % of the field in common"):
+        prepare(found, plan, TASK.target, tmp_path / "prepared")
+    with pytest.raises(DataError, match=r"^3: Two modalities of one case have 0 % of the field in common"):
+        planned(found)
+
+
 @pytest.mark.parametrize(
     ("affine", "size"),
     [
@@ -176,6 +228,31 @@ def test_the_one_loop_trains_every_way_and_what_it_delivers_predicts(tmp_path, w
     assert np.isfinite(raw).all()
     active = TASK.activate(torch.from_numpy(raw)[None], Calibration())
     assert torch.equal(active[0], torch.from_numpy(raw))
+
+
+@pytest.mark.parametrize("way", ["cyclegan", "cut"])
+def test_training_without_pairs_goes_on_where_it_was_interrupted(tmp_path, way):
+    found = cohort(tmp_path, 10)
+    sides = tuple(
+        replace(c, images={m: c.images[m] for m in ("ab"[n % 2],)}, target=("given", "wanted")[n % 2])
+        for n, c in enumerate(found.cases)
+    )
+    found = replace(found, cases=sides)
+    plan = planned(found, translate=way, **{"network_options.widths": "[4, 8]"})
+    plan = replace(plan, schedule=replace(plan.schedule, steps=4, warmup=1), batch=4, precision="fp32")
+    store = prepare(found, plan, TASK.target, tmp_path / "prepared")
+    ends = []
+    for name in ("whole", "interrupted"):
+        (tmp_path / name).mkdir()
+        work = Work(found, plan, TASK, store, tmp_path / name, Clock(), Events())
+        if name == "interrupted":
+            loop = Loop(work, 0, 1e9)
+            for _ in range(2):
+                loop._one_step()
+            loop.save()
+        ends.append(Loop(work, 0, 1e9).run())
+    assert ends[0].steps == ends[1].steps == 4
+    assert all(torch.equal(v, ends[1].weights[k]) for k, v in ends[0].weights.items())
 
 
 def test_views_that_agree_leave_nothing_to_ask(tmp_path):

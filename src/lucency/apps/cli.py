@@ -166,7 +166,12 @@ def _offer_walk(command: str, upto: str, sentence: str, examples: tuple[str, ...
             typer.Option("--allow-leak", help="Go on although parts share patients or images; the report says so."),
         ] = False,
         force: Annotated[
-            bool, typer.Option("--force", help="Forget what an earlier run left in RUN and start anew.")
+            bool,
+            typer.Option(
+                "--force",
+                help="Forget what an earlier run left in RUN and start anew; with --synthetic, use images without "
+                "evidence.",
+            ),
         ] = False,
         values: Set = None,
         as_json: Json = False,
@@ -214,13 +219,17 @@ def walk_and_say(
 
     from lucency.apps import summary  # noqa: PLC0415
     from lucency.apps.terminal import display  # noqa: PLC0415
-    from lucency.fit import Passport, Settings, fit, forget  # noqa: PLC0415
+    from lucency.fit import Passport, Settings, check_synthetic, fit, folder_of, forget  # noqa: PLC0415
     from lucency.record import read  # noqa: PLC0415
+    from lucency.walk import CONSENT  # noqa: PLC0415
 
     known = data / "run.json"
     settings = replace(read(Passport, known).settings if known.is_file() else Settings(), **given)
     manner = replace(manner, lang=settings.lang)
     if force:
+        if settings.synthetic is not None:
+            settings = replace(settings, values={**settings.values, CONSENT: "yes"})
+            check_synthetic(settings, folder_of(data, out))
         forget(run_folder(data, out), data)
     with display(settings.lang, quiet=manner.quiet) as shown:
         run = fit(data, out, settings=settings, upto=upto, listeners=[shown])

@@ -1,11 +1,14 @@
 """The command ``lucency synthesize``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lucency.apps.boundary import Debug, Json, Lang, Manner, Quiet, boundary, must_exist, settings_of
+
+if TYPE_CHECKING:
+    from lucency.synthesize.asked import Ask
 
 #: Minutes where nobody says otherwise: ten generators and eighty short trainings want an hour at least.
 MINUTES = 60.0
@@ -44,6 +47,9 @@ def synthesize(  # noqa: PLR0913, PLR0917 - one parameter for each option of the
             "goes through all stages whatever the first show; or a decision of the plan.",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Forget what an earlier run left in RUN and start anew.")
+    ] = False,
     lang: Lang = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -69,26 +75,44 @@ def synthesize(  # noqa: PLR0913, PLR0917 - one parameter for each option of the
     from lucency.apps.cli import run_folder  # noqa: PLC0415 - that module offers this one
 
     with boundary(manner, run_folder(data, out)):
-        _synthesize(data, out, {k: v for k, v in given.items() if v is not None}, generator, manner)
+        ask = _asked(data, {k: v for k, v in given.items() if v is not None}, generator)
+        _synthesize(data, out, ask, manner, force=force)
 
 
-def _synthesize(data: Path, out: Path | None, given: dict[str, Any], generator: str, manner: Manner) -> None:
+def _asked(data: Path, given: dict[str, Any], generator: str) -> "Ask":
+    """Return what is asked: of a run that is gone on with, what it was begun with, and what is said now."""
     must_exist(data)
+    from dataclasses import replace  # noqa: PLC0415
+
+    from lucency.fit import Passport, Settings  # noqa: PLC0415
+    from lucency.record import read  # noqa: PLC0415
+    from lucency.synthesize.asked import ask_of, asked_before  # noqa: PLC0415
+
+    known, before = data / "run.json", asked_before(data)
+    if before is not None:
+        settings = before.settings
+    elif known.is_file():
+        settings = replace(read(Passport, known).settings, minutes=MINUTES)
+    else:
+        settings = Settings(minutes=MINUTES)
+    values = {**settings.values, **given.pop("values", {})}
+    return ask_of(replace(settings, **given, values=values), generator, before)
+
+
+def _synthesize(data: Path, out: Path | None, ask: "Ask", manner: Manner, *, force: bool) -> None:
     from dataclasses import replace  # noqa: PLC0415
 
     from lucency.apps.summary import quoted, short  # noqa: PLC0415
     from lucency.apps.terminal import display  # noqa: PLC0415
-    from lucency.fit import Passport, Settings  # noqa: PLC0415
-    from lucency.record import read, to_json  # noqa: PLC0415
+    from lucency.fit import folder_of, forget  # noqa: PLC0415
+    from lucency.record import to_json  # noqa: PLC0415
     from lucency.synthesize import synthesize as walk  # noqa: PLC0415
-    from lucency.synthesize.asked import ask_of, asked_before  # noqa: PLC0415
     from lucency.synthesize.page import PAGE  # noqa: PLC0415
     from lucency.text import sentence, t  # noqa: PLC0415
 
-    known = data / "run.json"
-    before = read(Passport, known).settings if known.is_file() else Settings(minutes=MINUTES)
-    ask = ask_of(replace(before, **given), generator, asked_before(data))
     manner = replace(manner, lang=ask.settings.lang)
+    if force:
+        forget(folder_of(data, out), data)
     with display(manner.lang, quiet=manner.quiet) as shown:
         found = walk(data, out, ask=ask, listeners=[shown])
     page = found.folder / PAGE

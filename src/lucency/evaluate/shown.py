@@ -7,6 +7,7 @@ from lucency.case import Case, Prediction
 from lucency.evaluate.judge import Grounds
 from lucency.image import Image
 from lucency.predict import ensemble, networks
+from lucency.prepare import placed_on
 from lucency.read import load
 
 
@@ -41,7 +42,9 @@ def show(grounds: Grounds, ids: Sequence[str], truth_of: Callable[[Case], Image 
         source, truth = case.sources[0], truth_of(case)
         if grounds.plan.made:
             source = case.images[next(m for m in grounds.plan.inputs if m in case.images)][0]
+        image = load(source, nan=grounds.nan)
+        if grounds.plan.made:
             wanted = case.images.get(grounds.plan.made[0])
-            truth = load(wanted[0], nan=grounds.nan) if wanted else None
-        found.append(Shown(case, load(source, nan=grounds.nan), truth, prediction, grounds.plan.classes))
+            truth = placed_on(load(wanted[0], nan=grounds.nan), image, case.id) if wanted else None
+        found.append(Shown(case, image, truth, prediction, grounds.plan.classes))
     return found

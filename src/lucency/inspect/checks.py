@@ -201,6 +201,13 @@ def _check_translation(cohort: Cohort, usable: Sequence[Case]) -> list[str]:
 
 def _nothing_to_learn(cohort: Cohort) -> DataError:
     """Return the refusal of data without a single label; all images in one folder may be meant as one class."""
+    labelled = sum(c.target is not None for c in cohort.cases)
+    if labelled:
+        return DataError(
+            f"None of {labelled} labelled images can be used",
+            expected="images that show something, with labels that fit them",
+            remedy="skipped.csv in the run folder lists every image with its reason",
+        )
     files = [PurePosixPath(s.paths[0]) for c in cohort.cases for s in c.sources]
     folders = {f.parts[0] if len(f.parts) > 1 else "" for f in files}
     told = " ".join(n.rstrip(".") for n in cohort.notes if "table" in n.lower())

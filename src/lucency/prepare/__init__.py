@@ -20,6 +20,7 @@ from lucency.prepare.store import (
 from lucency.prepare.tiles import tile_starts
 from lucency.prepare.tilt import lean_back, set_upright, upright_of
 from lucency.prepare.visits import prepare_visits
+from lucency.prepare.worlds import covered, placed_on
 
 __all__ = [
     "Entry",
@@ -29,6 +30,7 @@ __all__ = [
     "Store",
     "TargetOf",
     "Writer",
+    "covered",
     "digest_of",
     "facts_of",
     "images_of",
@@ -37,6 +39,7 @@ __all__ = [
     "normalise",
     "own_scale",
     "place_of",
+    "placed_on",
     "prepare",
     "prepare_image",
     "prepare_labels",

@@ -21,6 +21,7 @@ from lucency.plan import Plan
 from lucency.prepare.facts import facts_of
 from lucency.prepare.place import Place, Prepared
 from lucency.prepare.visits import prepare_visits
+from lucency.prepare.worlds import placed_on
 from lucency.read import load
 from lucency.record import from_json, to_json, write_text
 
@@ -229,10 +230,12 @@ def writing(folder: Path, done: Mapping[str, Entry]) -> Iterator[Writer]:
 def images_of(case: Case, plan: Plan, nan: float | None) -> list[Image | None]:
     """Load the images of a case in the plan's channel order; None for what it lacks where the plan can do without.
 
-    Modalities that the plan does not name are passed over.
+    Modalities that the plan does not name are passed over. Where one is to be made of others, all lie on the grid of
+    the first that is given: that is the grid of what will be made.
 
     Raises:
         DataError: The case lacks a modality that the plan names, and cannot do without, or has none of them.
+        GeometryError: Two modalities of a translation do not show the same part of the patient.
     """
     lacking = [m for m in plan.modalities if m not in case.images]
     if lacking and len(plan.inputs) == len(case.images) == 1:
@@ -250,7 +253,10 @@ def images_of(case: Case, plan: Plan, nan: float | None) -> list[Image | None]:
             if plan.spares or len(plan.modalities) == 1
             else "complete the case, or train with --set modality_dropout=0.3, which can do without a modality",
         )
-    return [load(case.images[m][0], nan=nan) if m in case.images else None for m in plan.modalities]
+    images = [load(case.images[m][0], nan=nan) if m in case.images else None for m in plan.modalities]
+    given = (i for m, i in zip(plan.modalities, images, strict=True) if m in plan.inputs and i is not None)
+    grid = next(given, None) if plan.made else None
+    return images if grid is None else [None if i is None else placed_on(i, grid, case.id) for i in images]
 
 
 def digest_of(cohort: Cohort, plan: Plan) -> str:

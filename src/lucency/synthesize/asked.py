@@ -1,7 +1,7 @@
 """What a user may ask of ``synthesize``, and what of data and plan it can be done with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from lucency import record, supplement
@@ -100,6 +100,44 @@ def asked_before(run: Path) -> Ask | None:
     """Return what was asked of a walk, None where there is none in this folder."""
     path = run / supplement.FOLDER / FILE
     return record.read(Ask, path) if path.exists() else None
+
+
+def refuse_other(run: Path, ask: Ask) -> None:
+    """Refuse to go on in a folder with what was begun otherwise: hours of work are not thrown away for a word.
+
+    Args:
+        run: Run folder; it need not exist.
+        ask: What is asked now.
+
+    Raises:
+        UsageError: The folder holds a run of ``fit``, or a walk that was begun with other settings.
+    """
+    before = asked_before(run)
+    if before is None and (run / "plan.json").exists():
+        raise UsageError(
+            "The folder holds a plan or a model of 'lucency fit', which would be lost",
+            expected="a new folder, or one of 'lucency synthesize'",
+            where=run.name,
+            remedy="give the data and another --out",
+        )
+    changed = _changed(before, ask) if before is not None else ()
+    if changed and any((run / supplement.FOLDER).rglob("*.safetensors")):
+        raise UsageError(
+            f"The walk in this folder was begun with other settings: {', '.join(changed)}",
+            expected="the same, for what was done cannot be compared with what would be done now",
+            where=run.name,
+            remedy="go on with 'lucency synthesize RUN' alone; or choose another --out, or --force to begin anew",
+        )
+
+
+def _changed(before: Ask, now: Ask) -> tuple[str, ...]:
+    """Return the names of the settings that differ, save those that change no number."""
+    own = [n for n in ("generator", "side", "seeds", "ratios", "steps") if getattr(before, n) != getattr(now, n)]
+    first, second = before.settings, now.settings
+    named = [f.name for f in fields(Settings) if f.name not in ("lang", "values")]
+    keys = sorted({*first.values, *second.values})
+    said = [n for n in named if getattr(first, n) != getattr(second, n)]
+    return (*said, *(k for k in keys if first.values.get(k) != second.values.get(k)), *own)
 
 
 def _whole_number(values: Mapping[str, str], key: str, otherwise: int) -> int:

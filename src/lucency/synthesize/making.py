@@ -19,7 +19,7 @@ from lucency.synthesize.arrays import cohort_of, store_of
 from lucency.synthesize.drawn import Drawn, drawn_of
 from lucency.synthesize.joint import classed, one_class, with_masks
 from lucency.synthesize.maker import NORMALISED, PLAN_FILE, RECORD_FILE, Maker, fits, keep, load
-from lucency.synthesize.sizes import chosen, family_for
+from lucency.synthesize.sizes import chosen, family_for, least_seconds
 from lucency.tasks import task_named
 from lucency.tasks.generate import Generate
 from lucency.train import Work, train_member
@@ -263,3 +263,24 @@ def work_of(members: Drawn, own: Plan, plan: Plan, place: Path, order: Order) ->
     store = store_of(learned, own, place / "arrays", "case")
     cohort = cohort_of(learned, own, "case")
     return Work(cohort, own, task_named(own.task), store, folder, order.clock, order.events)
+
+
+def least_time(cohort: Cohort, plan: Plan, store: Store, fold: int, place: Path, order: Order) -> float:
+    """Return the seconds below which a generator of a fold is not worth training, by timing a few steps.
+
+    Args:
+        cohort: Its folds say what is held out.
+        plan: Of the task.
+        store: Prepared cases.
+        fold: Held out.
+        place: Folder for what is timed.
+        order: What the user says.
+
+    Raises:
+        DataError: Too few images or patients, or images without contrast.
+    """
+    members = members_of(cohort, plan, store, fold)
+    masked = members.masks is not None
+    family = family_for(order.family, len(members), plan.accelerator, few=order.few, masked=masked)
+    draft = drafted(members, plan, fold, family, family.widths[order.size or SIZES[0]], order)
+    return least_seconds(family, draft, work_of(members, draft, plan, place, order))

@@ -19,7 +19,7 @@ from lucency.synthesize.gate import Guard, Runs, Verdict
 from lucency.synthesize.gate.design import Design
 from lucency.synthesize.gate.evidence import ROPE
 from lucency.synthesize.looking import Looked
-from lucency.text import name, sentence, t
+from lucency.text import known, name, sentence, t
 
 #: In a run folder.
 PAGE = "report/synthesis.html"
@@ -64,7 +64,7 @@ def write_page(
         meaning=t(f"synthesize.{WORDS[found.word]}_means", lang),
         reasons=[capital(sentence(r, lang)) for r in found.reasons],
         detectable=_points(found.detectable, lang) if math.isfinite(found.detectable) else "",
-        done=_done(design, looked, lang),
+        done=_done(design, looked, runs, metric_name(scale, lang), lang),
         metric=metric_name(scale, lang),
         forest=forest(rows, lang) if rows else "",
         arms=_arms(found, design, runs, lang),
@@ -134,6 +134,8 @@ def arm_name(arm: str, lang: str) -> str:
     words, _, ratio = kind.rpartition(" ")
     if words == "generated":
         return t("synthesize.arm_generated", lang, ratio=ratio)
+    if known(f"decision.{words}"):
+        return t("report.pair", lang, head=name("decision", words, lang), text=ratio.replace("_", " "))
     key = {"real": "real", "real again": "again", "generated": "generated_rare"}.get(kind, "")
     if not key:
         return arm
@@ -164,12 +166,14 @@ def _scale(plan: Plan) -> str:
     return task_named(plan.task).headline
 
 
-def _done(design: Design, looked: Sequence[Looked], lang: str) -> str:
-    families = ", ".join(dict.fromkeys(one.family for one in looked))
+def _done(design: Design, looked: Sequence[Looked], runs: Sequence[Runs], metric: str, lang: str) -> str:
+    """Return what was done, which is less than what was planned where a generator settled the verdict."""
     return t(
-        "synthesize.done",
+        "synthesize.done" if runs else "synthesize.done_early",
         lang,
-        family=families,
+        family=", ".join(dict.fromkeys(one.family for one in looked)),
+        generators=len(looked),
+        metric=metric,
         folds=len(design.folds),
         seeds=design.seeds,
         runs=len(design.folds) * design.seeds,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lucency import machine
-from lucency.errors import DataError, MemoryShortError
+from lucency.errors import DataError, MemoryShortError, UsageError
 from lucency.events import Events
 from lucency.generators import SIZES, Family, every_family, family_named
 from lucency.plan import Plan
@@ -56,7 +56,7 @@ def chosen(
         seconds: That training may take.
 
     Raises:
-        DataError: The time is too short for anything worth looking at; the message says what it would take.
+        UsageError: The time is too short for anything worth looking at; the message says what it would take.
         MemoryShortError: Not even the narrowest fits.
     """
     names = (size,) if size else SIZES
@@ -86,13 +86,25 @@ def chosen(
     return _decided(family, best, size, seconds)
 
 
+def least_seconds(family: Family, draft: Plan, work: Work) -> float:
+    """Return how long a generator must train for its images to be worth looking at; 0 where memory runs out.
+
+    Args:
+        family: Of generators.
+        draft: Of the narrowest.
+        work: For that plan; its folder is not written to.
+    """
+    step_s = _timed(work, LOOK_S / LOOK_SHARE)
+    return 0.0 if step_s is None else HOPELESS * family.least_seen * step_s / (FILL * draft.batch)
+
+
 def _decided(family: Family, best: tuple[str, Plan, float], size: str, seconds: float) -> Plan:
     """Put the steps that there is time for into the plan, with their reasons."""
     name, draft, step_s = best
     seen = _seen(draft, step_s, seconds)
     if seen < HOPELESS * family.least_seen:
         needed = HOPELESS * family.least_seen * step_s / (FILL * draft.batch)
-        raise DataError(
+        raise UsageError(
             f"In {spoken(seconds)} generator {family.name!r} ({name}) would see {seen:.0f} images",
             expected=f"{HOPELESS * family.least_seen:.0f} at least, better {family.least_seen}",
             where="--minutes",

@@ -17,15 +17,16 @@ import torch
 
 from lucency import evaluate, record, supplement
 from lucency.case import Cohort
+from lucency.errors import UsageError
 from lucency.events import Clock, Events, Listener
+from lucency.fit import Passport, fit, folder_of
 from lucency.fit import Run as FitRun
-from lucency.fit import fit
 from lucency.inspect import Inspection, settle
 from lucency.plan import Forecast, Plan
 from lucency.prepare import Store, digest_of
 from lucency.profile import Profile
 from lucency.synthesize.arrays import ids_of, store_of
-from lucency.synthesize.asked import FILE, USUAL_SIDE, Ask, rare_classes, refuse_unfit
+from lucency.synthesize.asked import FILE, USUAL_SIDE, Ask, rare_classes, refuse_other, refuse_unfit
 from lucency.synthesize.drawn import Drawn, drawn_of, joined
 from lucency.synthesize.gate import (
     FAILED,
@@ -43,8 +44,9 @@ from lucency.synthesize.gate.arms import AGAIN, Arm, arms_of, rows_of
 from lucency.synthesize.gate.confirming import confirmed
 from lucency.synthesize.gate.design import Design, Frame, Timed, designed, seeds_for
 from lucency.synthesize.gate.evidence import Runs
-from lucency.synthesize.gate.running import Marks, Run, gathered, marked, runs_of, together, trained
+from lucency.synthesize.gate.running import Marks, Run, apart, gathered, marked, runs_of, together, trained
 from lucency.synthesize.looking import Looked, Looking, counts_of, labels_of
+from lucency.synthesize.making import Order, least_time
 from lucency.tasks import task_named
 from lucency.train import Extra, Work
 from lucency.train.loop import Loop
@@ -53,6 +55,9 @@ from lucency.walk import locked
 
 #: Seconds of steps by which an arm is timed, at most.
 LOOK_S = 3.0
+
+#: What a generator is given at least, against what it takes by the timing of a few steps.
+SLACK = 1.2
 
 #: Steps of the training by which all else that a training takes is timed.
 TRIAL_STEPS = 3
@@ -103,9 +108,24 @@ def walked(data: str | Path, out: str | Path | None, ask: Ask, listeners: Sequen
     """
     side = ask.side or USUAL_SIDE["cuda" if torch.cuda.is_available() else "cpu"]
     settings = replace(ask.settings, synthetic=None, values={**ask.settings.values, "frame": str(side)})
-    run = fit(data, out, settings=settings, upto="prepare", listeners=listeners)
+    folder = folder_of(data, out)
+    if not _belongs_elsewhere(folder, data):
+        refuse_other(folder, ask)
+
+    def noted(event: Mapping[str, object]) -> None:
+        # The first room begins, so the folder is one of these data: from here on a walk can be gone on with.
+        if (event["room"], event["kind"]) in (("read", "begin"), ("read", "kept")):
+            record.write(folder / supplement.FOLDER / FILE, ask)
+
+    run = fit(data, out, settings=settings, upto="prepare", listeners=[*listeners, noted])
     with locked(run.folder):
         return Synthesizing(run, ask, Events(run.folder / "events.jsonl", *listeners)).walk()
+
+
+def _belongs_elsewhere(folder: Path, data: str | Path) -> bool:
+    """Tell whether a run folder is one of other data, which ``fit`` refuses in its own words."""
+    place, passport = Path(data).expanduser().absolute(), folder / "run.json"
+    return place != folder and passport.exists() and record.read(Passport, passport).data != str(place)
 
 
 class Synthesizing:
@@ -161,6 +181,16 @@ class Synthesizing:
             if old.digest == digest:
                 self.total = len(old.folds) + old.trainings
                 return old
+            done = len(list(self.place.glob("*/looked.json")))
+            if done:
+                raise UsageError(
+                    f"The data, the plan or the program have changed since {done} of {len(old.folds)} generators were "
+                    "trained and looked at",
+                    expected="those that the walk was begun with, for what was done cannot be compared with what would "
+                    "be done now",
+                    where=self.folder.name,
+                    remedy="choose another --out, or --force to begin anew",
+                )
             shutil.rmtree(self.place)
             self.clock = Clock()
             record.write(self.place / FILE, self.ask)
@@ -204,8 +234,11 @@ class Synthesizing:
         begin = time.perf_counter()
         marked(work, Arm("timing"), run, TRIAL_STEPS, None)
         beside_s = max(0.0, time.perf_counter() - begin - TRIAL_STEPS * step_s)
+        order = Order(family=self.ask.generator, clock=self.clock)
+        cohort = apart(self.cohort, run)
+        generator_s = least_time(cohort, self.plan, self.store, run.fold, place / "generator", order)
         shutil.rmtree(place, ignore_errors=True)
-        return Timed(step_s, beside_s)
+        return Timed(step_s, beside_s, round(SLACK * generator_s, 1))
 
     def _announce(self, design: Design) -> None:
         minutes = {stage: seconds / 60 for stage, seconds in design.seconds.items()}

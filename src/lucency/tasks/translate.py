@@ -15,7 +15,7 @@ from lucency.errors import DataError, UsageError
 from lucency.image import Image
 from lucency.networks import OF_MODALITIES, Body, body
 from lucency.plan import Needs, Option, Plan, number_of
-from lucency.prepare import Prepared, own_scale, restore
+from lucency.prepare import Prepared, own_scale, placed_on, restore
 from lucency.profile import Profile
 from lucency.read import load
 from lucency.read.translated import BOTH
@@ -104,8 +104,8 @@ class Translate:
 
         Raises:
             UsageError: No such way.
-            DataError: The way that was asked for needs pairs, and there are none; or images of several channels are
-                wanted.
+            DataError: The way that was asked for needs pairs, and there are none; images of several channels are
+                wanted; or two images of a pair have no place in common.
         """
         cases = [c for c in cohort.trainable if cohort.made in c.images]
         pairs = [c for c in cohort.trainable if c.target == BOTH]
@@ -121,7 +121,8 @@ class Translate:
                     where="--set translate",
                     remedy="use --set translate=cyclegan",
                 )
-            return found, {}
+            _, _, unlike = _apart(pairs, cohort.made, options)
+            return found, {"grids": unlike} if unlike else {}
         n_pairs = len({c.patient for c in pairs})
         n_all = len({c.patient for c in cohort.trainable})
         if n_pairs < LEAST_PAIRS and n_pairs < n_all:
@@ -129,15 +130,16 @@ class Translate:
             return found | {"translate": "cyclegan"}, {
                 "translate": f"cyclegan: {why}; what is made must look real and turn back into what was given"
             }
-        apart, n = _apart(pairs, cohort.made, options)
+        apart, n, unlike = _apart(pairs, cohort.made, options)
         found["apart_px"] = round(apart, 2)
+        reasons = {"grids": unlike} if unlike else {}
         said = f"{n_pairs} training patients have both modalities; edges of the median pair lie {apart:.1f} pixels "
         said += f"apart, by {n} pairs"
         if apart >= APART_PX:
-            return found | {"translate": "reggan"}, {
+            return found | {"translate": "reggan"}, reasons | {
                 "translate": f"reggan: {said}; a field moves what is made onto the real image before they are compared"
             }
-        return found | {"translate": "pix2pix"}, {"translate": f"pix2pix: {said}"}
+        return found | {"translate": "pix2pix"}, reasons | {"translate": f"pix2pix: {said}"}
 
     def build(self, plan: Plan) -> dict[str, nn.Module]:
         """Return the parts of the plan's way; the network knows which channels are which."""
@@ -202,7 +204,8 @@ class Translate:
         if prediction.image is None or not sources:
             return {}
         scale = scale_of(plan)
-        truth = scale.comparable(load(sources[0], nan=plan.nan).array[0])
+        real = placed_on(load(sources[0], nan=plan.nan), prediction.image, case.id)
+        truth = scale.comparable(real.array[0])
         made = prediction.image.array[0].astype(np.float64)
         span = scale.span if scale.fixed else float(truth.max() - truth.min())
         found = metrics.picture_scores(truth, made, span)
@@ -324,16 +327,19 @@ def _given_word(cohort: Cohort) -> dict[str, Option]:
     return {"modality": words.pop()} if len(words) == 1 and "" not in words else {}
 
 
-def _apart(pairs: Sequence[Case], made: str, options: Mapping[str, Option]) -> tuple[float, int]:
-    """Return how many pixels the median pair lies apart, by the middle slices, and the number of pairs."""
-    found = []
+def _apart(pairs: Sequence[Case], made: str, options: Mapping[str, Option]) -> tuple[float, int, str]:
+    """Return how many pixels the median pair lies apart by middle slices, of how many, and a remark on their grids."""
+    found, unlike = [], 0
     for case in _some(pairs, made):
         given = next(m for m in sorted(case.images) if m != made)
         first, second = (load(case.images[m][0], nan=number_of(options, "nan", None)) for m in (given, made))
-        if first.size == second.size:
-            k = first.size[0] // 2
-            found.append(displacement(second.array[0, k], first.array[0, k])[0])
-    return (float(np.median(found)) if found else 0.0), len(found)
+        unlike += not first.same_grid(second)
+        second = placed_on(second, first, case.id)
+        k = first.size[0] // 2
+        found.append(displacement(second.array[0, k], first.array[0, k])[0])
+    said = f"{unlike} of {len(found)} pairs that were looked at lie on two grids: what is wanted is brought onto the "
+    said += "grid of what is given, by the positions in the headers, and what is made lies there"
+    return (float(np.median(found)) if found else 0.0), len(found), said if unlike else ""
 
 
 def _mean(judged: Sequence[Judged], key: str, patients: Sequence[str], best: float, rng: np.random.Generator) -> Metric:

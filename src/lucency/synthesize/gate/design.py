@@ -37,10 +37,12 @@ class Timed:
     Args:
         step_s: One optimiser step of an arm.
         beside_s: All else that a training takes: prediction, calibration, judgement.
+        generator_s: In which the narrowest generator sees so many images that they are worth looking at.
     """
 
     step_s: float
     beside_s: float
+    generator_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def designed(frame: Frame, timed: Timed, minutes: float, spent_s: float, digest:
     least = frame.steps or max(LEAST_STEPS, math.ceil(LEAST_PASSES * epoch))
     most = frame.steps or max(least, math.ceil(MOST_PASSES * epoch))
     n = len(frame.folds)
+    least_s = max(LEAST_GENERATOR_S, timed.generator_s)
     runs = n * frame.seeds
     trainings = runs * len(frame.arms) + BESIDE * n
 
@@ -133,7 +136,7 @@ def designed(frame: Frame, timed: Timed, minutes: float, spent_s: float, digest:
         return trainings * (steps * timed.step_s + timed.beside_s)
 
     room = FILL * minutes * 60 - spent_s
-    needed = arms_s(least) + n * LEAST_GENERATOR_S * (1 + LOOKING)
+    needed = arms_s(least) + n * least_s * (1 + LOOKING)
     if needed > room:
         raise UsageError(
             f"{minutes:g} minutes are too few for a verdict: {runs} paired runs of {len(frame.arms)} arms and {n} "
@@ -143,12 +146,12 @@ def designed(frame: Frame, timed: Timed, minutes: float, spent_s: float, digest:
             remedy="give more --minutes; smaller images (--set side=28) or fewer patients take less",
         )
     generator_s = min(MOST_GENERATOR_S, (room - arms_s(least)) / n / (1 + LOOKING) / 2)
-    generator_s = max(LEAST_GENERATOR_S, generator_s)
+    generator_s = max(least_s, generator_s)
     left = room - n * generator_s * (1 + LOOKING)
     steps = int(min(most, max(least, (left / trainings - timed.beside_s) / timed.step_s)))
     # What the arms have no use for, the generators may have.
     spare = room - arms_s(steps)
-    generator_s = min(MOST_GENERATOR_S, max(generator_s, spare / n / (1 + LOOKING)))
+    generator_s = min(max(MOST_GENERATOR_S, least_s), max(generator_s, spare / n / (1 + LOOKING)))
     each = steps * timed.step_s + timed.beside_s
     return Design(
         digest=digest,
