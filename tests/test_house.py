@@ -80,6 +80,7 @@ ONLY = {
     **dict.fromkeys(("gdcm", "pylibjpeg", "openjpeg", "jpeg_ls"), READ),
     "sklearn": {"baselines"},
     "faiss": {"index"},
+    "opacus": {"synthesize"},
 }
 TASKS = {"classify", "regress", "segment", "detect", "prognose", "retrieve", "generate", "translate"}
 #: Modules that run code, or may, when they read a file.

@@ -89,6 +89,23 @@ class Learning:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """What hides a single patient in the gradients of real images.
+
+    Args:
+        noise: Standard deviation, for a longest gradient of 1.
+        clip: Longest gradient of an image.
+        rows: Images expected in a step; there are more or fewer by chance.
+        rng: Nobody knows its seed; on the device of the images.
+    """
+
+    noise: float
+    clip: float
+    rows: int
+    rng: torch.Generator
+
+
+@dataclass(frozen=True)
 class Step:
     """What one step of training is given.
 
@@ -98,6 +115,7 @@ class Step:
         drawn: (k,) int64 class numbers that images are made of, each as often; how often real ones come does not count.
         progress: 0 at the first step, 1 at the last.
         transforms: What critics see the images through.
+        privacy: For a private family.
     """
 
     images: torch.Tensor
@@ -105,6 +123,7 @@ class Step:
     drawn: torch.Tensor
     progress: float
     transforms: Transforms
+    privacy: Noise | None = None
 
     def asked(self, n: int, rng: torch.Generator) -> torch.Tensor:
         """Return (n,) class numbers to make images of, each class as often but for chance."""
@@ -128,6 +147,8 @@ class Family(Protocol):
     least_seen: int = 20_000
     #: It draws images for masks that it is given; others draw the masks with their images.
     needs_masks: bool = False
+    #: It learns under differential privacy; steps tell it of the noise.
+    private: bool = False
 
     def parts(self, shape: Shape) -> dict[str, nn.Module]:
         """Return the trained parts; one is :data:`GENERATOR`."""

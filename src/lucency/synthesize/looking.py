@@ -22,6 +22,7 @@ from lucency.synthesize.gate.filters import agreement, sieved
 from lucency.synthesize.gate.running import Run, apart
 from lucency.synthesize.maker import Maker
 from lucency.synthesize.making import Order, make, members_of
+from lucency.synthesize.privacy import Privacy
 from lucency.train import Work
 
 #: Images drawn for each that the arms need: the sieve takes half at most where the generator is good.
@@ -59,6 +60,7 @@ class Looked:
         audit: Whether they give patients away.
         family: Of the generator.
         facts: What it says of its training.
+        privacy: What its training has cost, of a private generator.
     """
 
     fold: int
@@ -72,6 +74,7 @@ class Looked:
     audit: Audit
     family: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    privacy: Privacy | None = None
 
     @property
     def teaches(self) -> float:
@@ -160,6 +163,7 @@ class Looking:
             audit=looked_at,
             family=maker.plan.network,
             facts=said_of(maker),
+            privacy=maker.made.privacy,
         )
 
     def _real(self, folds: Sequence[int]) -> Drawn:

@@ -18,6 +18,7 @@ from lucency.predict import device_of
 from lucency.synthesize.drawn import UNKNOWN, Drawn
 from lucency.synthesize.joint import apart, channels_of, classed, with_masks
 from lucency.synthesize.outlines import reshaped
+from lucency.synthesize.privacy import Privacy
 from lucency.tasks import task_named
 from lucency.tasks.generate import Generate, family_of, sampled
 from lucency.train import Trained
@@ -52,6 +53,7 @@ class Made:
         highest: The same, upwards.
         normalised: Each image has mean 0 and standard deviation 1, and so have those that are drawn.
         remarks: What is to be said of it.
+        privacy: What its steps have cost, of a private family.
     """
 
     data: str
@@ -67,6 +69,7 @@ class Made:
     highest: tuple[float, ...]
     normalised: bool
     remarks: tuple[str, ...] = ()
+    privacy: Privacy | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +211,7 @@ def load(place: Path, members: Drawn, plan: Plan) -> Maker:
     return Maker(own, parts, made, n_labels, classed(members), masks)
 
 
-def keep(place: Path, trained: Trained, own: Plan, members: Drawn, plan: Plan) -> None:
+def keep(place: Path, trained: Trained, own: Plan, members: Drawn, plan: Plan, privacy: Privacy | None = None) -> None:
     """Write weights and record; the record last, for it vouches for the rest.
 
     Args:
@@ -217,6 +220,7 @@ def keep(place: Path, trained: Trained, own: Plan, members: Drawn, plan: Plan) -
         own: The generator's plan.
         members: What it learned from.
         plan: Of the task.
+        privacy: What the training has cost, where it was private.
     """
     weights = {Generate.delivered: trained.weights, **trained.parts}
     path = place / GENERATOR_FILE
@@ -239,6 +243,7 @@ def keep(place: Path, trained: Trained, own: Plan, members: Drawn, plan: Plan) -
         highest=tuple(float(v) for v in members.images.max(axis=axes)),
         normalised=plan.normalisation.kind == "zscore" and max(off) < NORMALISED,
         remarks=(*_reused(own, members), *_remarks(counts, trained, own.schedule.steps)),
+        privacy=privacy,
     )
     record.write(place / RECORD_FILE, made)
 

@@ -11,7 +11,7 @@ from lucency import record
 from lucency.case import Cohort
 from lucency.errors import DataError, ModelError, UsageError
 from lucency.events import Clock, Events
-from lucency.generators import SIZES, Family, family_named
+from lucency.generators import SIZES, Family, every_family, family_named
 from lucency.generators.differentiable import Transforms
 from lucency.plan import DECISIONS, Forecast, Grid, Plan, Schedule
 from lucency.prepare import Store
@@ -19,6 +19,7 @@ from lucency.synthesize.arrays import cohort_of, store_of
 from lucency.synthesize.drawn import Drawn, drawn_of
 from lucency.synthesize.joint import classed, one_class, with_masks
 from lucency.synthesize.maker import NORMALISED, PLAN_FILE, RECORD_FILE, Maker, fits, keep, load
+from lucency.synthesize.privacy import EPSILON, cost, refuse_uncountable, wanted, with_noise
 from lucency.synthesize.sizes import chosen, family_for, least_seconds
 from lucency.tasks import task_named
 from lucency.tasks.generate import Generate
@@ -48,6 +49,7 @@ class Order:
         chance: Of each change that critics see images through, 0 to .8.
         adaptive: The chance follows the critic, up to ``chance``.
         few: Fewer images than the family is for will do.
+        epsilon: Of a private family, more than 0; 0 is :data:`lucency.synthesize.privacy.EPSILON` for such.
         clock: Working time.
         events: Progress.
 
@@ -60,6 +62,7 @@ class Order:
     chance: float = CHANCE
     adaptive: bool = False
     few: bool = False
+    epsilon: float = 0.0
     clock: Clock = field(default_factory=Clock)
     events: Events = field(default_factory=Events)
 
@@ -74,6 +77,35 @@ class Order:
         if self.size and self.size not in SIZES:
             raise UsageError(f"Size {self.size!r} of a generator", expected=", ".join(SIZES), where="--generator")
         Transforms(self.chance)
+        object.__setattr__(self, "epsilon", _epsilon(self))
+
+
+def _epsilon(order: Order) -> float:
+    """Return ε of a private family, 0 for another.
+
+    Raises:
+        UsageError: A family that is not private, a chance that follows what a critic says of patients, or no opacus.
+    """
+    where = "--generator"
+    if not (order.family and family_named(order.family).private):
+        if order.epsilon:
+            private = ", ".join(name for name, one in every_family().items() if one.private)
+            raise UsageError(
+                f"epsilon={order.epsilon:g} for a generator that is not private",
+                expected=private,
+                where=where,
+                remedy=f"write --generator {private}:epsilon={order.epsilon:g}",
+            )
+        return 0.0
+    if order.adaptive:
+        raise UsageError(
+            f"adaptive=yes for {order.family}",
+            expected="a chance that does not follow what the critic says of patients",
+            where=where,
+            remedy="leave it out, or say chance=NUMBER",
+        )
+    refuse_uncountable()
+    return order.epsilon or EPSILON
 
 
 def _field(key: str, value: str) -> tuple[str, str | float | bool]:
@@ -82,11 +114,11 @@ def _field(key: str, value: str) -> tuple[str, str | float | bool]:
         return key, value
     if key in ("adaptive", "few") and value in ("yes", "no"):
         return key, value == "yes"
-    if key == "chance" and value.replace(".", "", 1).isdigit():
+    if key in ("chance", "epsilon") and value.replace(".", "", 1).isdigit() and (key == "chance" or float(value) > 0):
         return key, float(value)
     raise UsageError(
         f"{key}={value}",
-        expected="size=NAME, chance=NUMBER, adaptive=yes or few=yes",
+        expected="size=NAME, chance=NUMBER, adaptive=yes, few=yes or epsilon=NUMBER",
         where="--generator",
         remedy="write, for example, --generator dcgan:size=large,chance=0.2",
     )
@@ -117,7 +149,10 @@ def make(
         return load(place, members, plan)
     own = _planned(members, plan, fold, place, deadline, order)
     work = work_of(members, own, plan, place, order)
-    keep(place, train_member(work, 0, deadline), own, members, plan)
+    trained, privacy = train_member(work, 0, deadline), None
+    if task_named(own.task).private(own):
+        privacy = cost(own.task_options, trained.steps, known=bool(cohort.patient_key))
+    keep(place, trained, own, members, plan, privacy)
     (work.folder / "fold0.checkpoint.safetensors").unlink(missing_ok=True)
     return load(place, members, plan)
 
@@ -177,6 +212,8 @@ def _planned(members: Drawn, plan: Plan, fold: int, place: Path, deadline: float
         return drafted(members, plan, fold, family, width, order)
 
     own = chosen(family, order.size, narrow, to_time, ENOUGH_S if math.isinf(left) else left)
+    if family.private:
+        own = replace(own, task_options=with_noise(own.task_options, own.schedule.steps))
     record.write(path, own)
     order.events.emit("synthesize", "found", network=own.network, steps=own.schedule.steps, members=1)
     return own
@@ -196,7 +233,8 @@ def drafted(members: Drawn, plan: Plan, fold: int, family: Family, width: int, o
     size = cast("tuple[int, int, int]", tuple(members.images.shape[2:]))
     n_labels = len(plan.labels) if members.masks is not None else 0
     flips = "".join(a for a in "kji"[3 - members.dims :] if plan.augmentation.get(f"flip_{a}"))
-    learning = family.learning
+    learning, patients = family.learning, len(set(members.people.tolist()))
+    batch = max(2, min(learning.batch, patients if family.private else len(members)))
     said = "as the family has it"
     return replace(
         plan,
@@ -210,7 +248,7 @@ def drafted(members: Drawn, plan: Plan, fold: int, family: Family, width: int, o
         grid=Grid("fit", size),
         patch=size,
         tile=size,
-        batch=max(2, min(learning.batch, len(members))),
+        batch=batch,
         augmentation={},
         schedule=Schedule(1, learning.rate[0], 0.0, WARM, learning.clip, 0.999, "adam", "constant"),
         folds=(0,),
@@ -224,6 +262,7 @@ def drafted(members: Drawn, plan: Plan, fold: int, family: Family, width: int, o
             "adaptive": order.adaptive,
             "masks": n_labels,
             "data": members.digest[:16],
+            **(wanted(order.epsilon, patients, batch) if family.private else {}),
         },
         facts=(),
         controls={},

@@ -19,6 +19,7 @@ from lucency.synthesize.gate import Guard, Runs, Verdict
 from lucency.synthesize.gate.design import Design
 from lucency.synthesize.gate.evidence import ROPE
 from lucency.synthesize.looking import Looked
+from lucency.synthesize.privacy import Privacy
 from lucency.text import known, name, sentence, t
 
 #: In a run folder.
@@ -74,11 +75,11 @@ def write_page(
         panels=[_panel(one, lang) for one in looked],
         likeness=[f"{name('synthesize', k, lang)} ({name('synthesize', e, lang)})" for k, e in LIKENESS],
         sieved=[_sieved(one, lang) for one in looked],
-        audits=[{"fold": t("report.fold", lang, number=one.fold), **_audit(one.audit, lang)} for one in looked],
+        audits=[audited(one, lang) for one in looked],
         generated=_generated(pictures, plan),
         pairs=pictures.get("pairs", ()),
         unknown=not _patients_known(folder),
-        limits=_limits(found, design, runs, lang),
+        limits=_limits(found, design, runs, lang, private=any(one.privacy is not None for one in looked)),
         version=__version__,
     )
     record.write_text(path, html)
@@ -261,6 +262,27 @@ def _panel(one: Looked, lang: str) -> dict[str, Any]:
     }
 
 
+def audited(one: Looked, lang: str) -> dict[str, Any]:
+    """Return the audit of one fold's generator, and what its training has cost where that was private."""
+    privacy = "" if one.privacy is None else spent(one.privacy, lang)
+    return {"fold": t("report.fold", lang, number=one.fold), "privacy": privacy, **_audit(one.audit, lang)}
+
+
+def spent(privacy: Privacy, lang: str) -> str:
+    """Return what a private training has cost, as a sentence."""
+    return t(
+        f"synthesize.privacy_{privacy.unit}",
+        lang,
+        epsilon=number(privacy.epsilon, 2),
+        n=round(1 / privacy.delta),
+        steps=privacy.steps,
+        rate=number(privacy.rate, 4),
+        clip=number(privacy.clip, 1),
+        noise=number(privacy.noise, 2),
+        accountant=privacy.accountant,
+    )
+
+
 def _audit(found: Audit, lang: str) -> dict[str, Any]:
     """Return one generator's audit: the verdict, its reasons, what may be done, and every answer."""
     told = found.self_test
@@ -313,11 +335,13 @@ def _patients_known(folder: Path) -> bool:
     return bool(record.read_object(folder / "cohort.json").get("patient_key"))
 
 
-def _limits(found: Verdict, design: Design, runs: Sequence[Runs], lang: str) -> list[str]:
+def _limits(found: Verdict, design: Design, runs: Sequence[Runs], lang: str, *, private: bool) -> list[str]:
     """Return what the walk does not show, so that nobody reads it in."""
     keys = ["limit_grid", "limit_network", "limit_elsewhere", "limit_privacy"]
     if not runs:
         keys.insert(0, "limit_untrained")
     elif found.confirmation is None:
         keys.insert(0, "limit_unconfirmed")
+    if private:
+        keys.append("limit_private")
     return [t(f"synthesize.{k}", lang, side=design.frame) for k in keys]

@@ -42,6 +42,7 @@ class Batch:
         progress: 0 at the first step, 1 at the last.
         facts: (B, n) clinical columns of the plan, NaN where not known; None where the plan has none.
         counts: Training images of each class, where targets are classes.
+        secret: Random numbers whose seed nobody knows, on the device, where the training is private.
     """
 
     images: torch.Tensor
@@ -50,6 +51,7 @@ class Batch:
     progress: float = 0.0
     facts: torch.Tensor | None = None
     counts: tuple[int, ...] = ()
+    secret: torch.Generator | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,13 @@ class Task(Protocol):
     def balance(self, plan: Plan) -> float:
         """Return the share of a training batch, its last rows, in which every class is drawn as often; 0 by default."""
         return 0.0
+
+    def private(self, plan: Plan) -> bool:
+        """Tell whether patients are drawn each by himself in each step, with one case of his, and nobody can know whom.
+
+        Batches then vary in size, and may be empty; ``plan.batch`` is their mean. The default is no.
+        """
+        return False
 
     def losses(
         self, parts: Mapping[str, nn.Module], batch: Batch, rng: torch.Generator

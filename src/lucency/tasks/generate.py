@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lucency.case import Case, Cohort
-from lucency.generators import GENERATOR, Family, Shape, Step, between, family_named
+from lucency.generators import GENERATOR, Family, Noise, Shape, Step, between, family_named
 from lucency.generators.differentiable import Transforms
 from lucency.plan import Option, Plan, number_of
 from lucency.tasks import Batch, Pace, class_index, task
@@ -63,8 +63,12 @@ class Generate:
         labels = batch.targets.long()
         drawn = torch.tensor(present, device=labels.device)
         family = family_named(str(batch.options["family"]))
-        transforms = transforms_of(batch.options)
-        yield from family.losses(parts, Step(batch.images, labels, drawn, batch.progress, transforms), rng)
+        transforms, privacy = transforms_of(batch.options), noise_of(batch)
+        yield from family.losses(parts, Step(batch.images, labels, drawn, batch.progress, transforms, privacy), rng)
+
+    def private(self, plan: Plan) -> bool:
+        """Tell whether the plan's family learns under differential privacy."""
+        return family_of(plan).private
 
     def pace(self, part: str, plan: Plan, step: int, progress: float) -> Pace:
         """Return the family's own: rate, second decay and average change over its burn-in."""
@@ -162,6 +166,14 @@ def transforms_of(options: Mapping[str, Option]) -> Transforms:
         flips=flips,
         masks=int(number_of(options, "masks", 0.0)),
     )
+
+
+def noise_of(batch: Batch) -> Noise | None:
+    """Return what hides a single patient in a step; None where the training is not private."""
+    if batch.secret is None:
+        return None
+    noise, clip, rows = (number_of(batch.options, key, 1.0) for key in ("noise", "clip", "rows"))
+    return Noise(noise, clip, int(rows), batch.secret)
 
 
 def tiled(images: np.ndarray, columns: int) -> np.ndarray:

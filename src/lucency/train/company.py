@@ -52,9 +52,10 @@ def timed(work: Work, fold: int, seconds: float) -> float:
 def ranks_of(work: Work) -> Ranks:
     """Return the processes that train a member: all, where the task's batches may be dealt, else this one alone.
 
-    Weights to start from, a teacher and images beside the cohort's own are not sent; what has them trains alone.
+    Weights to start from, a teacher, images beside the cohort's own and secrets are not sent; what has them trains
+    alone.
     """
-    plain = not (work.start or work.teacher or work.extra)
+    plain = not (work.start or work.teacher or work.extra or work.task.private(work.plan))
     return joined() if work.task.dealt and plain else Ranks()
 
 

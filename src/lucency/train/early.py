@@ -61,7 +61,7 @@ class Pretext:
     blind = True
     dense = boxes = semi = validated = dealt = False
     delivered, recoveries = "net", 0
-    pace, shown = Task.pace, Task.shown
+    pace, shown, private = Task.pace, Task.shown, Task.private
 
     def __init__(self, task: Task, kind: str, *, frames: bool) -> None:
         self.name, self.task, self.kind, self.frames = kind, task, kind, frames

@@ -4,6 +4,7 @@ import copy
 import json
 import logging
 import math
+import secrets
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from lucency.prepare import Store, unlabelled
 from lucency.ranks import Dealt, Ranks, placed, shared
 from lucency.tasks import Batch, Task
 from lucency.train.course import copied, fitting, follow, optimiser_of, share_of_rate
-from lucency.train.sampler import Sampler
+from lucency.train.sampler import Alone, Sampler
 from lucency.train.synthetic import Extra, Mixing
 from lucency.train.teacher import Teaching
 from lucency.write.raster import write_picture
@@ -164,7 +165,13 @@ class Loop:
         outside = [c.id for c in work.cohort.outside(fold)]
         outside += work.unlabelled(fold) if task.blind else []
         balance = task.balance(plan)
-        self.sampler = Sampler(store, outside, plan, dense=task.dense, balance=balance, blind=task.blind)
+        self.secret, alone = None, None
+        if task.private(plan):
+            # Not the plan's seed: whoever has the plan could take the noise out again.
+            patients = {c.id: c.patient for c in work.cohort.cases}
+            alone = Alone([patients[c] for c in outside], secrets.randbits(128))
+            self.secret = torch.Generator(self.fabric.device).manual_seed(secrets.randbits(63))
+        self.sampler = Sampler(store, outside, plan, dense=task.dense, balance=balance, blind=task.blind, alone=alone)
         self.held = [c.id for c in work.cohort.fold(fold)] if task.validated and not task.blind else []
         self.teaching = Teaching(work, fold) if plan.unlabelled != "none" else None
         self.mixing = Mixing(work.extra, fold, plan, task) if work.extra is not None and not task.blind else None
@@ -237,7 +244,8 @@ class Loop:
         images = images.contiguous(memory_format=memory_format(self.plan))
         facts = self.sampler.facts(self.step)
         facts = None if facts is None else facts.to(device)
-        batch = Batch(images, targets, self.plan.task_options, self.progress, facts, self.sampler.counts)
+        counts = self.sampler.counts
+        batch = Batch(images, targets, self.plan.task_options, self.progress, facts, counts, self.secret)
         rate = self._rate()
         self.whole = False
         with torch.random.fork_rng():

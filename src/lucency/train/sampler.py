@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,6 +23,19 @@ NOTHING = -1
 HELD = 0.5
 
 
+@dataclass(frozen=True)
+class Alone:
+    """Patients are drawn each by himself, with one case of his (Poisson sampling).
+
+    Args:
+        patients: Of the cases, in their order.
+        secret: Whom a step draws depends on it; whoever knows it knows that.
+    """
+
+    patients: Sequence[str]
+    secret: int
+
+
 class Sampler:
     """Draws batches from the store; what is drawn depends on the seed and the step only, so a resume draws the same.
 
@@ -32,6 +46,7 @@ class Sampler:
         dense: Whether targets are masks.
         balance: Share of a batch, its last rows, for which first a class is drawn and then one of its cases.
         blind: Images alone; every target is 0.
+        alone: Patients are drawn each by himself; ``plan.batch`` is their mean number.
     """
 
     def __init__(
@@ -43,9 +58,11 @@ class Sampler:
         dense: bool,
         balance: float = 0.0,
         blind: bool = False,
+        alone: Alone | None = None,
     ) -> None:
         self.store, self.cases, self.plan, self.dense, self.blind = store, list(cases), plan, dense, blind
         self._n_balanced = int(balance * plan.batch)
+        self._alone, self._people = alone, _rows_of(alone.patients if alone is not None else ())
         if not self.cases:
             raise DataError("No training case", remedy="label more cases")
         self._orders: dict[int, np.ndarray] = {}
@@ -84,7 +101,7 @@ class Sampler:
         rng = np.random.default_rng((self.plan.seed, step))
         chosen = self._chosen(step)
         if self._stack is not None:
-            index = torch.tensor(chosen)
+            index = torch.tensor(chosen, dtype=torch.int64)
             return self._stack[index].float(), self._targets[index]
         patch = self.plan.patch
         images = torch.zeros(len(chosen), self.plan.channels, *patch)
@@ -126,6 +143,10 @@ class Sampler:
 
     def _chosen(self, step: int) -> list[int]:
         """Return which cases are in the batch: first those drawn in turn, then those drawn by class."""
+        if self._alone is not None:
+            chance = np.random.default_rng((self._alone.secret, step))
+            taken = np.flatnonzero(chance.random(len(self._people)) < self.plan.batch / len(self._people))
+            return [int(chance.choice(self._people[n])) for n in taken]
         in_turn = self.plan.batch - self._n_balanced
         chosen = [self._case(step * in_turn + n) for n in range(in_turn)]
         rng = np.random.default_rng((self.plan.seed, 11, step))
@@ -176,6 +197,14 @@ class Sampler:
             places = np.stack(np.unravel_index(flat, self.store.mask(case).shape), axis=1)
             self._foreground[case] = places.astype(np.int32)
         return self._foreground[case]
+
+
+def _rows_of(patients: Sequence[str]) -> list[list[int]]:
+    """Return the cases of each patient, by their numbers."""
+    rows: dict[str, list[int]] = {}
+    for number, patient in enumerate(patients):
+        rows.setdefault(patient, []).append(number)
+    return list(rows.values())
 
 
 def _numbers(targets: "Sequence[float | np.ndarray]") -> torch.Tensor:
