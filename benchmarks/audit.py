@@ -8,6 +8,9 @@ components of the members, with few and with many of them. Each set is dealt ane
 
 Patients of these sets are not known. A radiograph counts as one. ``mednist`` holds slices that lie side by side in one
 person: images whose pixels correlate above .88 after the best alignment count as one patient, and are dealt together.
+
+In each round a generator is over-fitted on purpose to a few members, and the attack on who was trained on is tried on
+it first.
 """
 
 import argparse
@@ -22,13 +25,16 @@ from material import DATA
 from recorded import begin, parser, write
 from scipy.sparse.csgraph import connected_components
 
+from lucency.events import Clock
 from lucency.plan import DECISIONS, Grid, Normalisation, Plan, Schedule
 from lucency.statistics import clopper_pearson
-from lucency.synthesize.audit import FAIL, KINDS, Audit, Auditor
+from lucency.synthesize.audit import FAIL, KINDS, Ask, Audit, Auditor, Control
 from lucency.synthesize.audit.planted import changed
 from lucency.synthesize.audit.spaces import Pixels
 from lucency.synthesize.drawn import Drawn
 from lucency.synthesize.encoders import random_encoder, trained_encoder
+from lucency.synthesize.making import Order
+from lucency.synthesize.overfitting import few_of, overfitted
 
 NAME = "audit"
 
@@ -52,6 +58,8 @@ def main() -> None:
     options = parser(__doc__ or "", NAME)
     options.add_argument("--steps", type=int, default=400, help="optimiser steps of the encoder [400]")
     options.add_argument("--rounds", type=int, default=2, help="how often each set is dealt anew [2]")
+    options.add_argument("--control", type=float, default=120.0, help="seconds for an over-fitted generator [120]")
+    options.add_argument("--family", default="dcgan", help="of the over-fitted generator [dcgan]")
     options.add_argument("--sets", nargs="+", default=list(SIZES), help="which sets [all]")
     told = options.parse_args()
     result = begin()
@@ -62,10 +70,12 @@ def main() -> None:
     result["honest"] = _caught([r for r in rows if r["copies"] == 0])
     result["needed"] = {"copying_failed": CAUGHT_NEEDED, "planted_found": FOUND_NEEDED}
     found = [one["self_test"]["found"] for s in result["sets"].values() for one in s["rounds"]]
+    controls = [one["control"] for s in result["sets"].values() for one in s["rounds"]]
     said = (
         f"{result['copying']['failed']} of {result['copying']['n']} generators that copy fail, "
         f"{result['honest']['failed']} of {result['honest']['n']} honest ones; planted copies found: "
-        f"{min(found):.1%} to {max(found):.1%}"
+        f"{min(found):.1%} to {max(found):.1%}; over-fitted generators told from honest ones in "
+        f"{sum(c['is'] == 'overfitted' and c['seen'] for c in controls)} of {len(controls)} rounds"
     )
     write(NAME, said, result, told)
 
@@ -104,7 +114,11 @@ def _of_set(name: str, sizes: tuple[int, int, int], told: argparse.Namespace) ->
             )
             encoder_s = time.perf_counter() - begun
             begun = time.perf_counter()
-            judge = Auditor(members, held, [eye, random_encoder(members.images.shape[1], members.dims)], rng)
+            control = _control(members, Path(folder), told, rng)
+            control_s = time.perf_counter() - begun
+            begun = time.perf_counter()
+            eyes = [eye, random_encoder(members.images.shape[1], members.dims)]
+            judge = Auditor(members, held, eyes, rng, Ask(control=control))
             real_s = time.perf_counter() - begun
             tried = judge.tried
             if tried is None:
@@ -123,6 +137,7 @@ def _of_set(name: str, sizes: tuple[int, int, int], told: argparse.Namespace) ->
                         "by_kind": {k: round(m.value, 4) for k, m in tried.by_kind.items()},
                         "planted": tried.planted,
                     },
+                    "control": {**_reached(judge), "seconds": round(control_s, 1)},
                     "encoder_s": round(encoder_s, 1),
                     "real_side_s": round(real_s, 1),
                 }
@@ -135,6 +150,28 @@ def _of_set(name: str, sizes: tuple[int, int, int], told: argparse.Namespace) ->
                 rows.append({**row, "seconds": round(time.perf_counter() - begun, 1)})
                 print(name, kind, row["verdict"], row["failed"], flush=True)
     return {"rounds": rounds, "generators": rows}
+
+
+def _control(members: Drawn, folder: Path, told: argparse.Namespace, rng: np.random.Generator) -> Control | None:
+    """Over-fit a generator to a few members; None where it does not come to repeat them in its time."""
+    rows = few_of(members, np.arange(len(members)), rng)
+    seconds = 2.0 if told.quick else told.control
+    order = Order(family=told.family, clock=Clock())
+    images = overfitted(members.take(rows), plan_for(members), folder / "control", seconds, order)
+    return None if images is None else Control(images, rows)
+
+
+def _reached(judge: Auditor) -> dict[str, Any]:
+    """Return what the attack on who was trained on reached on the generator that gives them away, space by space."""
+    each = {f.space: f for f in judge.control if f.name == "membership"}
+    return {
+        "is": "resampled" if judge.ask.control is None else "overfitted",
+        "seen": bool(judge.leaky),
+        "auc": {
+            space: [round(v, 4) for v in (f.value.value, f.value.lower, f.value.upper) if v is not None]
+            for space, f in each.items()
+        },
+    }
 
 
 def summed(found: Audit) -> dict[str, Any]:

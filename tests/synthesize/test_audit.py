@@ -20,10 +20,12 @@ from lucency.synthesize.audit import (
     SAMPLES,
     TOLD,
     UNDECIDED,
+    UNSEEN,
     WEIGHTS,
     Ask,
     Audit,
     Auditor,
+    Control,
     audit,
     planted,
 )
@@ -406,10 +408,40 @@ def test_a_critic_that_knows_its_patients_forbids_sharing_weights_and_an_innocen
 
 def test_a_control_that_does_not_copy_shows_that_nothing_was_shown(real):
     members, held = real
-    found = audit(blobs(600, 2).nameless(), members, held, eyes(), rng(), Ask(control=blobs(300, 9).nameless()))
-    assert found.control_is == "given"
+    innocent = Control(blobs(300, 9).nameless(), np.arange(16))
+    found = audit(blobs(600, 2).nameless(), members, held, eyes(), rng(), Ask(control=innocent))
+    assert found.control_is == "overfitted"
+    assert found.counts["control"] == 16
     assert found.verdict == NOT_AUDITABLE
-    assert "control_unseen" in {r.key for r in found.reasons}
+    assert found.scope == (INSIDE,)
+    keys = {r.key for r in found.reasons}
+    # Copies are asked of members, moved and made noisy, and these were found.
+    assert "control_members" in keys
+    assert "control_unseen" not in keys
+    attacks = [f for f in found.findings if f.name.startswith("membership")]
+    assert UNSEEN in {f.outcome for f in attacks}
+    assert PASS not in {f.outcome for f in attacks}
+
+
+def test_an_attack_that_finds_an_overfitted_generator_is_believed(real):
+    members, held = real
+    rows = np.arange(20, 36)
+    known = planted(members.take(rows), 320, rng(3))[0]
+    judge = Auditor(members, held, eyes(), rng(), Ask(control=Control(known, rows)))
+    assert judge.leaky == {"pixels", "trained", "random"}
+    # Of the members it has learned sixteen and no others: the attack is tried on these alone.
+    found = next(f.value for f in judge.control if (f.name, f.space) == ("membership", "pixels"))
+    assert found.value > 0.95
+    said = judge.judge(blobs(600, 2).nameless())
+    assert UNSEEN not in {f.outcome for f in said.findings}
+    assert not {"control_members", "control_unseen"} & {r.key for r in said.reasons}
+
+
+def test_a_space_that_the_members_have_taught_shows_nothing_of_an_attack(real):
+    members, held = real
+    taught = [replace(random_encoder(1, 2, seed=7), name="trained", learned=True), random_encoder(1, 2)]
+    judge = Auditor(members, held, taught, rng())
+    assert judge.leaky == {"pixels", "random"}
 
 
 def test_patients_with_several_images_are_counted_once_and_looked_for():

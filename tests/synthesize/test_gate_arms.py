@@ -181,6 +181,18 @@ def test_seeds_make_ten_runs(folds, seeds):
     assert seeds_for(folds) == seeds
 
 
+def test_a_generator_that_is_overfitted_on_purpose_is_counted_or_left_out():
+    """A quarter of a generator's time, two minutes at most; five folds need two such generators."""
+    design = designed(FRAME, TIMED, 90.0, 0.0, "d")
+    assert design.control_s == pytest.approx(min(120.0, design.generator_s / 4), abs=0.1)
+    assert design.controls == 2
+    each = design.steps * TIMED.step_s + TIMED.beside_s
+    looking = 5 * (0.25 * design.generator_s + 7 * each) + 2 * design.control_s
+    assert design.seconds["looking"] == pytest.approx(looking, abs=0.5)
+    assert designed(FRAME, TIMED, 6000.0, 0.0, "d").control_s == 120.0
+    assert replace(design, control_s=0.0).controls == 0
+
+
 def test_generators_that_need_longer_are_in_the_forecast_before_anything_begins():
     frame = Frame((0, 1, 2), 4, tuple(Arm(str(n)) for n in range(3)), 90, 30, 32, 28)
     slow = replace(TIMED, generator_s=4000.0)

@@ -96,7 +96,7 @@ def trained_on(drawn: Drawn, plan: Plan, folder: Path, *, steps: int, seed: int)
 
     Args:
         drawn: What is learned from.
-        plan: Of the task; clinical columns, pre-training and images without a label are left out, for arrays have none.
+        plan: As for :func:`learning`.
         folder: For checkpoints, weights and the store.
         steps: Optimiser steps.
         seed: Of everything random.
@@ -107,6 +107,34 @@ def trained_on(drawn: Drawn, plan: Plan, folder: Path, *, steps: int, seed: int)
 
     Raises:
         DivergedError: The loss is no longer finite.
+        OutputError: The disk is full.
+    """
+    work = learning(drawn, plan, folder, steps=steps, seed=seed)
+    own, task, path = work.plan, work.task, work.folder / "fold0.safetensors"
+    if not path.exists():
+        save_weights(path, train_member(work, 0, math.inf).weights)
+        (path.parent / "fold0.checkpoint.safetensors").unlink(missing_ok=True)
+    net = ready(task, own, load_weights(path))
+
+    def predicted(images: np.ndarray) -> np.ndarray:
+        outputs = raw_outputs(net, list(images), own, dense=task.dense, boxes=task.boxes)
+        nothing = Calibration()
+        return np.stack([task.activate(torch.from_numpy(raw)[None], nothing)[0].numpy() for raw in outputs])
+
+    return predicted
+
+
+def learning(drawn: Drawn, plan: Plan, folder: Path, *, steps: int, seed: int) -> Work:
+    """Return what the loop needs to train the plan's network on arrays alone; its folder is there.
+
+    Args:
+        drawn: What is learned from.
+        plan: Of the task; clinical columns, pre-training and images without a label are left out, for arrays have none.
+        folder: Of such trainings; this one has its own below, named by what it depends on.
+        steps: Optimiser steps.
+        seed: Of everything random.
+
+    Raises:
         OutputError: The disk is full.
     """
     warm = max(1, min(plan.schedule.warmup, int(WARM * steps)))
@@ -121,22 +149,8 @@ def trained_on(drawn: Drawn, plan: Plan, folder: Path, *, steps: int, seed: int)
         unlabelled="none",
         start="",
     )
-    task = task_named(own.task)
     decided = {**to_json(own), "forecast": None, "reasons": None, "minutes": None}
     name = hashlib.sha256(f"{drawn.digest} {json.dumps(decided, sort_keys=True)}".encode()).hexdigest()[:DIGITS]
-    path = folder / name / "fold0.safetensors"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        store = store_of(drawn, own, folder / "arrays", "case")
-        cohort = cohort_of(drawn, own, "case")
-        trained = train_member(Work(cohort, own, task, store, path.parent, Clock(), Events()), 0, math.inf)
-        save_weights(path, trained.weights)
-        (path.parent / "fold0.checkpoint.safetensors").unlink(missing_ok=True)
-    net = ready(task, own, load_weights(path))
-
-    def predicted(images: np.ndarray) -> np.ndarray:
-        outputs = raw_outputs(net, list(images), own, dense=task.dense, boxes=task.boxes)
-        nothing = Calibration()
-        return np.stack([task.activate(torch.from_numpy(raw)[None], nothing)[0].numpy() for raw in outputs])
-
-    return predicted
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    store = store_of(drawn, own, folder / "arrays", "case")
+    return Work(cohort_of(drawn, own, "case"), own, task_named(own.task), store, folder / name, Clock(), Events())

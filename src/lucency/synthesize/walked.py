@@ -247,6 +247,11 @@ class Synthesizing:
             f"{minutes['looking']:.0f} to look at and audit their images, {minutes['arms']:.0f} for {design.trainings} "
             f"trainings of {design.steps} steps; interrupted, it goes on where it was"
         ]
+        if design.controls:
+            says.append(
+                f"that holds {design.controls} generators that are over-fitted on purpose, for "
+                f"{design.control_s:.0f} s each, for the audit to be tried on"
+            )
         few = rare_classes(self.cohort, FEW)
         if few:
             named = ", ".join(f"{name} ({n})" for name, n in few.items())

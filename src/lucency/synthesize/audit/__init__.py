@@ -8,6 +8,7 @@ from lucency.synthesize.audit.finding import (
     SAMPLES,
     TOLD,
     UNDECIDED,
+    UNSEEN,
     WEIGHTS,
     Audit,
     Finding,
@@ -16,7 +17,7 @@ from lucency.synthesize.audit.finding import (
     SelfTest,
 )
 from lucency.synthesize.audit.planted import KINDS, planted, resampled
-from lucency.synthesize.audit.room import Ask, Auditor, audit
+from lucency.synthesize.audit.room import Ask, Auditor, Control, audit
 
 __all__ = [
     "FAIL",
@@ -27,10 +28,12 @@ __all__ = [
     "SAMPLES",
     "TOLD",
     "UNDECIDED",
+    "UNSEEN",
     "WEIGHTS",
     "Ask",
     "Audit",
     "Auditor",
+    "Control",
     "Finding",
     "Pair",
     "Reason",

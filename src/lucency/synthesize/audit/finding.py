@@ -8,7 +8,7 @@ import numpy as np
 
 from lucency.statistics import TOO_FEW, Metric
 
-PASS, FAIL, UNDECIDED, TOLD = "pass", "fail", "undecided", "told"
+PASS, FAIL, UNDECIDED, TOLD, UNSEEN = "pass", "fail", "undecided", "told", "unseen"
 
 #: Verdicts.
 NOT_AUDITABLE = "not auditable"
@@ -33,7 +33,8 @@ class Finding:
             holds it already.
         limit: What is not to be passed.
         outcome: ``"pass"``, ``"fail"``, ``"undecided"`` where the interval is too wide to say, ``"told"`` where nothing
-            hangs on it.
+            hangs on it, ``"unseen"`` where it would be a pass, had the question not missed a generator that gives
+            patients away.
         p: Probability of so much under honesty, where that is exact; else None.
     """
 
@@ -105,13 +106,16 @@ class Audit:
         reasons: Why, the gravest first.
         self_test: Whether the auditor sees at all; None where there were too few images to try.
         findings: The answers.
-        control: The answers about a generator that is known to copy: they show that the questions can be failed.
-        control_is: Which that was: ``"given"``, or ``"resampled"`` for members moved and with noise.
+        control: The answers about generators that give patients away: they show that the questions can be failed.
+            Copies are asked of members that were moved and made noisy, membership of what ``control_is`` says.
+        control_is: ``"overfitted"`` for a generator that was over-fitted on purpose, ``"resampled"`` for the same moved
+            and noisy members.
         gallery: The closest pairs, the closest first.
         usual: As many closest pairs of held-out images and members: what chance looks like.
         by: ``"patient"``, or ``"image"`` where patients are not known.
         counts: ``synthetic``, ``members``, ``held_out``, ``patients``, ``repeated`` (held-out images that are members
-            bit by bit) and ``masks`` (patients whose masks, changed, the images were made for).
+            bit by bit), ``masks`` (patients whose masks, changed, the images were made for) and ``control`` (members
+            that a generator was over-fitted to on purpose).
         digests: Of the same, and of the encoders.
     """
 

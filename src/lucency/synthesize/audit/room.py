@@ -25,6 +25,7 @@ from lucency.synthesize.audit.finding import (
     SAMPLES,
     TOLD,
     UNDECIDED,
+    UNSEEN,
     WEIGHTS,
     Audit,
     Finding,
@@ -54,19 +55,32 @@ LEAST_MEMBERS = 20
 
 
 @dataclass(frozen=True, eq=False)
+class Control:
+    """A generator that was over-fitted on purpose.
+
+    Args:
+        images: Its own.
+        rows: (k,) rows of the members that it learned, and of no others.
+    """
+
+    images: Drawn
+    rows: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Ask:
     """What an audit may be told beyond the images.
 
     Args:
         discriminator: Images (n, C, K, J, I) to how real the generator's own critic takes each for, (n,); None where
             the weights are not to be shared.
-        control: Images of a generator that was over-fitted on purpose; None to use members, moved and with noise.
+        control: A generator that was over-fitted on purpose; None to use members, moved and with noise, instead.
         known: Patients are known; else every image counts as its own, and the audit says so.
         masks: Patients whose masks, changed, the images were made for; 0 where masks were drawn too, or there are none.
     """
 
     discriminator: Callable[[np.ndarray], np.ndarray] | None = None
-    control: Drawn | None = None
+    control: Control | None = None
     known: bool = True
     masks: int = 0
 
@@ -107,10 +121,12 @@ class Auditor:
             self.finder = finder_of(self.reals, rng)
             copied, kinds, _ = planted(members, PLANTED, rng)
             self.tried = self_test(self.finder, stacked(self._side(copied.images)), kinds, rng)
-            known = self.ask.control or resampled(members, min(len(members), CONTROL), rng)
-            sides = self._side(known.images)
+            sides = self._side(resampled(members, min(len(members), CONTROL), rng).images)
             found = copies(self.finder, stacked(sides), self._nearest(sides), self.tried.false, rng)
-            self.control = (*found, *_attacks(self.reals, sides, rng))
+            given, known = self.ask.control, np.arange(len(members))
+            if given is not None:
+                sides, known = self._side(given.images.images), given.rows
+            self.control = (*found, *_attacks(self.reals, sides, rng, known))
 
     def judge(self, synthetic: Drawn) -> Audit:
         """Return the verdict on a generator, with everything behind it; see :func:`audit`.
@@ -132,13 +148,20 @@ class Auditor:
             *_asked(self.reals, made, rng),
             *_apart(self.finder, self.reals, made, rng),
         ]
+        found = _believed(found, self.leaky)
         if self.ask.discriminator is not None:
             sure = [np.asarray(self.ask.discriminator(d.images), dtype=float) for d in (self.members, self.held)]
             people = self.reals[0].people, self.reals[0].held_people
             found += membership(CRITIC, sure[0], sure[1], people, rng)
-        verdict, reasons = _judged(found, self.tried, self.control)
+        verdict, reasons = _judged(found, self.tried, self.control, self.leaky)
         pairs = closest(self.finder, made, [r.measure.name for r in self.reals])
         return self._told(synthetic, verdict, reasons, tuple(found), pairs)
+
+    @property
+    def leaky(self) -> set[str]:
+        """The untaught spaces in which the attack on who was trained on has found the generator that tells it."""
+        attacks = [f for f in self.control if f.name == "membership" and f.outcome != TOLD]
+        return {f.space for f in attacks if surely_above(f.value, 0.5)}
 
     def _few(self) -> Reason | None:
         """Return why nothing can be asked; None where it can."""
@@ -176,7 +199,7 @@ class Auditor:
             self_test=self.tried,
             findings=found,
             control=self.control,
-            control_is="" if not self.control else "resampled" if self.ask.control is None else "given",
+            control_is="" if not self.control else "resampled" if self.ask.control is None else "overfitted",
             gallery=pairs,
             usual=tuple(replace(p, made=int(self.fresh[p.made])) for p in usual),
             by="patient" if self.ask.known else "image",
@@ -184,6 +207,7 @@ class Auditor:
                 **{name: len(d) for name, d in sides.items()},
                 "patients": len(set(self.members.people.tolist())),
                 "repeated": self.repeated,
+                "control": 0 if self.ask.control is None else len(self.ask.control.rows),
                 "masks": self.ask.masks,
             },
             digests={**{n: d.digest for n, d in sides.items()}, **{e.name: e.digest for e in self.encoders}},
@@ -224,7 +248,7 @@ def _asked(reals: Sequence[Real], made: Sequence[Made], rng: np.random.Generator
         own = authentic(real, one, rng)
         each = [closer(real, one), ratio(real, one, rng), *([] if own is None else [own])]
         found += _told_only(each) if real.measure.learned else each
-    return [*found, *_attacks(reals, made, rng)]
+    return [*found, *_attacks(reals, made, rng, np.arange(len(reals[0].people)))]
 
 
 def _told_only(found: Sequence[Finding]) -> list[Finding]:
@@ -232,10 +256,22 @@ def _told_only(found: Sequence[Finding]) -> list[Finding]:
     return [replace(f, outcome=TOLD) for f in found]
 
 
-def _attacks(reals: Sequence[Real], made: Sequence[Made], rng: np.random.Generator) -> list[Finding]:
+def _believed(found: Sequence[Finding], leaky: set[str]) -> list[Finding]:
+    """Return answers in which no attack passes a generator where it has missed the one that was to be found."""
+    return [
+        replace(f, outcome=UNSEEN)
+        if f.name.startswith("membership") and f.outcome == PASS and f.space not in leaky
+        else f
+        for f in found
+    ]
+
+
+def _attacks(reals: Sequence[Real], made: Sequence[Made], rng: np.random.Generator, known: np.ndarray) -> list[Finding]:
+    """Return how well members in these rows are told from strangers in each space."""
     found: list[Finding] = []
     for real, one in zip(reals, made, strict=True):
-        each = membership(real.measure.name, *strength(one), (real.people, real.held_people), rng)
+        ours, theirs = strength(one)
+        each = membership(real.measure.name, ours[known], theirs, (real.people[known], real.held_people), rng)
         found += _told_only(each) if real.measure.learned else each
     return found
 
@@ -249,7 +285,9 @@ def _apart(finder: Finder, reals: Sequence[Real], made: Sequence[Made], rng: np.
     return [membership_isolated(reals[at], made[at], rng), *(f for f in several if f is not None)]
 
 
-def _judged(found: Sequence[Finding], tried: SelfTest, control: Sequence[Finding]) -> tuple[str, tuple[Reason, ...]]:
+def _judged(
+    found: Sequence[Finding], tried: SelfTest, control: Sequence[Finding], leaky: set[str]
+) -> tuple[str, tuple[Reason, ...]]:
     """Return the verdict and why. The critic has no part in it: who has the images has not the critic."""
     white = [f for f in found if f.space == CRITIC]
     knows = any(f.outcome == FAIL for f in white)
@@ -262,9 +300,10 @@ def _judged(found: Sequence[Finding], tried: SelfTest, control: Sequence[Finding
     reasons = []
     if not tried.able:
         reasons.append(Reason("blind", {"found": tried.found.value, "false": tried.false.value}))
-    leaks = any(f.name == "membership" and surely_above(f.value, 0.5) for f in control)
-    if not leaks or not any(f.name in ("copies", "certain") and f.outcome == FAIL for f in control):
+    if not any(f.name in ("copies", "certain") and f.outcome == FAIL for f in control):
         reasons.append(Reason("control_unseen"))
+    if not leaky:
+        reasons.append(Reason("control_members"))
     reasons += [Reason(f"wide_{f.name}", _values(f)) for f in _by_name(found, UNDECIDED)]
     if reasons:
         return NOT_AUDITABLE, (*reasons, *critic)

@@ -50,7 +50,12 @@ class Use:
 
 def headline(found: Mapping[str, Metric]) -> float:
     """Return the measure that stopping and the pre-gate go by; NaN where it is not defined."""
-    return next((found[name].value for name in HEADLINES if name in found), float("nan"))
+    return leading(found).value
+
+
+def leading(found: Mapping[str, Metric]) -> Metric:
+    """Return the same with its interval."""
+    return next((found[name] for name in HEADLINES if name in found), Metric(float("nan")))
 
 
 def scores(

@@ -5,12 +5,13 @@ first, whose images are what is judged, and then to the arms.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lucency.errors import UsageError
 from lucency.synthesize.gate.arms import Arm
 from lucency.synthesize.gate.evidence import LEAST_RUNS
+from lucency.synthesize.gate.running import Run, runs_of
 
 #: Passes over its training images of each arm, at least and at most: with fewer no network of these families has
 #: converged, and the arms would be judged by how fast they learn.
@@ -21,6 +22,10 @@ LEAST_STEPS = 40
 
 #: Seconds that a generator is given at least, and at most.
 LEAST_GENERATOR_S, MOST_GENERATOR_S = 60.0, 3600.0
+
+#: Share of a generator's time that one takes which is over-fitted on purpose, for the audit to be tried on; in seconds
+#: at most, and at least: in less none comes to repeat its images.
+CONTROL, MOST_CONTROL_S, LEAST_CONTROL_S = 0.25, 120.0, 15.0
 
 #: Share of the budget that is planned; the rest is for what a forecast cannot know.
 FILL = 0.9
@@ -61,6 +66,7 @@ class Design:
         n_train: Training images of a run, the mean over the folds.
         n_test: Images that judge it.
         frame: Longest side of the images.
+        control_s: Seconds for each generator that is over-fitted on purpose; 0 where there is no time for one.
     """
 
     digest: str
@@ -74,6 +80,12 @@ class Design:
     n_train: float
     n_test: float
     frame: int
+    control_s: float = 0.0
+
+    @property
+    def controls(self) -> int:
+        """Generators that are over-fitted on purpose."""
+        return controls_of(self.folds) if self.control_s else 0
 
     @property
     def trainings(self) -> int:
@@ -136,7 +148,8 @@ def designed(frame: Frame, timed: Timed, minutes: float, spent_s: float, digest:
         return trainings * (steps * timed.step_s + timed.beside_s)
 
     room = FILL * minutes * 60 - spent_s
-    needed = arms_s(least) + n * least_s * (1 + LOOKING)
+    beside = LOOKING + CONTROL * controls_of(frame.folds) / n
+    needed = arms_s(least) + n * least_s * (1 + beside)
     if needed > room:
         raise UsageError(
             f"{minutes:g} minutes are too few for a verdict: {runs} paired runs of {len(frame.arms)} arms and {n} "
@@ -145,14 +158,17 @@ def designed(frame: Frame, timed: Timed, minutes: float, spent_s: float, digest:
             where="--minutes",
             remedy="give more --minutes; smaller images (--set side=28) or fewer patients take less",
         )
-    generator_s = min(MOST_GENERATOR_S, (room - arms_s(least)) / n / (1 + LOOKING) / 2)
+    generator_s = min(MOST_GENERATOR_S, (room - arms_s(least)) / n / (1 + beside) / 2)
     generator_s = max(least_s, generator_s)
-    left = room - n * generator_s * (1 + LOOKING)
+    left = room - n * generator_s * (1 + beside)
     steps = int(min(most, max(least, (left / trainings - timed.beside_s) / timed.step_s)))
     # What the arms have no use for, the generators may have.
     spare = room - arms_s(steps)
-    generator_s = min(max(MOST_GENERATOR_S, least_s), max(generator_s, spare / n / (1 + LOOKING)))
+    generator_s = min(max(MOST_GENERATOR_S, least_s), max(generator_s, spare / n / (1 + beside)))
     each = steps * timed.step_s + timed.beside_s
+    control_s = min(MOST_CONTROL_S, CONTROL * generator_s)
+    control_s = round(control_s, 1) if control_s >= LEAST_CONTROL_S else 0.0
+    controls = controls_of(frame.folds)
     return Design(
         digest=digest,
         folds=frame.folds,
@@ -163,13 +179,36 @@ def designed(frame: Frame, timed: Timed, minutes: float, spent_s: float, digest:
         generator_s=round(generator_s, 1),
         seconds={
             "generators": round(n * generator_s, 1),
-            "looking": round(n * (LOOKING * generator_s + BESIDE * each), 1),
+            "looking": round(n * (LOOKING * generator_s + BESIDE * each) + controls * control_s, 1),
             "arms": round(runs * len(frame.arms) * each, 1),
         },
         n_train=frame.n_train,
         n_test=frame.n_test,
         frame=frame.side,
+        control_s=control_s,
     )
+
+
+def control_fold(folds: Sequence[int], run: Run) -> int:
+    """Return the fold whose patients a generator is over-fitted to for a run: one that the run learns from.
+
+    It is the same for as many runs as may be, for one training serves them all.
+
+    Args:
+        folds: Outer folds, three or more.
+        run: Fold and inner fold.
+    """
+    return next(f for f in (folds[-1], folds[len(folds) // 2], *folds) if f not in (run.fold, run.inner))
+
+
+def controls_of(folds: Sequence[int]) -> int:
+    """Return how many generators are over-fitted on purpose.
+
+    Example:
+        >>> controls_of((0, 1, 2, 3, 4)), controls_of((0, 1, 2))
+        (2, 3)
+    """
+    return len({control_fold(folds, run) for run in runs_of(folds, 1)})
 
 
 def seeds_for(folds: int) -> int:
