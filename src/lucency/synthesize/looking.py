@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +12,17 @@ from lucency.prepare import Store
 from lucency.report.overlay import overlay
 from lucency.synthesize.arrays import store_of, trained_on
 from lucency.synthesize.audit import Ask as Asked
-from lucency.synthesize.audit import Audit, audit
+from lucency.synthesize.audit import Audit, Control, audit
 from lucency.synthesize.drawn import UNKNOWN, Drawn, drawn_of, joined
 from lucency.synthesize.encoders import random_encoder, trained_encoder
 from lucency.synthesize.fidelity import Panel, headline, panel, use_of
 from lucency.synthesize.gate.arms import pool_of
-from lucency.synthesize.gate.design import Design
+from lucency.synthesize.gate.design import Design, control_fold
 from lucency.synthesize.gate.filters import agreement, sieved
 from lucency.synthesize.gate.running import Run, apart
 from lucency.synthesize.maker import Maker
 from lucency.synthesize.making import Order, make, members_of
+from lucency.synthesize.overfitting import few_of, overfitted
 from lucency.synthesize.privacy import Privacy
 from lucency.train import Work
 
@@ -124,11 +125,8 @@ class Looking:
 
     def _looked(self, run: Run, folder: Path) -> Looked:
         work, plan = self.work, self.work.plan
-        cohort = apart(work.cohort, run)
-        order = Order(family=self.generator, clock=work.clock, events=work.events)
-        deadline = work.clock.elapsed() + self.design.generator_s
-        maker = make(cohort, plan, work.store, run.fold, folder / "generator", deadline, order)
-        members = members_of(cohort, plan, work.store, run.fold)
+        maker = self.maker(run, folder)
+        members = members_of(apart(work.cohort, run), plan, work.store, run.fold)
         strangers, inner = self._real([run.fold, run.inner]), self._real([run.inner])
         counts = counts_in(members)
         wanted = pool_of(self.design.arms, counts)
@@ -143,6 +141,7 @@ class Looking:
         some = made.take(np.sort(rng.permutation(len(made))[:AUDITED]))
         asked = Asked(
             critic_of(maker, members, strangers),
+            self.control(run, members),
             known=bool(work.cohort.patient_key),
             masks=0 if maker.masks is None else len(set(members.people.tolist())),
         )
@@ -165,6 +164,42 @@ class Looking:
             facts=said_of(maker),
             privacy=maker.made.privacy,
         )
+
+    def maker(self, run: Run, folder: Path) -> Maker:
+        """Return the generator of an outer fold, trained in its time and kept as it was best on the inner fold.
+
+        Args:
+            run: Neither of its folds is learned from.
+            folder: Of the outer fold.
+        """
+        work = self.work
+        inner = self._real([run.inner])
+        order = replace(self._order(), events=work.events, inner=inner)
+        deadline = work.clock.elapsed() + self.design.generator_s
+        cohort = apart(work.cohort, run)
+        return make(cohort, work.plan, work.store, run.fold, folder / "generator", deadline, order)
+
+    def control(self, run: Run, members: Drawn) -> Control | None:
+        """Return a generator that was over-fitted on purpose to a few members; None where there is no time for one.
+
+        Args:
+            run: The members are of other folds.
+            members: As :func:`lucency.synthesize.making.members_of` gives them.
+        """
+        design, plan = self.design, self.work.plan
+        if not design.control_s:
+            return None
+        fold = control_fold(design.folds, run)
+        outside = apart(self.work.cohort, run).outside(run.fold)
+        rows = np.array([n for n, c in enumerate(outside) if self.work.cohort.folds[c.id] == fold], dtype=np.int64)
+        # The same few in every run that may know them: one training serves these.
+        few = few_of(members, rows, np.random.default_rng((plan.seed, 67, fold)))
+        place = self.place / f"control{fold}"
+        images = overfitted(members.take(few), plan, place, design.control_s, self._order())
+        return None if images is None else Control(images, few)
+
+    def _order(self) -> Order:
+        return Order(family=self.generator, clock=self.work.clock)
 
     def _real(self, folds: Sequence[int]) -> Drawn:
         cases = [c for f in folds for c in self.work.cohort.fold(f)]
@@ -254,7 +289,7 @@ def said_of(maker: Maker) -> dict[str, str]:
         "schedule": f"{made.steps}{shortened} steps in {made.seconds:.0f} s",
         "data": made.data,
         "weights": made.weights,
-        "remarks": "; ".join(made.remarks),
+        "remarks": "; ".join(said for said in (made.why, *made.remarks) if said),
     }
 
 

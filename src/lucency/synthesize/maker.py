@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from lucency.errors import DataError, ModelError
 from lucency.model import load_weights, save_weights
 from lucency.plan import Plan
 from lucency.predict import device_of
+from lucency.statistics import Metric
 from lucency.synthesize.drawn import UNKNOWN, Drawn
 from lucency.synthesize.joint import apart, channels_of, classed, with_masks
 from lucency.synthesize.outlines import reshaped
@@ -36,6 +37,21 @@ GENERATOR_FILE, RECORD_FILE, PLAN_FILE = "generator.safetensors", "generator.jso
 
 
 @dataclass(frozen=True)
+class Look:
+    """What an inner fold says of the images of one state of a training.
+
+    Args:
+        step: Of the training.
+        teaches: What a narrow network of the task that learned from these images alone reaches there.
+        fd: Fréchet distance of the images to that fold's, in the random network.
+    """
+
+    step: int
+    teaches: Metric
+    fd: Metric
+
+
+@dataclass(frozen=True)
 class Made:
     """What a generator was made from and how.
 
@@ -53,6 +69,9 @@ class Made:
         highest: The same, upwards.
         normalised: Each image has mean 0 and standard deviation 1, and so have those that are drawn.
         remarks: What is to be said of it.
+        kept: Step of the state that was kept; ``steps`` where it is the end.
+        looks: States that were looked at, the latest first; empty where the end was kept unseen.
+        why: Why that state was kept, or "" where nobody asked.
         privacy: What its steps have cost, of a private family.
     """
 
@@ -69,6 +88,9 @@ class Made:
     highest: tuple[float, ...]
     normalised: bool
     remarks: tuple[str, ...] = ()
+    kept: int = 0
+    looks: tuple[Look, ...] = ()
+    why: str = ""
     privacy: Privacy | None = None
 
 
@@ -200,8 +222,20 @@ def load(place: Path, members: Drawn, plan: Plan) -> Maker:
             where=path.name,
             remedy="delete its folder and train anew",
         )
-    task, tensors = task_named(own.task), load_weights(path)
-    parts = task.build(own)
+    return built(load_weights(path), own, made, members, plan)
+
+
+def built(tensors: Mapping[str, torch.Tensor], own: Plan, made: Made, members: Drawn, plan: Plan) -> Maker:
+    """Return a generator with these weights.
+
+    Args:
+        tensors: Of all parts, as ``PART/NAME``.
+        own: The generator's plan.
+        made: From :func:`described`.
+        members: What it learned from.
+        plan: Of the task.
+    """
+    parts = task_named(own.task).build(own)
     for name, part in parts.items():
         own_weights = {k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")}
         part.load_state_dict(own_weights)
@@ -211,28 +245,42 @@ def load(place: Path, members: Drawn, plan: Plan) -> Maker:
     return Maker(own, parts, made, n_labels, classed(members), masks)
 
 
-def keep(place: Path, trained: Trained, own: Plan, members: Drawn, plan: Plan, privacy: Privacy | None = None) -> None:
+def end_of(trained: Trained) -> dict[str, torch.Tensor]:
+    """Return the weights of all parts at the end of a training, as ``PART/NAME``."""
+    weights = {Generate.delivered: trained.weights, **trained.parts}
+    return {f"{name}/{k}": v for name, part in weights.items() for k, v in part.items()}
+
+
+def keep(place: Path, tensors: Mapping[str, torch.Tensor], made: Made) -> None:
     """Write weights and record; the record last, for it vouches for the rest.
 
     Args:
         place: Folder of the generator, with its plan.
+        tensors: Of all parts, as ``PART/NAME``.
+        made: From :func:`described`.
+    """
+    path = place / GENERATOR_FILE
+    save_weights(path, tensors)
+    record.write(place / RECORD_FILE, replace(made, weights=_digest(path.read_bytes())))
+
+
+def described(trained: Trained, own: Plan, members: Drawn, plan: Plan) -> Made:
+    """Return what a generator was made from and how, but for the digest of its weights.
+
+    Args:
         trained: By the loop.
         own: The generator's plan.
         members: What it learned from.
         plan: Of the task.
-        privacy: What the training has cost, where it was private.
     """
-    weights = {Generate.delivered: trained.weights, **trained.parts}
-    path = place / GENERATOR_FILE
-    save_weights(path, {f"{name}/{k}": v for name, part in weights.items() for k, v in part.items()})
     axes = (0, *range(2, members.images.ndim))
     each = tuple(range(2, members.images.ndim))
     off = np.abs(members.images.mean(axis=each)).max(), np.abs(members.images.std(axis=each) - 1).max()
     counts = {plan.classes[k]: n for k, n in members.counts.items()} if classed(members) else {"image": len(members)}
-    made = Made(
+    return Made(
         data=members.digest,
         plan=_digest_of(own),
-        weights=_digest(path.read_bytes()),
+        weights="",
         images=counts,
         patients=len(set(members.people.tolist())),
         steps=trained.steps,
@@ -243,9 +291,8 @@ def keep(place: Path, trained: Trained, own: Plan, members: Drawn, plan: Plan, p
         highest=tuple(float(v) for v in members.images.max(axis=axes)),
         normalised=plan.normalisation.kind == "zscore" and max(off) < NORMALISED,
         remarks=(*_reused(own, members), *_remarks(counts, trained, own.schedule.steps)),
-        privacy=privacy,
+        kept=trained.steps,
     )
-    record.write(place / RECORD_FILE, made)
 
 
 def _reused(own: Plan, members: Drawn) -> tuple[str, ...]:

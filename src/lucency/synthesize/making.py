@@ -1,11 +1,16 @@
 """One generator for one outer fold: trained on the training part alone, kept with digests of what it was made from."""
 
+import copy
 import math
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 
 from lucency import record
 from lucency.case import Cohort
@@ -13,14 +18,29 @@ from lucency.errors import DataError, ModelError, UsageError
 from lucency.events import Clock, Events
 from lucency.generators import SIZES, Family, every_family, family_named
 from lucency.generators.differentiable import Transforms
+from lucency.model import load_weights
 from lucency.plan import DECISIONS, Forecast, Grid, Plan, Schedule
 from lucency.prepare import Store
 from lucency.synthesize.arrays import cohort_of, store_of
 from lucency.synthesize.drawn import Drawn, drawn_of
 from lucency.synthesize.joint import classed, one_class, with_masks
-from lucency.synthesize.maker import NORMALISED, PLAN_FILE, RECORD_FILE, Maker, fits, keep, load
+from lucency.synthesize.maker import (
+    NORMALISED,
+    PLAN_FILE,
+    RECORD_FILE,
+    Made,
+    Maker,
+    built,
+    described,
+    end_of,
+    fits,
+    keep,
+    load,
+)
 from lucency.synthesize.privacy import EPSILON, cost, refuse_uncountable, wanted, with_noise
 from lucency.synthesize.sizes import chosen, family_for, least_seconds
+from lucency.synthesize.stopping import POINTS, SHARE, Judging
+from lucency.synthesize.stopping import chosen as chosen_state
 from lucency.tasks import task_named
 from lucency.tasks.generate import Generate
 from lucency.train import Work, train_member
@@ -52,6 +72,9 @@ class Order:
         epsilon: Of a private family, more than 0; 0 is :data:`lucency.synthesize.privacy.EPSILON` for such.
         clock: Working time.
         events: Progress.
+        inner: Real images of an inner fold, which neither the generator nor any outer judgement sees: they say which
+            state of the training is kept. None keeps the end.
+        haste: Times the family's rate; with more than 1 it comes sooner to the end, and to knowing its images by heart.
 
     Raises:
         UsageError: Such a family, field or size that there is not, or a chance out of range.
@@ -65,6 +88,8 @@ class Order:
     epsilon: float = 0.0
     clock: Clock = field(default_factory=Clock)
     events: Events = field(default_factory=Events)
+    inner: Drawn | None = None
+    haste: float = 1.0
 
     def __post_init__(self) -> None:
         name, _, told = self.family.partition(":")
@@ -149,12 +174,43 @@ def make(
         return load(place, members, plan)
     own = _planned(members, plan, fold, place, deadline, order)
     work = work_of(members, own, plan, place, order)
-    trained, privacy = train_member(work, 0, deadline), None
+    looks_s = 0.0
+    if order.inner is not None:
+        work, looks_s = replace(work, points=POINTS), SHARE * _seconds(deadline, order)
+    trained = train_member(work, 0, deadline - looks_s)
+    made, tensors = described(trained, own, members, plan), end_of(trained)
+    if order.inner is not None:
+        until = min(deadline, order.clock.elapsed() + looks_s)
+        judging = Judging(members, order.inner, plan, work.folder / "looks", order.clock, until)
+        made, tensors = _best(built(tensors, own, made, members, plan), tensors, trained.kept, judging)
+        order.events.emit("synthesize", "chosen", step=made.kept, of=made.steps, looks=len(made.looks))
     if task_named(own.task).private(own):
-        privacy = cost(own.task_options, trained.steps, known=bool(cohort.patient_key))
-    keep(place, trained, own, members, plan, privacy)
-    (work.folder / "fold0.checkpoint.safetensors").unlink(missing_ok=True)
+        made = replace(made, privacy=cost(own.task_options, trained.steps, known=bool(cohort.patient_key)))
+    keep(place, tensors, made)
+    for path in (work.folder / "fold0.checkpoint.safetensors", *trained.kept.values()):
+        path.unlink(missing_ok=True)
     return load(place, members, plan)
+
+
+def _best(
+    end: Maker, tensors: dict[str, torch.Tensor], kept: Mapping[int, Path], judging: Judging
+) -> tuple[Made, dict[str, torch.Tensor]]:
+    """Return the state of a training that is kept, of those that were kept on the way and its end, with its weights."""
+
+    def loaded(path: Path) -> Maker:
+        return built(load_weights(path), end.plan, end.made, judging.members, judging.plan)
+
+    states = {step: partial(loaded, path) for step, path in kept.items()}
+    found = chosen_state({**states, end.made.steps: lambda: end}, judging)
+    shutil.rmtree(judging.folder, ignore_errors=True)
+    made = replace(end.made, kept=found.step, looks=found.looks, why=found.why)
+    return made, load_weights(kept[found.step]) if found.step in kept else tensors
+
+
+def _seconds(deadline: float, order: Order) -> float:
+    """Return how long making a generator may take from now on."""
+    left = deadline - order.clock.elapsed()
+    return ENOUGH_S if math.isinf(left) else left
 
 
 def members_of(cohort: Cohort, plan: Plan, store: Store, fold: int) -> Drawn:
@@ -203,7 +259,10 @@ def _planned(members: Drawn, plan: Plan, fold: int, place: Path, deadline: float
         return own
     masked = members.masks is not None
     family = family_for(order.family, len(members), plan.accelerator, few=order.few, masked=masked)
-    left = deadline - order.clock.elapsed()
+    if order.haste != 1:
+        family = copy.copy(family)
+        family.least_seen = math.ceil(family.least_seen / order.haste)
+    left = _seconds(deadline, order) * (1.0 if order.inner is None else 1 - SHARE)
 
     def to_time(draft: Plan) -> Work:
         return work_of(members, draft, plan, place, order)
@@ -211,7 +270,7 @@ def _planned(members: Drawn, plan: Plan, fold: int, place: Path, deadline: float
     def narrow(width: int) -> Plan:
         return drafted(members, plan, fold, family, width, order)
 
-    own = chosen(family, order.size, narrow, to_time, ENOUGH_S if math.isinf(left) else left)
+    own = chosen(family, order.size, narrow, to_time, left)
     if family.private:
         own = replace(own, task_options=with_noise(own.task_options, own.schedule.steps))
     record.write(path, own)
@@ -263,6 +322,7 @@ def drafted(members: Drawn, plan: Plan, fold: int, family: Family, width: int, o
             "masks": n_labels,
             "data": members.digest[:16],
             **(wanted(order.epsilon, patients, batch) if family.private else {}),
+            **({} if order.haste == 1 else {"haste": order.haste}),
         },
         facts=(),
         controls={},

@@ -13,7 +13,7 @@ from lucency.report.figures import DASHES, PAINT, SERIES, Sheet, in_legend, styl
 from lucency.report.numbers import DASH, MINUS, bracketed, interval, metric_name, number, p_value
 from lucency.report.templates import filled
 from lucency.statistics import Metric, nadeau_bengio
-from lucency.synthesize.audit import Audit, Finding
+from lucency.synthesize.audit import TOLD, Audit, Finding
 from lucency.synthesize.fidelity import Panel, headline
 from lucency.synthesize.gate import Guard, Runs, Verdict
 from lucency.synthesize.gate.design import Design
@@ -295,9 +295,18 @@ def _audit(found: Audit, lang: str) -> dict[str, Any]:
         "word": t(f"synthesize.audit_{found.verdict.replace(' ', '_')}", lang),
         "by": t(f"synthesize.audit_by_{found.by}", lang),
         "scope": [t(f"synthesize.scope_{s.replace(' ', '_')}", lang) for s in found.scope],
-        "reasons": [t(f"synth.{r.key}", lang, **r.values) for r in found.reasons],
+        "reasons": [*(t(f"synth.{r.key}", lang, **r.values) for r in found.reasons), *_controlled(found, lang)],
         "rows": rows,
     }
+
+
+def _controlled(found: Audit, lang: str) -> list[str]:
+    """Return what the attack on who was trained on was tried on, and the most that it reached in an untaught space."""
+    reached = [f.value for f in found.control if f.name == "membership" and f.outcome != TOLD]
+    if not reached:
+        return []
+    best = max(reached, key=lambda value: value.value)
+    return [t(f"synth.control_{found.control_is}", lang, n=found.counts.get("control", 0), value=number(best.value))]
 
 
 def _finding(finding: Finding, lang: str) -> tuple[str, str, str, str]:

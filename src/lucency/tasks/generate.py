@@ -71,13 +71,13 @@ class Generate:
         return family_of(plan).private
 
     def pace(self, part: str, plan: Plan, step: int, progress: float) -> Pace:
-        """Return the family's own: rate, second decay and average change over its burn-in."""
-        learning = family_of(plan).learning
+        """Return the family's own, hastened where the plan says so: rate, second decay and average over its burn-in."""
+        learning, haste = family_of(plan).learning, number_of(plan.task_options, "haste", 1.0)
         rate, beta2 = (between(pair, learning.burn_in, progress) for pair in (learning.rate, learning.beta2))
         # The average forgets half over so many images; at first over few, or the start would stay in it.
         images = between((learning.ema_images / 20, learning.ema_images), learning.burn_in, progress)
-        ema = 0.5 ** (plan.batch / max(images, plan.batch))
-        return Pace(rate / learning.rate[0], (learning.beta1, beta2), ema)
+        ema = 0.5 ** (plan.batch / max(images / haste, plan.batch))
+        return Pace(haste * rate / learning.rate[0], (learning.beta1, beta2), ema)
 
     def shown(self, net: nn.Module, plan: Plan) -> np.ndarray:
         """Return :data:`SHOWN` images of each class in rows, the middle slice of volumes, (J, I) uint8."""
