@@ -11,6 +11,7 @@ from test_synthesis_page import looked
 
 from lucency import record, supplement
 from lucency.case import Cohort
+from lucency.statistics import Metric
 from lucency.synthesize import walked as room
 from lucency.synthesize.arrays import store_of
 from lucency.synthesize.asked import Ask
@@ -112,3 +113,16 @@ def test_a_failed_audit_ends_the_walk_before_anything_is_trained(ground, monkeyp
     assert found.verdict.reasons == ("the audit failed: the images give patients away",)
     assert len(found.looked) == 1
     assert supplement.of_run(str(ground / "run")).ids == {}
+
+
+def test_images_that_certainly_teach_little_end_the_walk_and_those_of_few_patients_go_on():
+    def taught(upper):
+        found = looked(use=(0.79, 0.99))
+        use = replace(found.panel.use, tstr={"auc": Metric(0.79, 0.57, upper, 88, "DeLong, logit")})
+        return room._settled(replace(found, panel=replace(found.panel, use=use)))
+
+    assert taught(0.915) is None
+    ended = taught(0.88)
+    assert ended.word == REJECT
+    assert "reaches 0.790, at most 0.880, where as many real images give 0.990; 0.891 are needed" in ended.reasons[0]
+    assert taught(None).word == REJECT

@@ -15,7 +15,7 @@ from lucency.synthesize.audit import Ask as Asked
 from lucency.synthesize.audit import Audit, Control, audit
 from lucency.synthesize.drawn import UNKNOWN, Drawn, drawn_of, joined
 from lucency.synthesize.encoders import random_encoder, trained_encoder
-from lucency.synthesize.fidelity import Panel, headline, panel, use_of
+from lucency.synthesize.fidelity import Panel, headline, leading, panel, use_of
 from lucency.synthesize.gate.arms import pool_of
 from lucency.synthesize.gate.design import Design, control_fold
 from lucency.synthesize.gate.filters import agreement, sieved
@@ -81,6 +81,14 @@ class Looked:
     def teaches(self) -> float:
         """What a network reaches that learned from generated images alone; NaN where it was not tried."""
         return headline(self.panel.use.tstr) if self.panel.use is not None else float("nan")
+
+    @property
+    def teaches_at_most(self) -> float:
+        """The upper end of its interval; the value where there is none."""
+        if self.panel.use is None:
+            return float("nan")
+        found = leading(self.panel.use.tstr)
+        return found.value if found.upper is None else found.upper
 
     @property
     def teaches_real(self) -> float:

@@ -6,7 +6,7 @@ from lucency.synthesize.fidelity.kernel import kid, squared_mmd, standardised
 from lucency.synthesize.fidelity.manifold import manifold
 from lucency.synthesize.fidelity.matched import matched
 from lucency.synthesize.fidelity.panel import Beside, Panel, panel
-from lucency.synthesize.fidelity.use import Use, headline, scores, tstr, use_of
+from lucency.synthesize.fidelity.use import Use, headline, leading, scores, tstr, use_of
 
 __all__ = [
     "Beside",
@@ -16,6 +16,7 @@ __all__ = [
     "frechet_distance",
     "headline",
     "kid",
+    "leading",
     "manifold",
     "matched",
     "ms_ssim",
