@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -236,15 +236,19 @@ def settings_of(pairs: list[str], option: str = "--set") -> dict[str, str]:
     return found
 
 
-def nan_of(values: dict[str, str]) -> float | None:
-    """Return the value for NaN voxels where it is the only setting that a command knows.
+def nan_of(values: dict[str, str], others: Sequence[str] = ()) -> float | None:
+    """Return the value for NaN voxels where it is the only setting that is left.
+
+    Args:
+        values: Settings, those that the command has taken out already no longer among them.
+        others: Names of these, which the error lists.
 
     Raises:
         UsageError: Another setting, or a value that is no number.
     """
     for key in values:
         if key != "nan":
-            raise UsageError(f"No setting {key!r}", expected="nan", where="--set")
+            raise UsageError(f"No setting {key!r}", expected=", ".join(("nan", *others)), where="--set")
     try:
         return float(values["nan"]) if "nan" in values else None
     except ValueError:

@@ -18,6 +18,7 @@ from lucency.apps.boundary import (
     RunFolder,
     boundary,
     must_exist,
+    nan_of,
     settings_of,
     steady_streams,
 )
@@ -284,9 +285,9 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
     given = settings_of(values or [])
     encoding: dict[str, str] = {key: given.pop(key) for key in ("seg", "sr") if key in given}
     missing_slices = given.pop("missing_slices", "refuse")
-    nan = _nan(given)
     manner = Manner(lang or "en", as_json, quiet, debug)
     with boundary(manner, out):
+        nan = nan_of(given, ("missing_slices", "seg", "sr"))
         must_exist(run, src)
         from lucency.errors import UsageError  # noqa: PLC0415
         from lucency.write.outputs import FORMATS  # noqa: PLC0415
@@ -318,19 +319,6 @@ def predict(  # noqa: PLR0913, PLR0917 - one parameter for each option of the in
         manner.result(
             {"out": str(out), "table": str(out / "predictions.csv"), "n_cases": len(found), "n_skipped": lost}
         )
-
-
-def _nan(values: dict[str, str]) -> float | None:
-    """Return the value for NaN voxels, the only setting of a prediction that is not about DICOM."""
-    for key in values:
-        if key != "nan":
-            raise typer.BadParameter(
-                f"{key!r} is no setting of a prediction; nan, missing_slices, seg and sr are", param_hint="'--set'"
-            )
-    try:
-        return float(values["nan"]) if "nan" in values else None
-    except ValueError:
-        raise typer.BadParameter(f"nan = {values['nan']!r} is not a number", param_hint="'--set'") from None
 
 
 @app.command(
