@@ -17,7 +17,7 @@ from lucency.plan import Plan
 from lucency.synthesize import making, sizes
 from lucency.synthesize.arrays import cohort_of, store_of
 from lucency.synthesize.drawn import UNKNOWN, Drawn
-from lucency.synthesize.making import Order, make, members_of
+from lucency.synthesize.making import Order, batch_of, make, members_of
 from lucency.train import loop as rooms
 
 
@@ -26,7 +26,7 @@ def _few_steps(monkeypatch):
     """Any family is content with ten images, and a step is taken to last a second, whatever the machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    for name in ("dcgan", "vae", "r3gan", "rflow", "spade"):
+    for name in ("dcgan", "vae", "r3gan", "rflow", "spade", "latent-flow"):
         monkeypatch.setattr(type(family_named(name)), "least_seen", 10, raising=False)
     monkeypatch.setattr(sizes, "_timed", lambda work, seconds: 1.0)
     yield
@@ -199,12 +199,12 @@ def labelled():
     return Drawn(images, np.full(20, UNKNOWN), np.array([f"p{n}" for n in range(20)]), masks)
 
 
-@pytest.mark.parametrize("family", ["dcgan", "vae", "spade"])
+@pytest.mark.parametrize("family", ["dcgan", "vae", "spade", "latent-flow"])
 def test_volumes_are_drawn_with_their_masks(tmp_path, family):
     drawn = labelled()
     plan = tiny.plan_for("segment", size=(6, 8, 10), labels={1: "one", 2: "two"})
     cohort, store = cohort_of(drawn, plan, "case"), store_of(drawn, plan, tmp_path / "prepared", "case")
-    order = Order(family=family, size="tiny", clock=Clock(now=lambda: 0.0))
+    order = Order(family=family, size="tiny", few=True, clock=Clock(now=lambda: 0.0))
     maker = make(cohort, plan, store, 0, tmp_path / "maker", seconds_for(3), order)
     found = maker.sample([UNKNOWN] * 5, np.random.default_rng(0))
     assert found.images.shape == (5, 1, 6, 8, 10)
@@ -223,6 +223,17 @@ def test_volumes_are_drawn_with_their_masks(tmp_path, family):
         assert not any("mask" in name for name in load_weights(tmp_path / "maker" / "generator.safetensors"))
     else:
         assert (maker.masks, maker.made.remarks) == (None, ())
+
+
+def test_a_step_has_no_more_voxels_than_its_family_bears():
+    """2 ** 20 voxels of volumes of 64 are 4, of 128 less than one: two, for one has no neighbour."""
+    family = family_named("latent-flow")
+    volumes = [np.broadcast_to(np.float32(0), (90, 1, side, side, side)) for side in (28, 64, 128)]
+    found = [batch_of(family, Drawn(v, np.full(90, UNKNOWN), np.full(90, "")), 90) for v in volumes[:2]]
+    assert found == [47, 4]
+    few = Drawn(volumes[2][:3], np.full(3, UNKNOWN), np.full(3, ""))
+    assert batch_of(family, few, 3) == 2
+    assert batch_of(family_named("dcgan"), few, 3) == 3
 
 
 def test_a_generator_for_masks_is_refused_for_images_without(tmp_path):

@@ -1,11 +1,15 @@
 """Width and steps from what a step takes: 92 % of the time is planned for."""
 
+from types import SimpleNamespace
+
 import pytest
 
 import tiny
 from lucency.errors import DataError, MemoryShortError, UsageError
 from lucency.generators import family_named
+from lucency.plan import Grid
 from lucency.synthesize import sizes
+from lucency.synthesize.asked import refuse_unfit
 from lucency.synthesize.sizes import chosen, default_family, family_for, spoken
 
 FAMILY = family_named("dcgan")
@@ -85,6 +89,19 @@ def test_memory_that_runs_out_ends_the_search_or_refuses(monkeypatch):
         choose(monkeypatch, {"tiny": None}, 200.0)
 
 
+def test_a_step_that_would_not_fit_into_the_memory_is_not_tried(monkeypatch):
+    """80 of 100 MiB may be taken: widths of 16 and 32 need 21 and 42, one of 64 needs 83."""
+    monkeypatch.setattr(sizes.machine, "free_memory_mib", lambda: 100.0)
+    monkeypatch.setattr(type(FAMILY), "memory_mib", lambda self, shape, batch: 1.3 * shape.width)
+    plan, asked = choose(monkeypatch, dict.fromkeys(FAMILY.widths, 1e-3), 3600.0)
+    assert plan.network_options["width"] == 32
+    assert plan.forecast.memory_mib == pytest.approx(41.6)
+    assert set(asked) == {"tiny", "small"}
+    monkeypatch.setattr(type(FAMILY), "memory_mib", lambda self, shape, batch: 90.0)
+    with pytest.raises(MemoryShortError, match=r"or would: about 90 MiB beside what is in use"):
+        choose(monkeypatch, dict.fromkeys(FAMILY.widths, 1e-3), 3600.0)
+
+
 def test_a_size_that_the_user_says_is_taken(monkeypatch):
     plan, asked = choose(monkeypatch, {"large": 0.05}, 200.0, size="large")
     assert plan.network_options["width"] == FAMILY.widths["large"]
@@ -109,6 +126,16 @@ def test_a_family_for_masks_is_refused_for_images_without_and_the_others_are_nam
         family_for("spade", 400, "cpu", few=False, masked=False)
     assert "spade" not in str(told.value).partition("another")[2]
     assert family_for("spade", 400, "cpu", few=False, masked=True).name == "spade"
+
+
+def test_volumes_beyond_the_usual_side_are_for_the_family_that_goes_through_a_code(tmp_path):
+    size = (96, 128, 128)
+    cohort, plan = tiny.masks(tmp_path), tiny.plan_for("segment", size=size, grid=Grid("fit", size))
+    store = SimpleNamespace(entries={c.id: SimpleNamespace(vector=False, width=0, shape=size) for c in cohort.cases})
+    with pytest.raises(UsageError, match=r"128 voxels along a side for generator 'dcgan'.*at most 64") as told:
+        refuse_unfit(cohort, plan, store, "")
+    assert "--set side=64, or --generator latent-flow" in str(told.value)
+    assert refuse_unfit(cohort, plan, store, "latent-flow:few=yes") == (0, 1, 2)
 
 
 def test_nobody_needs_to_name_a_family():

@@ -145,6 +145,10 @@ class Family(Protocol):
     least_images: int = 0
     #: Images that training should see at least, or it is not worth its time.
     least_seen: int = 20_000
+    #: Longest side by dimensions of the images.
+    most_side: Mapping[int, int] = {2: 128, 3: 64}
+    #: Voxels of all images in a step at most; 0 is any number.
+    most_voxels: int = 0
     #: It draws images for masks that it is given; others draw the masks with their images.
     needs_masks: bool = False
     #: It learns under differential privacy; steps tell it of the noise.
@@ -172,6 +176,15 @@ class Family(Protocol):
             masks: (n, M, ...) float32 of -1 and 1, on its device, for a family that needs them.
         """
         ...
+
+    def memory_mib(self, shape: Shape, batch: int) -> float:
+        """Return the memory in MiB that a step takes at its peak, beside weights; 0 where that is not known.
+
+        Args:
+            shape: What is generated.
+            batch: Images in a step.
+        """
+        return 0.0
 
     def score(self, parts: Mapping[str, nn.Module], images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor | None:
         """Return how real the critic takes images to be, (n,) float32, higher for more; None without a critic.

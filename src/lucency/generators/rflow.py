@@ -7,7 +7,7 @@ Source:
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -41,9 +41,9 @@ class Told(nn.Module):
 
     def __init__(self, dims: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.before = nn.GroupNorm(math.gcd(inputs, max(1, inputs // NORMED)), inputs)
+        self.before = grouped(inputs)
         self.one = convolution(dims, inputs, outputs)
-        self.between = nn.GroupNorm(math.gcd(outputs, max(1, outputs // NORMED)), outputs)
+        self.between = grouped(outputs)
         self.told = nn.Linear(TOLD, 2 * outputs)
         self.two = convolution(dims, outputs, outputs)
         self.beside = convolution(dims, inputs, outputs, 1) if inputs != outputs else nn.Identity()
@@ -125,29 +125,53 @@ class RectifiedFlow:
         self, parts: Mapping[str, nn.Module], step: Step, rng: torch.Generator
     ) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the squared error of the velocity at a place between noise and image."""
-        images = mirrored(step.images, step.transforms, rng)
-        noise = torch.randn(images.shape, generator=rng, device=images.device)
-        time = torch.sigmoid(torch.randn(len(images), generator=rng, device=images.device))
-        share = time.view(-1, *(1 for _ in images.shape[1:]))
-        moved = parts[GENERATOR]((1 - share) * noise + share * images, time, step.labels)
-        yield GENERATOR, (moved.float() - (images - noise)).square().mean()
+        images, part = mirrored(step.images, step.transforms, rng), parts[GENERATOR]
+        yield GENERATOR, straightness(lambda x, time: part(x, time, step.labels), images, rng)
 
     def sample(
         self, generator: nn.Module, labels: torch.Tensor, rng: torch.Generator, masks: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return what noise has moved to, in :data:`STEPS` steps of Heun's method."""
         shape: Sequence[int] = generator.shape  # type: ignore[assignment]
-        x = torch.randn((len(labels), *shape), generator=rng, device=labels.device)
+        noise = torch.randn((len(labels), *shape), generator=rng, device=labels.device)
+        return carried(lambda x, time: generator(x, time, labels), noise)
 
-        def velocity(at: torch.Tensor, time: float) -> torch.Tensor:
-            moved: torch.Tensor = generator(at, torch.full((len(labels),), time, device=labels.device), labels)
-            return moved.float()
 
-        for number in range(STEPS):
-            here, there = number / STEPS, (number + 1) / STEPS
-            slope = velocity(x, here)
-            x = x + (velocity(x + slope / STEPS, there) + slope) / (2 * STEPS)
-        return x
+def straightness(
+    velocity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], ends: torch.Tensor, rng: torch.Generator
+) -> torch.Tensor:
+    """Return the squared error of a velocity at a place on the straight way from noise to each end.
+
+    Args:
+        velocity: Of places (B, C, ...) at times (B,), 0 at the noise and 1 at the end.
+        ends: (B, C, ...).
+        rng: On their device.
+    """
+    noise = torch.randn(ends.shape, generator=rng, device=ends.device)
+    time = torch.sigmoid(torch.randn(len(ends), generator=rng, device=ends.device))
+    share = time.view(-1, *(1 for _ in ends.shape[1:]))
+    moved = velocity((1 - share) * noise + share * ends, time)
+    return (moved.float() - (ends - noise)).square().mean()
+
+
+def carried(velocity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], noise: torch.Tensor) -> torch.Tensor:
+    """Return where a velocity carries noise, in :data:`STEPS` steps of Heun's method.
+
+    Args:
+        velocity: As for :func:`straightness`.
+        noise: (n, C, ...).
+    """
+    x, times = noise, torch.linspace(0, 1, STEPS + 1, device=noise.device)
+    for number in range(STEPS):
+        slope = velocity(x, times[number].expand(len(x))).float()
+        again = velocity(x + slope / STEPS, times[number + 1].expand(len(x))).float()
+        x = x + (again + slope) / (2 * STEPS)
+    return x
+
+
+def grouped(channels: int) -> nn.Module:
+    """Return a norm over groups of :data:`NORMED` channels, or of as many as divide them."""
+    return nn.GroupNorm(math.gcd(channels, max(1, channels // NORMED)), channels)
 
 
 def waves(time: torch.Tensor, width: int) -> torch.Tensor:

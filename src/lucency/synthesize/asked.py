@@ -7,18 +7,18 @@ from pathlib import Path
 from lucency import record, supplement
 from lucency.case import Cohort
 from lucency.errors import DataError, UsageError
-from lucency.generators import family_named
+from lucency.generators import every_family, family_named
 from lucency.plan import Plan
 from lucency.prepare import Store
 from lucency.synthesize.gate.arms import RATIOS
 from lucency.synthesize.making import Order
-from lucency.synthesize.sizes import refuse_maskless
+from lucency.synthesize.sizes import default_family, refuse_maskless
 from lucency.tasks import task_named
 from lucency.walk import Settings
 
-#: Longest sides that generators make, at least and at most, by dimensions of the images.
+#: Longest sides that generators make, at least and at most; what a family makes at most it says itself.
 LEAST_SIDE = 28
-MOST_SIDE = {2: 128, 3: 64}
+MOST_SIDE = 128
 
 #: Longest side where nobody says another, by accelerator: what trains in minutes there.
 USUAL_SIDE = {"cpu": 32, "cuda": 64}
@@ -56,8 +56,8 @@ class Ask:
     whole: bool = False
 
     def __post_init__(self) -> None:
-        if self.side and not LEAST_SIDE <= self.side <= MOST_SIDE[2]:
-            raise UsageError(f"side = {self.side}", expected=f"{LEAST_SIDE} to {MOST_SIDE[2]}", where="--set side")
+        if self.side and not LEAST_SIDE <= self.side <= MOST_SIDE:
+            raise UsageError(f"side = {self.side}", expected=f"{LEAST_SIDE} to {MOST_SIDE}", where="--set side")
         for name, value in (("seeds", self.seeds), ("steps", self.steps)):
             if value < 0:
                 raise UsageError(f"{name} = {value}", expected="0 or more", where=f"--set {name}")
@@ -179,16 +179,16 @@ def refuse_unfit(cohort: Cohort, plan: Plan, store: Store, generator: str) -> tu
             where="--task",
             remedy="leave the setting out that changes the network or the grid",
         )
-    family = Order(generator).family
-    if family:
-        refuse_maskless(family_named(family), masked=task.dense)
-    longest = max(plan.grid.size)
-    if longest > MOST_SIDE[plan.dims]:
+    family = family_named(Order(generator).family or default_family(plan.accelerator))
+    refuse_maskless(family, masked=task.dense)
+    longest, most = max(plan.grid.size), family.most_side[plan.dims]
+    if longest > most:
+        others = [n for n, one in every_family().items() if longest <= one.most_side[plan.dims]]
         raise UsageError(
-            f"Volumes of {longest} voxels along a side",
-            expected=f"at most {MOST_SIDE[plan.dims]}",
+            f"Volumes of {longest} voxels along a side for generator {family.name!r}",
+            expected=f"at most {most}",
             where="--set side",
-            remedy=f"write --set side={MOST_SIDE[plan.dims]}",
+            remedy=f"write --set side={most}" + (f", or --generator {' or '.join(others)}" if others else ""),
         )
     folds = tuple(sorted(set(cohort.folds.values())))
     if len(folds) < LEAST_FOLDS:

@@ -293,7 +293,7 @@ def drafted(members: Drawn, plan: Plan, fold: int, family: Family, width: int, o
     n_labels = len(plan.labels) if members.masks is not None else 0
     flips = "".join(a for a in "kji"[3 - members.dims :] if plan.augmentation.get(f"flip_{a}"))
     learning, patients = family.learning, len(set(members.people.tolist()))
-    batch = max(2, min(learning.batch, patients if family.private else len(members)))
+    batch = batch_of(family, members, patients)
     said = "as the family has it"
     return replace(
         plan,
@@ -343,6 +343,18 @@ def drafted(members: Drawn, plan: Plan, fold: int, family: Family, width: int, o
             "tta": "nothing is predicted",
         },
     )
+
+
+def batch_of(family: Family, members: Drawn, patients: int) -> int:
+    """Return how many images a step has: as the family has it, no more than there are or than it bears of that size.
+
+    Args:
+        family: Of generators.
+        members: What it learns from.
+        patients: Of them; a private family takes one image of each at most.
+    """
+    most = family.most_voxels // math.prod(members.images.shape[2:]) if family.most_voxels else len(members)
+    return max(2, min(family.learning.batch, patients if family.private else len(members), most))
 
 
 def work_of(members: Drawn, own: Plan, plan: Plan, place: Path, order: Order) -> Work:

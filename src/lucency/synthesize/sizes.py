@@ -8,7 +8,8 @@ from lucency import machine
 from lucency.errors import DataError, MemoryShortError, UsageError
 from lucency.events import Events
 from lucency.generators import SIZES, Family, every_family, family_named
-from lucency.plan import Plan
+from lucency.plan import Forecast, Plan
+from lucency.tasks.generate import shape_of
 from lucency.train import Work, ranks_of, timed
 
 #: Share of the time that steps are planned for; the loop's guard shortens what would still be too long.
@@ -63,7 +64,7 @@ def chosen(
     best: tuple[str, Plan, float] | None = None
     for number, name in enumerate(names):
         draft = drafted(family.widths[name])
-        step_s = _timed(work_of(draft), seconds)
+        step_s = _timed(work_of(draft), seconds) if _fits(family, draft) else None
         if step_s is None:
             break
         if best is None or _seen(draft, step_s, seconds) >= WORTH[name] * family.least_seen:
@@ -74,8 +75,10 @@ def chosen(
         if following and _seen(draft, DEARER * step_s, seconds) < WORTH[following[0]] * family.least_seen:
             break
     if best is None:
+        needed = family.memory_mib(shape_of(draft), draft.batch)
         raise MemoryShortError(
-            f"Memory ran out in one step of generator {family.name!r}",
+            f"Memory ran out in one step of generator {family.name!r}"
+            + (f", or would: about {needed:.0f} MiB beside what is in use" if needed else ""),
             remedy="close other programs, name a smaller size of generator, or plan with smaller images",
         )
     name, draft, step_s = best
@@ -119,7 +122,17 @@ def _decided(family: Family, best: tuple[str, Plan, float], size: str, seconds: 
         "schedule": f"{steps} steps, {steps * draft.batch} images seen: {pace}",
     }
     schedule = replace(draft.schedule, steps=steps, warmup=max(1, min(draft.schedule.warmup, steps // 20)))
-    return replace(draft, schedule=schedule, reasons=reasons)
+    forecast = Forecast(round(family.memory_mib(shape_of(draft), draft.batch), 1))
+    return replace(draft, schedule=schedule, reasons=reasons, forecast=forecast)
+
+
+def _fits(family: Family, draft: Plan) -> bool:
+    """Tell whether a step fits into the free memory, as far as the family knows; a GPU says so itself when it is tried.
+
+    A processor does not: its operating system ends a program that takes too much.
+    """
+    needed = family.memory_mib(shape_of(draft), draft.batch)
+    return draft.accelerator != "cpu" or needed <= machine.MEMORY_SHARE * machine.free_memory_mib()
 
 
 def spoken(seconds: float) -> str:
