@@ -10,7 +10,7 @@ from torch import nn
 from lucency.errors import UsageError
 from lucency.generators import CRITIC, GENERATOR, SIZES, Noise, Shape, Step, between, every_family, family_named
 from lucency.generators.differentiable import Transforms
-from lucency.generators.layers import Deviation, cropped, ladder, padded, resting, steepness
+from lucency.generators.layers import ClassNorm, Deviation, cropped, ladder, padded, resting, steepness
 
 NAMES = list(every_family())
 #: Even, uneven, of unlike sides, not a multiple of a power of two.
@@ -335,3 +335,18 @@ def test_the_autoencoder_pays_for_its_code_and_for_its_error():
 
     ((_, loss),) = family.losses({GENERATOR: Fixed()}, step_of(shape, images=images), rng())
     assert float(loss) == pytest.approx(0.5 * torch.tensor(9.0).log().item() + 5 * 2.0 / 64, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [(6, 6), (4, 4, 4)])
+def test_a_class_is_told_behind_the_norm_so_that_its_images_go_on_differing(size):
+    """Told in front of it, a class that is far from the others would take nearly all of the spread."""
+    norm = ClassNorm(len(size), 3, 2)
+    with torch.no_grad():
+        norm.shift.weight.copy_(torch.tensor([[0.0] * 3, [100.0] * 3]))
+        norm.scale.weight.fill_(2.0)
+    labels = torch.tensor([0, 1]).repeat_interleave(32)
+    made = norm(torch.randn(64, 3, *size), labels)
+    for number, mean in enumerate((0.0, 100.0)):
+        own = made[labels == number]
+        assert float(own.mean()) == pytest.approx(mean, abs=0.3)
+        assert float(own.std()) == pytest.approx(2.0, rel=0.1)

@@ -12,9 +12,10 @@ from lucency.generators.differentiable import changed, followed
 from lucency.generators.layers import (
     LATENT,
     SLOPE,
+    START,
+    ClassNorm,
     Deviation,
     Projection,
-    Seed,
     Strength,
     bare,
     batch_norm,
@@ -31,12 +32,9 @@ from lucency.generators.layers import (
 #: Channels of the coarsest map at most, as a multiple of those at full size.
 WIDEST = 8
 
-#: Standard deviation of the normal distribution that weights start from (Radford 2016, doi 10.48550/arXiv.1511.06434).
-START = 0.02
-
 
 class ConvolutionalGenerator(nn.Module):
-    """Transposed convolutions from a coarse map to the image, with batch normalisation; no bound on what comes out.
+    """Transposed convolutions from a coarse map to the image; norms tell the class; no bound on what comes out.
 
     Args:
         shape: What is generated.
@@ -48,22 +46,17 @@ class ConvolutionalGenerator(nn.Module):
         self.size, self.base = shape.size, way.base
         n = len(way.strides)
         widths = [min(WIDEST, 2 ** (n - k)) * shape.width for k in range(n + 1)]
-        self.seed = Seed(shape.n_classes)
-        self.first = nn.Linear(self.seed.width, widths[0] * math.prod(way.base))
-        self.norm = batch_norm(shape.dims, widths[0])
-        self.steps = nn.ModuleList(
-            nn.Sequential(up(a, b, s), batch_norm(shape.dims, b), nn.ReLU())
-            for a, b, s in zip(widths, widths[1:], way.strides, strict=False)
-        )
+        self.first = nn.Linear(LATENT, widths[0] * math.prod(way.base))
+        self.ups = nn.ModuleList(up(a, b, s) for a, b, s in zip(widths, widths[1:], way.strides, strict=False))
+        self.norms = nn.ModuleList(ClassNorm(shape.dims, w, shape.n_classes) for w in widths)
         self.last = convolution(shape.dims, widths[-1], shape.channels)
         self.apply(started)
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return (B, C, ...) from (B, :data:`LATENT`) and (B,)."""
-        x = self.first(self.seed(z, labels)).unflatten(1, (-1, *self.base))
-        x = functional.relu(self.norm(x))
-        for step in self.steps:
-            x = step(x)
+        x = functional.relu(self.norms[0](self.first(z).unflatten(1, (-1, *self.base)), labels))
+        for larger, norm in zip(self.ups, self.norms[1:], strict=True):
+            x = functional.relu(norm(larger(x), labels))
         return cropped(self.last(x), self.size)
 
 

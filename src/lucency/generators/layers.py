@@ -20,6 +20,9 @@ LATENT = 64
 #: Under a root, whose slope at 0 has no end.
 TINY = 1e-8
 
+#: Standard deviation of the normal distribution that weights start from (Radford 2016, doi 10.48550/arXiv.1511.06434).
+START = 0.02
+
 #: Slope of leaky rectifiers in generators and critics (Radford 2016, doi 10.48550/arXiv.1511.06434).
 SLOPE = 0.2
 
@@ -95,6 +98,35 @@ def up(inputs: int, outputs: int, stride: Sequence[int]) -> nn.Module:
 def batch_norm(dims: int, channels: int) -> nn.Module:
     """Return batch normalisation (Ioffe 2015, doi 10.48550/arXiv.1502.03167)."""
     return nn.BatchNorm3d(channels) if dims == 3 else nn.BatchNorm2d(channels)
+
+
+class ClassNorm(nn.Module):
+    """Batch normalisation whose scale and shift belong to the class, as all that tells a generator its class.
+
+    Told in front of a norm, unlike classes make up most of what varies in a batch, and the norm shrinks what the random
+    numbers vary to next to nothing: a class comes to one image. Told behind it, the random numbers keep their share.
+
+    Source:
+        de Vries 2017 (doi 10.48550/arXiv.1707.00683), section 4; Miyato 2018 (doi 10.48550/arXiv.1802.05637), appendix.
+
+    Args:
+        dims: 2 or 3.
+        channels: Of what comes in.
+        n_classes: 1 or more.
+    """
+
+    def __init__(self, dims: int, channels: int, n_classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm3d(channels, affine=False) if dims == 3 else nn.BatchNorm2d(channels, affine=False)
+        self.scale, self.shift = nn.Embedding(n_classes, channels), nn.Embedding(n_classes, channels)
+        nn.init.normal_(self.scale.weight, 1.0, START)
+        nn.init.zeros_(self.shift.weight)
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return (B, C, ...) from (B, C, ...) and (B,)."""
+        scale, shift = (told(labels).view(*x.shape[:2], *(1 for _ in x.shape[2:])) for told in (self.scale, self.shift))
+        out: torch.Tensor = self.norm(x) * scale + shift
+        return out
 
 
 class Seed(nn.Module):
