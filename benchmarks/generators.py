@@ -25,7 +25,7 @@ from torch import nn
 
 from lucency import machine, planner
 from lucency.case import Cohort
-from lucency.errors import DataError
+from lucency.errors import UsageError
 from lucency.events import Clock, Events
 from lucency.generators import SIZES, every_family
 from lucency.image import Image
@@ -201,7 +201,7 @@ def row_of(bench: Bench, name: str, options: argparse.Namespace, folder: Path) -
     refused = ""
     try:
         maker = make(*asked, order)
-    except DataError as error:
+    except UsageError as error:
         # At equal time a family that is too slow for it stands in the table as well, with what it has come to.
         refused = str(error)
         type(every_family()[name]).least_seen = 1  # type: ignore[misc]

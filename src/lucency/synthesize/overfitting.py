@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lucency.errors import DataError, DivergedError
+from lucency.errors import DataError, DivergedError, UsageError
 from lucency.plan import Plan
 from lucency.synthesize.arrays import cohort_of, store_of
 from lucency.synthesize.audit.finder import one_each
@@ -59,7 +59,7 @@ def overfitted(few: Drawn, plan: Plan, place: Path, seconds: float, order: Order
     store, cohort = store_of(few, plain, place / "arrays", "case"), cohort_of(few, plain, "case")
     try:
         maker = make(cohort, plain, store, 0, place, order.clock.elapsed() + seconds, own)
-    except (DataError, DivergedError):
+    except (DataError, DivergedError, UsageError):
         return None
     drawn = maker.sample(few.labels[np.arange(DRAWN) % len(few)], np.random.default_rng((plan.seed, 71)))
     return drawn if repeats(drawn, few) else None
