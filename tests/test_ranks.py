@@ -21,7 +21,7 @@ from lucency.train.loop import Loop
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without distributed")
 
 #: Biases before a norm, which takes out what they add, and the mean that the norm remembers of them.
-SILENT = re.compile(r"body\.\d+\.bias|steps\.\d\.0\.bias|running_mean")
+SILENT = re.compile(r"body\.\d+\.bias|ups\.\d\.bias|steps\.\d\.0\.bias|running_mean")
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,9 @@ TINY = 1e-8
 #: Standard deviation of the normal distribution that weights start from (Radford 2016, doi 10.48550/arXiv.1511.06434).
 START = 0.02
 
+#: Standard deviation of what a class adds behind a norm at first, beside 1 of the random numbers: enough to be seen.
+TOLD = 0.5
+
 #: Slope of leaky rectifiers in generators and critics (Radford 2016, doi 10.48550/arXiv.1511.06434).
 SLOPE = 0.2
 
@@ -120,7 +123,8 @@ class ClassNorm(nn.Module):
         self.norm = nn.BatchNorm3d(channels, affine=False) if dims == 3 else nn.BatchNorm2d(channels, affine=False)
         self.scale, self.shift = nn.Embedding(n_classes, channels), nn.Embedding(n_classes, channels)
         nn.init.normal_(self.scale.weight, 1.0, START)
-        nn.init.zeros_(self.shift.weight)
+        # From nothing, Adam would take a thousand steps to tell the classes apart.
+        nn.init.normal_(self.shift.weight, 0.0, TOLD)
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return (B, C, ...) from (B, C, ...) and (B,)."""
