@@ -1,16 +1,14 @@
 """What a model makes of made images, beside real ones: paired by patient, and with the patients that have both."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 import tiny
 from lucency.case import Source
-from lucency.downstream import GIVEN, MADE, NOTHING, REAL, _compared, _fits
+from lucency.downstream import GIVEN, MADE, NOTHING, REAL, compared, fits
 from lucency.tasks import Judged, task_named
 
-SHOWN = SimpleNamespace(task=task_named("segment"), plan=tiny.plan_for("segment"))
+MODEL = (task_named("segment"), tiny.plan_for("segment"))
 
 
 def judged(case, patient, dice):
@@ -40,7 +38,7 @@ def test_made_minus_real_is_over_the_patients_that_have_both_and_its_interval_is
     found, paired, change = arms(40, unpaired=(0, 7, 8, 30))
     for k in (0, 7, 8, 30):
         found[MADE][k] = judged(found[MADE][k].case, found[MADE][k].patient, 0.01)
-    beside = _compared(found, paired, SHOWN)
+    beside = compared(found, paired, *MODEL)
     against = beside.made_minus[REAL]
     assert against.value == pytest.approx(change[paired].mean())
     assert against.n == 36
@@ -53,7 +51,7 @@ def test_made_minus_real_is_over_the_patients_that_have_both_and_its_interval_is
 
 
 def test_several_images_of_a_patient_narrow_no_interval():
-    one, many = (_compared(*arms(30, each)[:2], SHOWN).made_minus[REAL] for each in (1, 4))
+    one, many = (compared(*arms(30, each)[:2], *MODEL).made_minus[REAL] for each in (1, 4))
     assert many.value == pytest.approx(one.value)
     assert many.upper - many.lower == pytest.approx(one.upper - one.lower, rel=0.25)
     assert many.n == one.n == 30
@@ -61,7 +59,7 @@ def test_several_images_of_a_patient_narrow_no_interval():
 
 def test_no_difference_is_not_called_one_and_p_values_are_adjusted_together():
     found, paired, _ = arms(40, loss=0.0)
-    beside = _compared(found, paired, SHOWN)
+    beside = compared(found, paired, *MODEL)
     assert beside.made_minus[REAL].lower < 0 < beside.made_minus[REAL].upper
     assert beside.p_holm[REAL] > 0.05
     assert beside.p_holm[GIVEN] < 0.001
@@ -70,7 +68,7 @@ def test_no_difference_is_not_called_one_and_p_values_are_adjusted_together():
 
 def test_a_mask_on_another_grid_than_the_real_image_teaches_nothing():
     mask, image = (Source(("a",), "", "nifti", header={"size": s}) for s in ((4, 8, 8), (8, 8, 8)))
-    assert _fits(mask, None)
-    assert _fits("class", (image,))
-    assert _fits(mask, (mask,))
-    assert not _fits(mask, (image,))
+    assert fits(mask, None)
+    assert fits("class", (image,))
+    assert fits(mask, (mask,))
+    assert not fits(mask, (image,))

@@ -17,12 +17,7 @@ from lucency.train import loop as rooms
 TASK = task_named("generate")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def plan_for(family="dcgan", **changes):

@@ -17,13 +17,7 @@ from lucency.prepare import tile_starts
 from lucency.tasks import task_named
 from lucency.write.nifti import write_nifti
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Pointwise(nn.Module):

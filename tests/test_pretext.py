@@ -9,13 +9,7 @@ from lucency.tasks import task_named
 from lucency.train.early import Pretext, pretext_batch
 from tiny import network_of, plan_for
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn(seed=0):

@@ -17,13 +17,7 @@ from lucency.tasks import task_named
 from lucency.train import Sampler, Work, train_member
 from lucency.train import loop as rooms
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Ticking:

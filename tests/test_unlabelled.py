@@ -29,13 +29,7 @@ from lucency.train.sampler import Sampler
 from lucency.train.teacher import Teaching, named, ramp, spread_over
 from tiny import masks, plan_for, stored, stripes
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def mostly_unlabelled(folder, n=24, labelled=12):

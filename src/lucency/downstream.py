@@ -7,7 +7,7 @@ nothing.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def cohort_of(cohort: Cohort, run: Path) -> Cohort | None:
     kept = []
     for case in cohort.cases:
         target = case.region if labelled.labels else None if by_name else said.get(case.id)
-        if target is not None and _fits(target, case.images.get(cohort.made)):
+        if target is not None and fits(target, case.images.get(cohort.made)):
             kept.append(replace(case, target=target, region=None))
     with_image = [c for c in kept if cohort.made in c.images]
     trainable = [c for c in with_image if c.id in cohort.folds]
@@ -93,8 +93,13 @@ def cohort_of(cohort: Cohort, run: Path) -> Cohort | None:
     return found if masks or len({c.target for c in trainable}) > 1 else None
 
 
-def _fits(target: object, wanted: Sequence[Source] | None) -> bool:
-    """Tell whether a mask has the size of the image of the wanted modality, as far as their headers say."""
+def fits(target: object, wanted: Sequence[Source] | None) -> bool:
+    """Tell whether a mask has the size of the image of the wanted modality, as far as their headers say.
+
+    Args:
+        target: A label, or the source of a mask.
+        wanted: Sources of the wanted modality; None where the case lacks it.
+    """
     if not isinstance(target, Source) or not wanted:
         return True
     sizes = [s.header.get("size") for s in (target, wanted[0])]
@@ -197,7 +202,7 @@ def judged(grounds: Grounds, run: Path) -> Downstream | None:
     paired = [n for n, c in enumerate(cases) if grounds.cohort.made in c.images]
     if paired:
         arms[REAL] = [shown.judged(cases[n], REAL) for n in paired]
-    return _compared(arms, paired, shown)
+    return compared(arms, paired, shown.task, shown.plan)
 
 
 class _Shown:
@@ -239,9 +244,16 @@ class _Shown:
         return made
 
 
-def _compared(arms: dict[str, list[Judged]], paired: Sequence[int], shown: _Shown) -> Downstream:
-    """Sum up every arm, and what was made against each of the others on the same patients."""
-    task, plan, made = shown.task, shown.plan, arms[MADE]
+def compared(arms: Mapping[str, Sequence[Judged]], paired: Sequence[int], task: Task, plan: Plan) -> Downstream:
+    """Sum up every arm, and what was made against each of the others on the same patients.
+
+    Args:
+        arms: Name to the judged cases: all in the same order, of the real images only those that there are.
+        paired: Numbers of the cases that have a real image.
+        task: Of the model that was shown them.
+        plan: Its plan.
+    """
+    made = arms[MADE]
     rng = np.random.default_rng(plan.seed + 3)
     metrics = {name: task.measure(judged, plan, rng).metrics[task.headline] for name, judged in arms.items()}
     differences: dict[str, Metric] = {}

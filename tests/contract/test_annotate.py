@@ -1,12 +1,10 @@
 """The contract of annotation, over the whole registry of tasks: out to people, back from them, and on to learning."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from samples import Sample, perfect_of, sample_of
 
 from lucency import model as models
@@ -26,15 +24,7 @@ TASKS = list(every_task().values())
 SEEN = [t for t in TASKS if t.baselines not in UNSEEN]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """One core; the global generator is given back."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def model_of(task: Task, plan: Plan, folder: Path) -> Model:

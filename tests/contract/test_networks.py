@@ -2,7 +2,6 @@
 
 import inspect
 import re
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -17,15 +16,7 @@ NAMES = list(every_network())
 SIZES: dict[int, list[tuple[int, ...]]] = {2: [(16, 16), (17, 23), (9, 31)], 3: [(8, 16, 16), (9, 11, 17)]}
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
-    """The same weights in every test; the global generator is given back."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def built(name: str, dims: int, channels: int = 2, **options: object) -> Body:

@@ -1,6 +1,5 @@
 """The contract of a task, over the whole registry: the line from a case to a scored prediction and back."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,15 +22,7 @@ from lucency.write.rows import joined
 TASKS = list(every_task().values())
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """One core; the global generator is given back."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 @pytest.fixture(params=["flat", "volume", "oblique"])

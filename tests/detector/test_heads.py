@@ -1,7 +1,5 @@
 """The two heads: each can learn a few images by heart, loses least when right, and says boxes in pixels."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -17,14 +15,7 @@ from lucency.networks.layers import TrimmedConv3d
 SIZE = {2: (32, 48), 3: (16, 24, 24)}
 
 
-@pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def scene(dims: int) -> tuple[torch.Tensor, torch.Tensor]:

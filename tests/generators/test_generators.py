@@ -17,14 +17,7 @@ NAMES = list(every_family())
 SIDES = [(8, 8), (10, 28), (6, 8, 12)]
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def shape_of(name, size=(8, 8), channels=1, n_classes=2):

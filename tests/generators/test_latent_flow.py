@@ -11,14 +11,7 @@ FAMILY = family_named("latent-flow")
 SHAPE = Shape((32, 32, 32), 1, 2, 2)
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def rng(seed=0):

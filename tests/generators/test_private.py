@@ -13,14 +13,7 @@ from lucency.generators.private import cut, sloped
 FAMILY, SHAPE = family_named("dp-gan"), Shape((8, 8), 1, 2, 8)
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def seeded(seed=0):

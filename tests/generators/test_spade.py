@@ -16,14 +16,7 @@ FAMILY = family_named("spade")
 SHAPE = Shape((16, 16), 2, 1, 8, 1)
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def rng(seed=0):

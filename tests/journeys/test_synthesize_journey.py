@@ -136,7 +136,7 @@ def test_a_generator_that_teaches_too_little_ends_the_walk_and_leaves_nothing_to
 
 def test_images_for_masks_are_made_judged_and_said_to_have_masks_of_patients(outlined, monkeypatch):
     # One fold is enough: what a walk does after it is the same for every generator.
-    monkeypatch.setattr("lucency.synthesize.walked._settled", lambda one: stopped("no more", one.audit.verdict))
+    monkeypatch.setattr("lucency.synthesize.walked.settled", lambda one: stopped("no more", one.audit.verdict))
     settings = Settings(minutes=20_000.0, values={"network_options.widths": "[4, 8]"})
     found = synthesize(outlined.data, outlined.out, ask=Ask(settings, "spade", 28, 1, (1.0,), 6))
     (looked,) = found.looked

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from blobs import blobs
 from scipy import ndimage
 
@@ -41,13 +40,7 @@ from lucency.synthesize.drawn import Drawn, joined
 from lucency.synthesize.encoders import random_encoder
 from lucency.text import name, t
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def rng(seed=0):

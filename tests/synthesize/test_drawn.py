@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 import tiny
 from lucency.errors import DataError, OutputError, UsageError
@@ -12,13 +11,7 @@ from lucency.prepare import Store
 from lucency.synthesize.arrays import cohort_of, ids_of, store_of, trained_on
 from lucency.synthesize.drawn import UNKNOWN, Drawn, drawn_of, joined
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def some(n=6, side=8, seed=0, masks=False, patients=None):

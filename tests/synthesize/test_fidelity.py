@@ -29,13 +29,7 @@ from lucency.synthesize.fidelity import (
 )
 from lucency.synthesize.fidelity.frechet import directions
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def rng(seed=0):

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from blobs import blobs
 
 import tiny
@@ -20,17 +19,7 @@ from lucency.synthesize.drawn import UNKNOWN, Drawn
 from lucency.synthesize.making import Order, batch_of, make, members_of
 from lucency.train import loop as rooms
 
-
-@pytest.fixture(autouse=True)
-def _few_steps(monkeypatch):
-    """Any family is content with ten images, and a step is taken to last a second, whatever the machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for name in ("dcgan", "vae", "r3gan", "rflow", "spade", "latent-flow"):
-        monkeypatch.setattr(type(family_named(name)), "least_seen", 10, raising=False)
-    monkeypatch.setattr(sizes, "_timed", lambda work, seconds: 1.0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("ten_images")
 
 
 def normalised(drawn):

@@ -5,14 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from blobs import blobs
 from test_making import given, normalised
 
 import tiny
 from lucency.events import Clock, Events
 from lucency.generators import family_named
-from lucency.synthesize import making, sizes
+from lucency.synthesize import making
 from lucency.synthesize.arrays import cohort_of
 from lucency.synthesize.audit.finding import surely_above
 from lucency.synthesize.audit.membership import membership
@@ -28,16 +27,7 @@ from lucency.tasks import task_named
 from lucency.tasks.generate import Generate
 from lucency.train import Work
 
-
-@pytest.fixture(autouse=True)
-def _one_second_a_step(monkeypatch):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for name in ("dcgan", "vae"):
-        monkeypatch.setattr(type(family_named(name)), "least_seen", 10, raising=False)
-    monkeypatch.setattr(sizes, "_timed", lambda work, seconds: 1.0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("ten_images")
 
 
 def few():

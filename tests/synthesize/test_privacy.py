@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from blobs import blobs
 from test_making import given, normalised, seconds_for
 from test_synthesis_page import looked
@@ -16,10 +15,8 @@ import tiny
 from lucency import record
 from lucency.errors import UsageError
 from lucency.events import Clock
-from lucency.generators import family_named
 from lucency.plan import number_of
 from lucency.synthesize import privacy as counting
-from lucency.synthesize import sizes
 from lucency.synthesize.maker import RECORD_FILE, Made
 from lucency.synthesize.making import Order, make
 from lucency.synthesize.page import audited
@@ -31,14 +28,7 @@ needs_opacus = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
-def _short(monkeypatch):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setattr(type(family_named("dp-gan")), "least_seen", 10)
-    monkeypatch.setattr(sizes, "_timed", lambda work, seconds: 1.0)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("ten_images")
 
 
 @needs_opacus

@@ -15,10 +15,9 @@ import tiny
 from lucency import record
 from lucency.errors import DivergedError
 from lucency.events import Clock, Events
-from lucency.generators import family_named
 from lucency.model import load_weights
 from lucency.statistics import Metric
-from lucency.synthesize import making, sizes, stopping
+from lucency.synthesize import making, stopping
 from lucency.synthesize.arrays import cohort_of
 from lucency.synthesize.drawn import Drawn, drawn_of
 from lucency.synthesize.gate.running import Run
@@ -33,17 +32,10 @@ from lucency.train import loop as rooms
 
 
 @pytest.fixture(autouse=True)
-def _few_steps(monkeypatch):
-    """A generator is content with ten images and a step takes a second; networks that judge learn for a moment."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    for name in ("dcgan", "vae"):
-        monkeypatch.setattr(type(family_named(name)), "least_seen", 10, raising=False)
-    monkeypatch.setattr(sizes, "_timed", lambda work, seconds: 1.0)
+def _few_steps(monkeypatch, ten_images):
+    """Networks that judge learn for a moment."""
     monkeypatch.setattr(stopping, "_timed", lambda drawn, plan, folder: 1e-5)
     monkeypatch.setattr(stopping, "MOST_STEPS", stopping.LEAST_STEPS)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Draws:

@@ -119,7 +119,7 @@ def test_images_that_certainly_teach_little_end_the_walk_and_those_of_few_patien
     def taught(upper):
         found = looked(use=(0.79, 0.99))
         use = replace(found.panel.use, tstr={"auc": Metric(0.79, 0.57, upper, 88, "DeLong, logit")})
-        return room._settled(replace(found, panel=replace(found.panel, use=use)))
+        return room.settled(replace(found, panel=replace(found.panel, use=use)))
 
     assert taught(0.915) is None
     ended = taught(0.88)

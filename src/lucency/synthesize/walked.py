@@ -270,7 +270,7 @@ class Synthesizing:
         for run in runs_of(design.folds, 1):
             looked[run.fold] = found = looking.at(run)
             self._step("generator", fold=run.fold)
-            early = early or _settled(found)
+            early = early or settled(found)
             if early is not None and not self.ask.whole:
                 break
         return looked, early
@@ -400,7 +400,7 @@ class Synthesizing:
         record.write(self.place / CLOCK, {"seconds": round(self.clock.elapsed(), 1)})
 
 
-def _settled(looked: Looked) -> Verdict | None:
+def settled(looked: Looked) -> Verdict | None:
     """Return the verdict that one fold's generator settles already; None while there is sense in going on."""
     if looked.audit.verdict == FAILED:
         return stopped("the audit failed: the images give patients away", FAILED)
