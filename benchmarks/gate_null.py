@@ -292,6 +292,8 @@ def main() -> int:
     worlds = [
         World("null, few patients, classes further apart", 0, 300, 60, 40, 3.0),
         World("gain, eight times as many new", 8, 1000, 800, 500),
+        World("gain, four times as many new", 4, 1000, 800, 500),
+        World("gain, twice as many new", 2, 1000, 800, 500),
         World("null", 0, 400, 80, 100),
         World("gain, as many new", 1, 400, 80, 100),
         World("gain, eight times as many new, few patients", 8, 400, 80, 100),
