@@ -1,9 +1,10 @@
 """Families of generators at equal time: what a network learns from their images, how near these come, how they repeat.
 
 Each family trains for as long on the training part. Then as many images as the training part has are drawn of the same
-classes. Judged on real images that no generator saw: the AUC of a network trained on drawn images alone, beside that of
-one trained on as many real ones in as many steps; the Fréchet distance beside that of as many real images; repeats in
-each class. In the same run the time of a step stands beside that of the loop of the usual tutorial.
+classes. Judged on real images that no generator saw: the AUC of a network trained on drawn images alone, beside that
+of one trained on as many real ones in as many steps; the Fréchet distance beside that of as many real images; repeats
+in each class; the verdict of the privacy audit, which is first tried on planted copies. In the same run the time of a
+step stands beside that of the loop of the usual tutorial.
 """
 
 import argparse
@@ -12,13 +13,14 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from audit import summed
 from material import DATA
 from recorded import begin, parser, write
 from torch import nn
@@ -34,8 +36,9 @@ from lucency.planner import Budget
 from lucency.prepare import Store, prepare
 from lucency.profile import profile
 from lucency.read import read
+from lucency.synthesize.audit import Ask, Auditor
 from lucency.synthesize.drawn import Drawn, drawn_of
-from lucency.synthesize.encoders import random_encoder, trained_encoder
+from lucency.synthesize.encoders import Encoder, random_encoder, trained_encoder
 from lucency.synthesize.fidelity.panel import panel
 from lucency.synthesize.fidelity.use import headline, tstr, use_of
 from lucency.synthesize.maker import Maker
@@ -59,6 +62,9 @@ HELD = 5
 
 #: Optimiser steps of each network that is taught, and of the encoder.
 TAUGHT, SEEING = 400, 300
+
+#: Images that the audit looks at.
+AUDITED = 2000
 
 #: Images of each class in a grid that is kept.
 SHOWN = 10
@@ -91,11 +97,12 @@ def main() -> int:
         print(f"{len(bench.members)} to learn from {bench.members.counts}, {len(bench.held)} to judge by", flush=True)
         # Before anything else has the machine: a step of each and of the tutorial's loop.
         steps = step_times(bench, options)
-        rows = {}
+        rows, judges = {}, None
         for name in options.families:
             done = folder / f"{name}.row.json"
             if not done.exists():
-                row = {"commit": facts["commit"]} | row_of(bench, name, options, folder)
+                judges = judges or judges_of(bench, options, folder)
+                row = {"commit": facts["commit"]} | row_of(bench, name, options, folder, judges)
                 done.write_text(json.dumps(row), encoding="utf-8")
             rows[name] = json.loads(done.read_text(encoding="utf-8"))
             print(name, rows[name], flush=True)
@@ -186,7 +193,24 @@ def generated(folder: Path) -> Path:
     return folder / "made.npz"
 
 
-def row_of(bench: Bench, name: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class Judges:
+    """What knows the real images and judges every family alike."""
+
+    encoders: Sequence[Encoder]
+    auditor: Auditor
+
+
+def judges_of(bench: Bench, options: argparse.Namespace, folder: Path) -> Judges:
+    """Train the encoder on the training part, and try the auditor on planted copies."""
+    seeing = {"steps": options.seeing, "seed": options.seed}
+    trained = trained_encoder(bench.members, bench.plan, folder / "encoder", **seeing)
+    encoders = [trained, random_encoder(bench.plan.channels, bench.plan.dims)]
+    rng = np.random.default_rng(options.seed)
+    return Judges(encoders, Auditor(bench.members, bench.held, encoders, rng, Ask(known=False)))
+
+
+def row_of(bench: Bench, name: str, options: argparse.Namespace, folder: Path, judges: Judges) -> dict[str, Any]:
     """Train a family, draw, and judge."""
     order = Order(
         family=name,
@@ -212,11 +236,9 @@ def row_of(bench: Bench, name: str, options: argparse.Namespace, folder: Path) -
     drawing_s = time.perf_counter() - before
     kept = {"steps": options.taught, "seed": options.seed}
     taught = use_of(made, bench.members, bench.held, bench.plan, folder / "use", **kept)
-    # One encoder for all families: it has seen the real images alone.
-    seeing = {"steps": options.seeing, "seed": options.seed}
-    trained = trained_encoder(bench.members, bench.plan, folder / "encoder", **seeing)
-    encoders = [trained, random_encoder(bench.plan.channels, bench.plan.dims)]
-    found = panel(made, bench.members, bench.held, encoders, rng)
+    found = panel(made, bench.members, bench.held, judges.encoders, rng)
+    some = made.take(np.sort(rng.permutation(len(made))[:AUDITED]))
+    audit = judges.auditor.judge(some)
     if options.grids is not None:
         write_grid(options.grids / f"{options.set}-{name}.png", made)
     row: dict[str, Any] = {
@@ -235,6 +257,11 @@ def row_of(bench: Bench, name: str, options: argparse.Namespace, folder: Path) -
     for number, measures in found.by_class.items():
         label = bench.plan.classes[number] if number >= 0 else "all"
         row |= {f"{m} {label}": [rounded(v.synthetic.value), rounded(v.real.value)] for m, v in measures.items()}
+    row["audit"] = summed(audit) | {
+        "reasons": [reason.key for reason in audit.reasons],
+        "planted_found": None if audit.self_test is None else rounded(audit.self_test.found.value),
+        "false": None if audit.self_test is None else rounded(audit.self_test.false.value),
+    }
     row["refused_to_a_user"] = refused
     row["collapsed"] = [bench.plan.classes[k] for k in found.collapsed]
     return row | of_training(maker, drawing_s, len(made))

@@ -27,6 +27,8 @@ def test_families_stand_beside_each_other_and_beside_real_images(tmp_path):
         assert row["fd_ratio_trained"] > 1
         assert row["fd_ratio_random"] > 1
         assert row["steps"] >= 1
+        # Sixty held-out images are too few to say anything of a hundred and twenty.
+        assert row["audit"]["verdict"] == "not auditable"
     assert found["families"]["dcgan"]["trtr_auc"] == found["families"]["vae"]["trtr_auc"]
     assert set(found["steps"]["milliseconds"]) == {"tutorial", "dcgan"}
     with Image.open(grids / "pneumoniamnist-vae.png") as picture:
