@@ -24,7 +24,7 @@ TINY = 1e-8
 START = 0.02
 
 #: Standard deviation of what a class adds behind a norm at first, beside 1 of the random numbers: enough to be seen.
-TOLD = 0.5
+TOLD = 0.2
 
 #: Slope of leaky rectifiers in generators and critics (Radford 2016, doi 10.48550/arXiv.1511.06434).
 SLOPE = 0.2
