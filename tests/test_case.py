@@ -250,3 +250,19 @@ def test_every_label_of_several_is_spread_evenly_over_the_folds_by_patients(seed
     assert len({s for s in seat.values() if s >= 0}) == N_FOLDS
     sizes = Counter(s for s in seat.values() if s >= 0)
     assert max(sizes.values()) - min(sizes.values()) <= 8
+
+
+def test_the_same_images_with_patients_told_apart_otherwise_are_another_split():
+    alone, joined = (split_of(40, lambda k, each=each: f"p{k // each}") for each in (1, 4))
+    again = split_of(40, lambda k: f"other{k}")
+    assert alone.digest == joined.digest == again.digest
+    assert alone.split != joined.split
+    assert alone.split == again.split, "what patients are called does not matter"
+
+
+def split_of(n, patient):
+    cases = [
+        Case(f"c{k:02d}", patient(k), {"CT": [Source((f"{k}.png",), f"{k:064x}", "raster")]}, str(k % 2))
+        for k in range(n)
+    ]
+    return with_folds(Cohort(tuple(cases), {}, frozenset()))

@@ -278,6 +278,15 @@ class Cohort:
         return state.hexdigest()
 
     @property
+    def split(self) -> str:
+        """SHA-256 over the same and the place of each case: locked, in which fold, or left out.
+
+        Patients, near-duplicates and what is left out decide it, and neither the order of the files nor the salt does.
+        """
+        places = ((_content(c), "locked" if c.id in self.locked else str(self.folds.get(c.id))) for c in self.cases)
+        return hashlib.sha256(repr(sorted(places)).encode()).hexdigest()
+
+    @property
     def trainable(self) -> tuple[Case, ...]:
         """The cases in the folds: labelled, not locked, not left out."""
         return tuple(c for c in self.cases if c.id in self.folds)

@@ -26,6 +26,9 @@ def number_of(options: Mapping[str, Option], key: str, default: Default) -> floa
     return float(value) if isinstance(value, int | float) else default
 
 
+#: So begins the reason of a plan whose generated images have no evidence.
+UNPROVEN = "USED WITHOUT EVIDENCE"
+
 #: See :class:`Grid`.
 GRID_MODES = ("spacing", "fit", "frames", "canvas")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from lucency import record
 from lucency.case import Cohort
 from lucency.errors import DataError, UsageError
-from lucency.plan import Plan
+from lucency.plan import UNPROVEN, Plan
 from lucency.prepare import Store
 from lucency.train import Extra
 
@@ -35,6 +35,7 @@ class Supplement:
         reasons: Of the verdict.
         arm: Name of the arm.
         data: Digest of the cohort, its parts included.
+        split: Digest of its folds and locked part; a generator has seen patients of all folds but one.
         plan: What images must agree in with a plan that uses them; see :func:`agreed`.
         frame: Longest side.
         share: Of the rows of a batch.
@@ -47,6 +48,7 @@ class Supplement:
     reasons: tuple[str, ...]
     arm: str
     data: str
+    split: str
     plan: str
     frame: int
     share: float
@@ -113,7 +115,8 @@ def usable(run: str, *, consent: bool) -> Supplement:
             f"No evidence that these generated images help: the gate's verdict was {found.verdict} "
             f"({'; '.join(found.reasons)})",
             where="--synthetic",
-            remedy="leave --synthetic out; with --force they are used all the same, and the report opens by saying so",
+            remedy="leave --synthetic out; with --force they are used all the same, plan, card and report say so, and "
+            "what an earlier run left in the output folder is removed",
         )
     return found
 
@@ -151,6 +154,14 @@ def begun(plan: Plan, run: str | None, cohort: Cohort, *, consent: bool) -> Plan
             where="--synthetic",
             remedy="run 'lucency synthesize' on these data",
         )
+    if found.split != cohort.split:
+        raise UsageError(
+            "The generated images belong to other folds of these data: their generators have seen patients whom this "
+            "model would be judged by",
+            expected="patients told apart, and images left out, as 'lucency synthesize' did",
+            where="--synthetic",
+            remedy="give the same --patient and the same settings, or run 'lucency synthesize' with these",
+        )
     if found.plan != agreed(plan):
         raise UsageError(
             "The generated images lie on another grid than this plan's",
@@ -169,10 +180,10 @@ def begun(plan: Plan, run: str | None, cohort: Cohort, *, consent: bool) -> Plan
         f"verdict was {found.verdict}: {'; '.join(found.reasons)}"
     )
     if found.verdict != ACCEPTED:
-        said = f"USED WITHOUT EVIDENCE, on the user's word (--force): {said}"
+        said = f"{UNPROVEN}, on the user's word (--force): {said}"
     # The evidence is for images alone: no pretext, and no images without a label beside them.
     own = replace(plan, synthetic=digest_of(run), reasons={**plan.reasons, "synthetic": said})
-    return replace(own, pretrain="none", pretrain_steps=0, pretrain_share=0.0)
+    return replace(own, pretrain="none", pretrain_steps=0, pretrain_share=0.0, unlabelled="none")
 
 
 def images(plan: Plan, run: str | None) -> Extra | None:

@@ -351,8 +351,15 @@ def test_masks_of_patients_keep_images_in_the_house_whatever_is_found(real):
     found = audit(blobs(50, 2).nameless(), members, few, eyes(), rng(), Ask(masks=240))
     assert [r.key for r in found.reasons] == ["few", "masks"]
     assert (found.reasons[-1].values, found.counts["masks"]) == ({"n": 240}, 240)
-    assert _scope(PASS, (), reused=False) == (INSIDE, SAMPLES)
-    assert _scope(PASS, (), reused=True) == (INSIDE,)
+    assert _scope(PASS, (), blind=False) == (INSIDE, SAMPLES)
+    assert _scope(PASS, (), blind=True) == (INSIDE,)
+
+
+def test_where_patients_are_not_known_images_stay_in_the_house(real):
+    members, held = real
+    found = audit(blobs(50, 2).nameless(), members, held.take(np.arange(98)), eyes(), rng(), Ask(known=False))
+    assert [r.key for r in found.reasons] == ["few", "unknown_patients"]
+    assert (found.by, found.scope) == ("image", (INSIDE,))
 
 
 def test_ninety_nine_images_of_few_patients_are_few(real):

@@ -10,7 +10,7 @@ import tiny
 from lucency.errors import UsageError
 from lucency.plan import Needs
 from lucency.synthesize.drawn import UNKNOWN
-from lucency.synthesize.gate.arms import AGAIN, Arm, arms_of, pool_of, rows_of, topped_up
+from lucency.synthesize.gate.arms import AGAIN, Arm, arms_of, pool_of, rows_of, share_of, topped_up
 from lucency.synthesize.gate.design import LEAST_GENERATOR_S, Frame, Timed, designed, seeds_for
 from lucency.synthesize.gate.running import Marks, Run, apart, gathered, plan_of, runs_of
 
@@ -52,13 +52,16 @@ def test_mixup_is_tried_where_it_is_off():
 def test_each_class_is_added_to_in_proportion_and_the_batch_shares_follow_the_counts():
     half = named(arms_of(PLAN, NEEDS, COUNTS))["generated 0.5"]
     assert half.further(COUNTS) == {0: 20, 1: 200}
-    assert half.share(COUNTS) == pytest.approx(220 / 660)
+    assert share_of(220, COUNTS) == pytest.approx(220 / 660)
 
 
 def test_rare_classes_are_brought_to_the_median_and_the_common_one_is_left_alone():
     # The median of 40 and 400 is 220: 180 more of class 0.
     rare = named(arms_of(PLAN, NEEDS, COUNTS))["generated, rare classes"]
     assert rare.further(COUNTS) == {0: 180}
+    # Of the images of another run; 1 of the rare class there comes to the median as well, not to five times itself.
+    assert rare.further({0: 1, 1: 399}) == {0: 199}
+    assert rare.further({0: 300, 1: 310}) == {}
     assert topped_up({0: 100, 1: 110}) == {}
     assert topped_up({UNKNOWN: 30}) == {}
     assert topped_up({0: 30}) == {}
@@ -88,6 +91,13 @@ def test_a_pool_that_is_too_small_gives_what_it_has():
     rows = rows_of(whole, COUNTS, labels, np.random.default_rng(0))
     assert np.bincount(labels[rows]).tolist() == [3, 400]
     assert not len(rows_of(whole, COUNTS, np.zeros(0, dtype=int), np.random.default_rng(0)))
+
+
+def test_an_arm_with_less_than_half_of_what_it_is_called_by_is_none():
+    whole = named(arms_of(PLAN, NEEDS, COUNTS))["generated 1"]
+    assert whole.enough(220, COUNTS)
+    assert not whole.enough(219, COUNTS)
+    assert not whole.enough(0, COUNTS)
 
 
 def test_real_images_come_again_equally_often():

@@ -44,9 +44,16 @@ def test_an_empty_mask_is_right_where_nothing_is_found():
 
 def test_of_what_adds_nothing_a_fifth_goes_at_most_the_surest_first():
     sureness = np.array([0.1, 0.5, 0.985, 0.99, 0.995, 0.999, 0.5, 0.6, 0.7, 0.8])
-    wrong, trivial = doubted(sureness)
+    wrong, trivial = doubted(sureness, np.zeros(10))
     assert np.flatnonzero(wrong).tolist() == [0]
     assert np.flatnonzero(trivial).tolist() == [4, 5]
+
+
+def test_a_class_that_is_easy_throughout_keeps_most_of_its_images():
+    """A fifth of 30 is 6, and class 0 has 5: it would lose all of them by the surest of the whole."""
+    sureness, labels = np.r_[np.full(5, 0.999), np.full(25, 0.985)], np.repeat([0, 1], [5, 25])
+    _, trivial = doubted(sureness, labels)
+    assert [int(trivial[labels == k].sum()) for k in (0, 1)] == [1, 5]
 
 
 def test_distances_are_the_same_in_blocks(monkeypatch):

@@ -57,8 +57,8 @@ def test_everything_shown_is_accepted_with_its_numbers():
     assert found.arm == "generated 1"
     assert found.rival == "real"
     assert found.reasons == (
-        "3.0 points over the best rival in 10 paired runs, and 2.0 points on the locked part; nothing that is guarded "
-        "gets worse",
+        "3.0 points over the best rival in 10 paired runs, and 2.0 points on the locked part; by the estimates nothing "
+        "that is guarded loses more than its margin",
     )
 
 
@@ -117,6 +117,17 @@ def test_what_is_not_defined_on_these_patients_is_neither_kept_nor_broken():
     found = decided(arms(**{"sensitivity/rare": nothing}), locked())
     assert [g.state for g in found.guards] == ["unknown"]
     assert found.word == ACCEPT
+    assert found.reasons[1] == "sensitivity of rare was measured in too few runs to be guarded"
+    seldom = tuple((0.8, 0.8, 0.8, 0.8) + (math.nan,) * 6 for _ in range(2))
+    assert [g.state for g in decided(arms(**{"sensitivity/rare": seldom}), locked()).guards] == ["unknown"]
+
+
+def test_a_candidate_that_lacks_runs_does_not_stand_in_the_way_of_another_that_is_certain():
+    found, few = (
+        arms(),
+        Runs("generated, rare classes", True, (0.5,) * 8 + (math.nan,) * 2, (0.7,) * 8 + (math.nan,) * 2),
+    )
+    assert decided([*found, few], locked()).word == ACCEPT
 
 
 def test_the_candidate_is_the_best_inside_of_those_that_are_certain():

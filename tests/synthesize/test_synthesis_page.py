@@ -124,7 +124,7 @@ def test_numbers_stand_beside_those_of_real_images_and_the_tables_name_their_row
     assert "5 generators (dcgan) were trained" in page
     assert "judged by AUC on about 100 images" in page
     assert "hardly more than copies" in page
-    assert "Four of five gates like this one" in page
+    assert "would be found in four of five cases by the folds" in page
     assert "patients unknown" in page
 
 

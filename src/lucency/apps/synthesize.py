@@ -102,7 +102,7 @@ def _asked(data: Path, given: dict[str, Any], generator: str) -> "Ask":
 def _synthesize(data: Path, out: Path | None, ask: "Ask", manner: Manner, *, force: bool) -> None:
     from dataclasses import replace  # noqa: PLC0415
 
-    from lucency.apps.summary import quoted, short  # noqa: PLC0415
+    from lucency.apps.summary import short  # noqa: PLC0415
     from lucency.apps.terminal import display  # noqa: PLC0415
     from lucency.fit import folder_of, forget  # noqa: PLC0415
     from lucency.record import to_json  # noqa: PLC0415
@@ -120,8 +120,24 @@ def _synthesize(data: Path, out: Path | None, ask: "Ask", manner: Manner, *, for
     manner.say(*(f"  {sentence(reason, manner.lang)}" for reason in found.verdict.reasons))
     manner.say(t("synthesize.read", manner.lang, path=short(page)))
     if found.verdict.word == "ACCEPT":
-        command = f"lucency fit {quoted(str(data))} --synthetic {quoted(short(found.folder))}"
-        manner.say(t("synthesize.next", manner.lang, command=command))
+        manner.say(t("synthesize.next", manner.lang, command=_following(found.folder, ask)))
     manner.say(t("report.banner", manner.lang))
     verdict = to_json(found.verdict)
     manner.result({"out": str(found.folder), "page": str(page), "seconds": found.seconds, "verdict": verdict})
+
+
+def _following(run: Path, ask: "Ask") -> str:
+    """Return the command that trains with the images: on the same data, read alike, into a folder of its own."""
+    from lucency.apps.summary import quoted, short  # noqa: PLC0415
+    from lucency.fit import Passport  # noqa: PLC0415
+    from lucency.record import read  # noqa: PLC0415
+
+    told = ask.settings
+    given = {name: getattr(told, name) for name in ("task", "target", "patient", "layout", "test")}
+    words = ["lucency fit", quoted(short(Path(read(Passport, run / "run.json").data)))]
+    words += [f"--{name} {quoted(value)}" for name, value in given.items() if value]
+    words += [f"--set {quoted(f'{key}={value}')}" for key, value in told.values.items()]
+    words += ["--allow-leak"] * told.allow_leak
+    return " ".join(
+        [*words, f"--out {quoted(short(run.with_name(f'{run.name}-model')))}", f"--synthetic {quoted(short(run))}"]
+    )

@@ -5,6 +5,7 @@ from collections import Counter
 
 from lucency.case import UNKNOWN_PATIENTS
 from lucency.evaluate import LEAKED, Comparison, Part
+from lucency.plan import UNPROVEN
 from lucency.prepare import unlabelled as learned_from
 from lucency.report.facts import Facts
 from lucency.report.numbers import bracketed, digits, headline, interval, metric_name, number, p_value, part_name
@@ -179,7 +180,9 @@ def beware(facts: Facts, lang: str, *, notes: bool = True) -> tuple[str, ...]:
         made, given = facts.plan.made[0], t("report.comma", lang).join(facts.plan.inputs)
         lines.append(t("translated.caution", lang, made=made, given=given))
     if facts.plan.synthetic:
-        lines.append(t("beware.synthetic", lang, reason=sentence(facts.plan.reasons.get("synthetic", ""), lang)))
+        reason = facts.plan.reasons.get("synthetic", "")
+        said = t("beware.synthetic", lang, reason=sentence(reason, lang))
+        lines.insert(0 if reason.startswith(UNPROVEN) else len(lines), said)
     if facts.time_guard:
         lines.append(t("beware.time", lang, reason=sentence(facts.time_guard, lang)))
     if part.name != "locked":

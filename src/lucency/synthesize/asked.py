@@ -10,6 +10,7 @@ from lucency.errors import DataError, UsageError
 from lucency.generators import every_family, family_named
 from lucency.plan import Plan
 from lucency.prepare import Store
+from lucency.synthesize.fidelity.use import HEADLINES
 from lucency.synthesize.gate.arms import RATIOS
 from lucency.synthesize.making import Order
 from lucency.synthesize.sizes import default_family, refuse_maskless
@@ -159,8 +160,8 @@ def refuse_unfit(cohort: Cohort, plan: Plan, store: Store, generator: str) -> tu
         generator: As :class:`Ask` has it.
 
     Raises:
-        DataError: Neither a class nor a mask for each image, sequences, several modalities of which some are missing,
-            too few folds, or no masks for a generator that needs them.
+        DataError: Neither a class nor a mask for each image, a task that is judged by something else, sequences,
+            several modalities of which some are missing, too few folds, or no masks for a generator that needs them.
         UsageError: Volumes of too large a side.
     """
     task = task_named(plan.task)
@@ -171,6 +172,21 @@ def refuse_unfit(cohort: Cohort, plan: Plan, store: Store, generator: str) -> tu
             expected="classes or masks: a generator is asked for images of a class, or draws the mask with the image",
             where="--task",
             remedy="name a column of classes with --target, or put masks beside the images",
+        )
+    if task.headline not in HEADLINES:
+        raise DataError(
+            f"Task {plan.task!r} is judged by {task.headline}",
+            expected="a task that is judged by the AUC of classes or the Dice of masks: stopping, filter and gate go "
+            "by these",
+            where="--task",
+            remedy="write --task classify: grades and kinds are taken as classes then",
+        )
+    lacking = [c.id for c in cohort.trainable if not set(plan.modalities) <= set(c.images)]
+    if len(plan.modalities) > 1 and lacking:
+        raise DataError(
+            f"{len(lacking)} of {len(cohort.trainable)} cases lack a modality",
+            expected=f"{', '.join(plan.modalities)} of each: what is missing would be learned as an image",
+            remedy="complete these cases, or take them out",
         )
     if plan.grid.mode != "fit" or len({e.shape for e in entries}) > 1:
         raise DataError(

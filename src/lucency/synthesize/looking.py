@@ -84,11 +84,9 @@ class Looked:
 
     @property
     def teaches_at_most(self) -> float:
-        """The upper end of its interval; the value where there is none."""
-        if self.panel.use is None:
-            return float("nan")
-        found = leading(self.panel.use.tstr)
-        return found.value if found.upper is None else found.upper
+        """The upper end of its interval; NaN where there are too few patients for one, for then it may be anything."""
+        upper = leading(self.panel.use.tstr).upper if self.panel.use is not None else None
+        return float("nan") if upper is None else upper
 
     @property
     def teaches_real(self) -> float:

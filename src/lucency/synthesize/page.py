@@ -79,7 +79,7 @@ def write_page(
         generated=_generated(pictures, plan),
         pairs=pictures.get("pairs", ()),
         unknown=not _patients_known(folder),
-        limits=_limits(found, design, runs, lang, private=any(one.privacy is not None for one in looked)),
+        limits=_limits(found, design, runs, lang, plan=plan, private=any(one.privacy is not None for one in looked)),
         version=__version__,
     )
     record.write_text(path, html)
@@ -344,9 +344,11 @@ def _patients_known(folder: Path) -> bool:
     return bool(record.read_object(folder / "cohort.json").get("patient_key"))
 
 
-def _limits(found: Verdict, design: Design, runs: Sequence[Runs], lang: str, *, private: bool) -> list[str]:
+def _limits(found: Verdict, design: Design, runs: Sequence[Runs], lang: str, *, plan: Plan, private: bool) -> list[str]:
     """Return what the walk does not show, so that nobody reads it in."""
     keys = ["limit_grid", "limit_network", "limit_elsewhere", "limit_privacy"]
+    if plan.uses_unlabelled:
+        keys.insert(2, "limit_unlabelled")
     if not runs:
         keys.insert(0, "limit_untrained")
     elif found.confirmation is None:

@@ -27,6 +27,10 @@ CLIP = 1.0
 #: numbers take long, and few of them are ever best.
 ORDERS = [1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 3.5, 4.0, 4.5, *(float(n) for n in range(5, 64)), 128.0, 256.0, 512.0]
 
+#: δ is one by so many times the number of patients: at one by their number, to publish one of them whole would be
+#: allowed (Dwork 2014, doi 10.1561/0400000042, section 2.3).
+RARER = 10
+
 ACCOUNTANT = "RDP"
 
 
@@ -36,7 +40,7 @@ class Privacy:
 
     Args:
         epsilon: Upper bound, for ``delta``.
-        delta: One by the number of patients.
+        delta: Chance with which the bound may not hold; :data:`RARER` times rarer than one patient in all.
         noise: Standard deviation of the noise, for a longest gradient of 1.
         clip: Longest gradient of an image.
         rate: Chance of each patient to be drawn in a step.
@@ -132,7 +136,14 @@ def wanted(epsilon: float, patients: int, batch: int) -> dict[str, Option]:
         batch: Patients in a step, expected.
     """
     rate = min(1.0, batch / patients)
-    return {"epsilon": epsilon, "delta": 1 / patients, "rate": rate, "clip": CLIP, "rows": batch, "noise": 1.0}
+    return {
+        "epsilon": epsilon,
+        "delta": 1 / (RARER * patients),
+        "rate": rate,
+        "clip": CLIP,
+        "rows": batch,
+        "noise": 1.0,
+    }
 
 
 def with_noise(options: Mapping[str, Option], steps: int) -> dict[str, Option]:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from lucency.errors import DivergedError
 from lucency.events import Clock
 from lucency.plan import Plan
 from lucency.statistics import Metric
@@ -210,10 +209,7 @@ def _drawn(maker: Maker, judging: Judging) -> Drawn:
 
 def _taught(drawn: Drawn, judging: Judging, narrow: Plan, steps: int) -> Metric:
     """Return what a network that learns from these images reaches on the inner fold; NaN where it cannot learn."""
-    try:
-        return leading(tstr(drawn, judging.inner, narrow, judging.folder, steps=steps, seed=narrow.seed))
-    except DivergedError:
-        return Metric(math.nan)
+    return leading(tstr(drawn, judging.inner, narrow, judging.folder, steps=steps, seed=narrow.seed))
 
 
 def _distance(drawn: Drawn, judging: Judging) -> Metric:

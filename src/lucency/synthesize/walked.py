@@ -17,7 +17,7 @@ import torch
 
 from lucency import evaluate, record, supplement
 from lucency.case import Cohort
-from lucency.errors import UsageError
+from lucency.errors import DivergedError, UsageError
 from lucency.events import Clock, Events, Listener
 from lucency.fit import Passport, fit, folder_of
 from lucency.fit import Run as FitRun
@@ -40,7 +40,7 @@ from lucency.synthesize.gate import (
     sure,
     verdict,
 )
-from lucency.synthesize.gate.arms import AGAIN, Arm, arms_of, rows_of
+from lucency.synthesize.gate.arms import AGAIN, NOTHING, Arm, arms_of, rows_of, share_of
 from lucency.synthesize.gate.confirming import confirmed
 from lucency.synthesize.gate.design import Design, Frame, Timed, designed, seeds_for
 from lucency.synthesize.gate.evidence import Runs
@@ -196,8 +196,7 @@ class Synthesizing:
             record.write(self.place / FILE, self.ask)
         seeds = self.ask.seeds or seeds_for(len(folds))
         runs = runs_of(folds, 1)
-        first = [c for c in self.cohort.trainable if self.cohort.folds[c.id] not in (runs[0].fold, runs[0].inner)]
-        counts = counts_of(self.store, [c.id for c in first])
+        counts = counts_of(self.store, [c.id for c in self.cohort.trainable])
         needs = self.task.needs(record.read(Profile, self.folder / "profile.json"))
         arms = arms_of(self.plan, needs, counts, self.ask.ratios)
         n = len(self.cohort.trainable)
@@ -222,7 +221,7 @@ class Synthesizing:
 
     def _digest(self) -> str:
         plan = replace(self.plan, forecast=Forecast(), reasons=dict.fromkeys(self.plan.reasons, "-"))
-        asked = [self.ask.generator, self.ask.seeds, list(self.ask.ratios), self.ask.steps, self.cohort.digest]
+        asked = [self.ask.generator, self.ask.seeds, list(self.ask.ratios), self.ask.steps, self.cohort.split]
         return hashlib.sha256(json.dumps([record.to_json(plan), asked], sort_keys=True).encode()).hexdigest()
 
     def _timed(self, run: Run) -> Timed:
@@ -289,14 +288,19 @@ class Synthesizing:
 
     def _marked(self, design: Design, arm: Arm, run: Run, looked: Looked) -> Marks:
         extra = self._extra(arm, run, looked)
-        if extra is None and arm.wanted:
-            # Nothing was left of what the arm wants; it has no score in this run.
+        if extra is None and arm.kind != NOTHING:
+            # Too little was left of what the arm wants; it has no score in this run.
             return Marks(math.nan, math.nan, {})
-        return marked(self.work, arm, run, design.steps, extra)
+        try:
+            return marked(self.work, arm, run, design.steps, extra)
+        except DivergedError:
+            # A walk of hours does not end at one training: without a score here, what is said rests on fewer runs.
+            self.events.emit("synthesize", "diverged", arm=arm.name, fold=run.fold, seed=run.seed)
+            return Marks(math.nan, math.nan, {})
 
     def _extra(self, arm: Arm, run: Run, looked: Looked) -> Extra | None:
-        """Return what lies beside the real images of an arm in a run; None for nothing."""
-        if not arm.wanted:
+        """Return what lies beside the real images of an arm in a run; None for nothing, or for too little."""
+        if arm.kind == NOTHING:
             return None
         rng = np.random.default_rng((self.plan.seed, 37, run.fold, run.seed))
         ids: Sequence[str]
@@ -306,9 +310,9 @@ class Synthesizing:
         else:
             store, ids, labels = looked.pool(self.place)
         rows = rows_of(arm, looked.counts, labels, rng)
-        if not len(rows):
+        if not arm.enough(len(rows), looked.counts):
             return None
-        return Extra(store, {run.fold: tuple(ids[int(n)] for n in rows)}, arm.share(looked.counts))
+        return Extra(store, {run.fold: tuple(ids[int(n)] for n in rows)}, share_of(len(rows), looked.counts))
 
     # the verdict ----------------------------------------------------------------------------------------------------
 
@@ -324,7 +328,8 @@ class Synthesizing:
         rival = rival_of(runs)
         candidate = next(r for r in runs if r.arm == (chosen(runs, contrasts) or contrasts[0].arm))
         guards = guarded(candidate, rival, design.n_train, design.n_test)
-        harmless = audit != FAILED and not any(g.state == "broken" for g in guards)
+        # The locked part is looked at only where nothing else stands in the way any more.
+        harmless = audit != FAILED and not any(g.state in ("broken", "unsure") for g in guards)
         look = harmless and early is None and candidate.arm in sure(contrasts) and bool(self.cohort.locked_cases)
         confirmation = self._confirmed(design, looked, candidate.arm, rival.arm) if look else None
         found = verdict(runs, contrasts, guards, confirmation, audit)
@@ -373,12 +378,13 @@ class Synthesizing:
             for fold, part in parts.items():
                 named[fold] = ids_of(every, PREFIX)[at : at + len(part)]
                 at += len(part)
-        shares = [arm.share(looked[f].counts) for f in parts] if arm is not None else []
+        shares = [share_of(len(part), looked[fold].counts) for fold, part in parts.items()]
         left = supplement.Supplement(
             verdict=found.word,
             reasons=found.reasons,
             arm=found.arm,
             data=self.cohort.digest,
+            split=self.cohort.split,
             plan=supplement.agreed(self.plan),
             frame=design.frame,
             share=round(float(np.mean(shares)), 4) if shares else 0.0,

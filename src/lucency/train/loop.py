@@ -360,7 +360,7 @@ class Loop:
         picture = self.task.shown(self.average[self.task.delivered], self.plan)
         if picture is not None:
             path = self.folder / "samples" / f"fold{self.fold}_{self.step:06d}.png"
-            write_picture(path, Image(picture[None, None], np.eye(4)))
+            write_picture(path, Image(picture[None, None], np.eye(4)), text={"Synthetic": "yes"})
             self.events.emit("train", "samples", member=self.fold, step=self.step, file=f"samples/{path.name}")
 
     @torch.no_grad()

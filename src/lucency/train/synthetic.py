@@ -4,9 +4,11 @@ What a member may see of that store is listed by the fold that is held out from 
 patients too: images that it made stand in for them.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from lucency.errors import DataError, UsageError
@@ -80,10 +82,10 @@ class Mixing:
                 where="plan.json",
                 remedy="leave the synthetic images out",
             )
-        #: Rows of a batch that are not the cohort's own, the first of it; the last may be drawn class by class.
-        self.rows = min(plan.batch - 1, max(1, round(extra.share * plan.batch)))
-        self.until = extra.until
-        self._sampler = Sampler(extra.store, ids, replace(plan, batch=self.rows), dense=task.dense)
+        #: Rows of a batch, in the mean, that are not the cohort's own, the first of it; the last may be drawn by class.
+        self.rows = min(plan.batch - 1.0, extra.share * plan.batch)
+        self.until, self._seed = extra.until, plan.seed
+        self._sampler = Sampler(extra.store, ids, replace(plan, batch=math.ceil(self.rows)), dense=task.dense)
 
     def mixed(
         self, images: torch.Tensor, targets: torch.Tensor, step: int, progress: float
@@ -99,5 +101,8 @@ class Mixing:
         # Progress is a sum of many small steps, and comes to 0.8 by a rounding error less.
         if progress >= self.until - ROUNDING:
             return images, targets
+        # Whole rows, and of what is left over one by chance: in small batches rounding would make all shares one.
+        whole = int(self.rows)
+        n = whole + int(np.random.default_rng((self._seed, 73, step)).random() < self.rows - whole)
         made, taught = self._sampler.batch(step)
-        return torch.cat([made, images[self.rows :]]), torch.cat([taught, targets[self.rows :]])
+        return torch.cat([made[:n], images[n:]]), torch.cat([taught[:n], targets[n:]])

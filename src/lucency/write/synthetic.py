@@ -149,7 +149,7 @@ def write_synthetic_series(
 
 def _describe(file: Any, source: Measured, origin: Origin, modality: str, given: tuple[str, ...]) -> None:
     made = Made(modality, given, origin.model)
-    describe(file, source.head, "SYNTHETIC", f"Synthetic {modality}"[:30])
+    describe(file, source.head, "SYNTHETIC", f"Synthetic {modality}"[:22])
     side(file, source.head)
     for keyword in ("ContentLabel", "ContentDescription", "ContentCreatorName"):
         delattr(file, keyword)  # not of this kind of object
@@ -160,7 +160,9 @@ def _describe(file: Any, source: Measured, origin: Origin, modality: str, given:
         ImageType=["DERIVED", "SECONDARY", "SYNTHETIC"],
         DerivationDescription=made.sentence[:1024],
         ImageComments=MARK,
-        BurnedInAnnotation="NO",
+        # Words that are burned into the source may come through; what it does not say is not known.
+        BurnedInAnnotation=getattr(source.head, "BurnedInAnnotation", None) or None,
+        SyntheticData="YES",
         PatientOrientation="",
     )
     file.DerivationCodeSequence = [code(*DERIVED)]

@@ -191,11 +191,12 @@ class Auditor:
         if self.held is not None:
             sides["held_out"] = self.held
         usual = () if self.finder is None else usual_pairs(self.finder, self.reals)
-        reused = (Reason("masks", {"n": self.ask.masks}),) if self.ask.masks else ()
+        beside = () if self.ask.known else (Reason("unknown_patients"),)
+        beside += (Reason("masks", {"n": self.ask.masks}),) if self.ask.masks else ()
         return Audit(
             verdict=verdict,
-            scope=_scope(verdict, found, reused=bool(reused)),
-            reasons=(*reasons, *reused),
+            scope=_scope(verdict, found, blind=bool(beside)),
+            reasons=(*reasons, *beside),
             self_test=self.tried,
             findings=found,
             control=self.control,
@@ -307,7 +308,7 @@ def _judged(
     reasons += [Reason(f"wide_{f.name}", _values(f)) for f in _by_name(found, UNDECIDED)]
     if reasons:
         return NOT_AUDITABLE, (*reasons, *critic)
-    return PASS, (Reason("clean", {"n": len(found)}), *critic)
+    return PASS, (Reason("clean", {"n": sum(f.outcome == PASS for f in found)}), *critic)
 
 
 def _by_name(found: Sequence[Finding], outcome: str) -> list[Finding]:
@@ -333,12 +334,13 @@ def _values(found: Finding) -> Mapping[str, str | int | float]:
     }
 
 
-def _scope(verdict: str, found: Sequence[Finding], *, reused: bool) -> tuple[str, ...]:
+def _scope(verdict: str, found: Sequence[Finding], *, blind: bool) -> tuple[str, ...]:
     """Return what may be done. Images that stay where the patients' images are give nobody away who is not there.
 
-    The questions are about images: of a patient's own mask, however bent, none of them speaks.
+    The questions are about images: of a patient's own mask, however bent, none of them speaks. Nor can strangers be
+    compared with who may be the same patients.
     """
-    if verdict != PASS or reused:
+    if verdict != PASS or blind:
         return (INSIDE,)
     white = [f for f in found if f.space == CRITIC]
     alone = [f for f in found if f.name == "membership_isolated"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lucency import metrics
-from lucency.errors import UsageError
+from lucency.errors import DivergedError, UsageError
 from lucency.losses import IGNORE
 from lucency.plan import Plan
 from lucency.statistics import Metric, auc_metric, mean_metric, proportion_metric
@@ -115,13 +115,17 @@ def tstr(synthetic: Drawn, real: Drawn, plan: Plan, folder: Path, *, steps: int,
         seed: Of everything random.
 
     Returns:
-        Measure to value; :func:`headline` names the one to go by.
+        Measure to value; :func:`headline` names the one to go by. Empty where the loss did not stay finite: nothing can
+        be learned from such images.
 
     Source:
         Ravuri 2019 (doi 10.48550/arXiv.1905.10887), classification accuracy score; Esteban 2017
         (doi 10.48550/arXiv.1706.02633), section 4.2.
     """
-    answer = trained_on(synthetic, plan, folder, steps=steps, seed=seed)
+    try:
+        answer = trained_on(synthetic, plan, folder, steps=steps, seed=seed)
+    except DivergedError:
+        return {}
     return scores(answer, real, plan, np.random.default_rng(seed))
 
 

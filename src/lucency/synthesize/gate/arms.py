@@ -23,6 +23,9 @@ MIXUP, MIXED = "mixup", (0.2, 0.4)
 #: A class below this share of the median count is topped up.
 TOPPED = 0.8
 
+#: Of what an arm wants, so much must be left by the sieve: fewer images, drawn again and again, are another arm.
+LEAST_LEFT = 0.5
+
 #: What the rows beside the real ones are.
 NOTHING, AGAIN, MADE = "nothing", "real", "generated"
 
@@ -35,12 +38,14 @@ class Arm:
         name: In files and tables.
         kind: What lies beside the real images: :data:`NOTHING`, :data:`AGAIN` or :data:`MADE`.
         wanted: Class number (:data:`UNKNOWN` where there are none) to further images of it for each real one.
+        level: Instead, every rare class of a run is brought to the median count of its classes.
         options: The task's own settings that differ from the plan's.
     """
 
     name: str
     kind: str = NOTHING
     wanted: Mapping[int, float] = field(default_factory=dict)
+    level: bool = False
     options: Mapping[str, Option] = field(default_factory=dict)
 
     @property
@@ -55,13 +60,13 @@ class Arm:
 
     def further(self, counts: Mapping[int, int]) -> dict[int, int]:
         """Return how many further images of each class it has beside so many real ones."""
-        found = {k: round(self.wanted.get(k, 0.0) * n) for k, n in counts.items()}
+        wanted = topped_up(counts) if self.level else self.wanted
+        found = {k: round(wanted.get(k, 0.0) * n) for k, n in counts.items()}
         return {k: n for k, n in found.items() if n}
 
-    def share(self, counts: Mapping[int, int]) -> float:
-        """Return the share of a batch that lies beside the real images: as of all images, so that each counts alike."""
-        more = sum(self.further(counts).values())
-        return more / (more + sum(counts.values()))
+    def enough(self, rows: int, counts: Mapping[int, int]) -> bool:
+        """Tell whether so many images are what the arm is called by, :data:`LEAST_LEFT` of what it wants or more."""
+        return rows > 0 and rows >= LEAST_LEFT * sum(self.further(counts).values())
 
 
 def arms_of(plan: Plan, needs: Needs, counts: Mapping[int, int], ratios: Sequence[float] = RATIOS) -> tuple[Arm, ...]:
@@ -70,7 +75,7 @@ def arms_of(plan: Plan, needs: Needs, counts: Mapping[int, int], ratios: Sequenc
     Args:
         plan: Its task options are what ``fit`` would use.
         needs: Of the task; ``tried`` names what it offers against unlike classes.
-        counts: Class number to real training images of a run; one entry of :data:`UNKNOWN` without classes.
+        counts: Class number to images of all folds; one entry of :data:`UNKNOWN` without classes.
         ratios: Generated images for each real one.
     """
     most = dict.fromkeys(counts, max(ratios))
@@ -80,9 +85,10 @@ def arms_of(plan: Plan, needs: Needs, counts: Mapping[int, int], ratios: Sequenc
         strength = MIXED[1] if plan.task_options[MIXUP] else MIXED[0]
         found.append(Arm(f"{MIXUP} {strength:g}", options={MIXUP: strength}))
     found += [Arm(f"generated {r:g}", MADE, dict.fromkeys(counts, r)) for r in ratios]
-    rare = topped_up(counts)
-    if rare:
-        found += [Arm("real again, rare classes", AGAIN, rare), Arm("generated, rare classes", MADE, rare)]
+    if topped_up(counts):
+        found += [
+            Arm(f"{kind}, rare classes", made, level=True) for kind, made in (("real again", AGAIN), (MADE, MADE))
+        ]
     return tuple(found)
 
 
@@ -98,6 +104,20 @@ def topped_up(counts: Mapping[int, int]) -> dict[int, float]:
         return {}
     median = float(np.median(list(known.values())))
     return {k: median / n - 1 for k, n in known.items() if n < TOPPED * median}
+
+
+def share_of(rows: int, counts: Mapping[int, int]) -> float:
+    """Return the share of a batch that lies beside the real images: as of all images, so that each counts alike.
+
+    Args:
+        rows: Images beside the real ones.
+        counts: Class number to real training images.
+
+    Example:
+        >>> share_of(200, {0: 40, 1: 360})
+        0.3333333333333333
+    """
+    return rows / (rows + sum(counts.values()))
 
 
 def pool_of(arms: Sequence[Arm], counts: Mapping[int, int]) -> dict[int, int]:

@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 from lucency.synthesize.drawn import Drawn
 
 #: Probability of its own class below which an image is wrong, and above which it teaches nothing new (proposed in the
-#: field's reviews; of the latter at most :data:`TRIVIAL` of all go, or well-separated classes would lose everything).
+#: field's reviews; of the latter at most :data:`TRIVIAL` of a class go, or one that is well apart would lose all).
 LEAST, MOST, TRIVIAL = 0.3, 0.98, 0.2
 
 #: Share of a class that is kept, the nearest to real images of it (Xue 2021, doi 10.1016/j.media.2020.101816, selects
@@ -65,16 +65,18 @@ def agreement(outputs: np.ndarray, drawn: Drawn) -> np.ndarray:
     return found
 
 
-def doubted(sureness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def doubted(sureness: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return (n,) bool twice: images that do not show what they were made to show, and those that only repeat it.
 
     Args:
         sureness: From :func:`agreement`.
+        labels: (n,) class number of each; in every class the surest go, or an easy class would lose all of its images.
     """
-    surest = np.flatnonzero(sureness > MOST)
-    surest = surest[np.argsort(-sureness[surest], kind="stable")][: int(TRIVIAL * len(sureness))]
     trivial = np.zeros(len(sureness), dtype=bool)
-    trivial[surest] = True
+    for label in np.unique(labels):
+        own = labels == label
+        surest = np.flatnonzero(own & (sureness > MOST))
+        trivial[surest[np.argsort(-sureness[surest], kind="stable")][: int(TRIVIAL * own.sum())]] = True
     return sureness < LEAST, trivial
 
 
@@ -129,7 +131,7 @@ def sieved(made: Drawn, real: Drawn, sureness: np.ndarray, seen: tuple[np.ndarra
     """
     ours, theirs = seen
     copies = nearest(ours, theirs) < copy_distance(theirs, real.people)
-    wrong, trivial = doubted(sureness)
+    wrong, trivial = doubted(sureness, made.labels)
     left = ~(copies | wrong | trivial)
     near = np.zeros(len(made), dtype=bool)
     for label in np.unique(made.labels):

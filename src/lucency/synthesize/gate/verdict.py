@@ -23,6 +23,9 @@ CALIBRATION: Mapping[str, float] = {"ece": 0.01, "brier": 0.01}
 #: Of all else that is guarded, where more is better: the sensitivity of a class or of a subgroup, a label's Dice.
 MARGIN = 0.02
 
+#: Share of the runs in which it must have been measured.
+MEASURED = 0.5
+
 #: Chance of a gain that matters up to which it counts as shown that there is none.
 NONE_LEFT = 0.05
 
@@ -39,7 +42,7 @@ class Guard:
         change: Candidate minus rival, with its interval; turned so that below 0 is worse.
         margin: Loss that is borne.
         state: ``"kept"``, ``"broken"`` (the interval lies beyond the margin), ``"unsure"`` (the estimate does) or
-            ``"unknown"``.
+            ``"unknown"`` (measured in fewer than :data:`MEASURED` of the runs).
     """
 
     name: str
@@ -137,9 +140,9 @@ def guarded(candidate: Runs, rival: Runs, n_train: float, n_test: float) -> tupl
         margin = CALIBRATION.get(name, MARGIN)
         sign = -1 if name in CALIBRATION else 1
         change = sign * (np.array(candidate.guards[name]) - np.array(rival.guards[name]))
-        change = change[np.isfinite(change)]
-        if not change.size:
-            nothing = Metric(math.nan, n=0, method="not defined on these patients", best=0.0)
+        change, runs = change[np.isfinite(change)], change.size
+        if change.size < MEASURED * runs:
+            nothing = Metric(math.nan, n=change.size, method="not defined on these patients", best=0.0)
             found.append(Guard(name, nothing, margin, "unknown"))
             continue
         metric = nadeau_bengio(change, n_train, n_test).difference
@@ -185,6 +188,8 @@ def verdict(
     open_still = _open(arm, contrasts, guards, confirmation)
     word = REJECT if against else INCONCLUSIVE if open_still else ACCEPT
     said = (*against, *open_still) if word != ACCEPT else (_gained(arm, contrasts, confirmation),)
+    if word == ACCEPT:
+        said += tuple(f"{_told(g)} was measured in too few runs to be guarded" for g in guards if g.state == "unknown")
     if audit != "pass" and word == ACCEPT:
         said = (*said, "the audit could not tell whether the images give patients away: use them in this house only")
     numbers = [c.detectable for c in contrasts if c.arm == arm]
@@ -232,13 +237,15 @@ def _open(
 ) -> tuple[str, ...]:
     """Return what is not shown and would have to be."""
     said = []
-    runs = min((c.runs for c in contrasts), default=0)
+    own = next((c for c in contrasts if c.arm == arm), None)
+    certain = own is not None and arm in sure(contrasts)
+    # A candidate that is certain rests on its own runs; whether another lacks some does not matter then.
+    runs = own.runs if own is not None and certain else min((c.runs for c in contrasts), default=0)
     if runs < LEAST_RUNS:
         said.append(f"{runs} paired runs with a score; {LEAST_RUNS} are needed")
-    own = next((c for c in contrasts if c.arm == arm), None)
     if own is None or not math.isfinite(own.gain.value):
         pass  # without a score there is no gain to speak of, and the number of runs says so
-    elif arm not in sure(contrasts):
+    elif not certain:
         seen = f"; a true gain of {100 * own.detectable:.1f} points would be seen in 4 of 5 such gates"
         told = f"the gain of {100 * own.gain.value:.1f} points is not certain after adjustment for all candidates"
         said.append(told + (seen if math.isfinite(own.detectable) else ""))
@@ -264,7 +271,7 @@ def _gained(arm: str, contrasts: Sequence[Contrast], confirmation: Confirmation 
     locked = 100 * confirmation.gain.value if confirmation is not None else math.nan
     return (
         f"{100 * own.gain.value:.1f} points over the best rival in {own.runs} paired runs, and {locked:.1f} points on "
-        "the locked part; nothing that is guarded gets worse"
+        "the locked part; by the estimates nothing that is guarded loses more than its margin"
     )
 
 
