@@ -121,8 +121,14 @@ def _fit_uses_them_on_the_users_word_alone(squares):
     assert "Generated images were trained on" in (done.folder / "model" / "card.md").read_text(encoding="utf-8")
 
 
-def test_a_generator_that_teaches_too_little_ends_the_walk_and_leaves_nothing_to_use(squares, monkeypatch):
+def useless(monkeypatch):
+    """Any generator certainly teaches too little, also where so few judge that there is no interval."""
     monkeypatch.setattr("lucency.synthesize.walked.TEACHES", 10.0)
+    monkeypatch.setattr("lucency.synthesize.looking.Looked.teaches_at_most", property(lambda looked: looked.teaches))
+
+
+def test_a_generator_that_teaches_too_little_ends_the_walk_and_leaves_nothing_to_use(squares, monkeypatch):
+    useless(monkeypatch)
     found = synthesize(squares.data, squares.out, ask=ask(whole=False))
     assert found.verdict.word == REJECT
     assert len(found.looked) == 1
@@ -174,7 +180,7 @@ def test_the_forecast_comes_first(squares, monkeypatch):
 
 
 def test_other_settings_and_other_data_throw_nothing_away_until_the_user_says_so(squares, monkeypatch):
-    monkeypatch.setattr("lucency.synthesize.walked.TEACHES", 10.0)
+    useless(monkeypatch)
     first = synthesize(squares.data, squares.out, ask=ask(whole=False))
     kept = {p: p.stat().st_mtime_ns for p in (squares.out / FOLDER).rglob("*.safetensors")}
     other = Ask(ask().settings, "gan-mlp", 28, 1, (0.5,), 6)

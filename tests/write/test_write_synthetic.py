@@ -71,7 +71,7 @@ def test_dicom_says_so_and_lies_at_its_source(kind, tmp_path):
         assert list(file.ImageType) == ["DERIVED", "SECONDARY", "SYNTHETIC"]
         assert file.DerivationDescription.startswith(f"{MARK}; CT from MR")
         assert placed.ORIGIN.model in file.DerivationDescription
-        assert (file.ImageComments, file.BurnedInAnnotation, file.Modality) == (MARK, "NO", "OT")
+        assert (file.ImageComments, file.SyntheticData, file.Modality) == (MARK, "YES", "OT")
         assert file.StudyInstanceUID == source.head.StudyInstanceUID
         assert file.SeriesInstanceUID != source.head.SeriesInstanceUID
         numbers = file.pixel_array * float(file.RescaleSlope) + float(file.RescaleIntercept)
@@ -81,6 +81,16 @@ def test_dicom_says_so_and_lies_at_its_source(kind, tmp_path):
         assert "Synthetic CT" in file.SeriesDescription
         seen.add(file.SOPInstanceUID)
     assert len(seen) == len(files)
+
+
+@pytest.mark.parametrize("said", ["YES", "NO", None])
+def test_words_that_are_burned_into_the_source_may_come_through(said, tmp_path):
+    found = placed.place("radiograph", tmp_path)
+    source = measured(found.source, found.mask)
+    source.head.BurnedInAnnotation = said
+    made = Image(np.zeros(found.image.array.shape, np.int16), found.image.affine)
+    files = write_synthetic_series(tmp_path / "out", made, source, placed.ORIGIN, modality="CT", given=("MR",))
+    assert pydicom.dcmread(files[0]).get("BurnedInAnnotation") == said
 
 
 def test_numbers_with_a_fraction_come_back_within_a_step(tmp_path):

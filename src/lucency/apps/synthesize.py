@@ -120,13 +120,13 @@ def _synthesize(data: Path, out: Path | None, ask: "Ask", manner: Manner, *, for
     manner.say(*(f"  {sentence(reason, manner.lang)}" for reason in found.verdict.reasons))
     manner.say(t("synthesize.read", manner.lang, path=short(page)))
     if found.verdict.word == "ACCEPT":
-        manner.say(t("synthesize.next", manner.lang, command=_following(found.folder, ask)))
+        manner.say(t("synthesize.next", manner.lang, command=following(found.folder, ask)))
     manner.say(t("report.banner", manner.lang))
     verdict = to_json(found.verdict)
     manner.result({"out": str(found.folder), "page": str(page), "seconds": found.seconds, "verdict": verdict})
 
 
-def _following(run: Path, ask: "Ask") -> str:
+def following(run: Path, ask: "Ask") -> str:
     """Return the command that trains with the images: on the same data, read alike, into a folder of its own."""
     from lucency.apps.summary import quoted, short  # noqa: PLC0415
     from lucency.fit import Passport  # noqa: PLC0415
