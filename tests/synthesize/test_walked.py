@@ -11,6 +11,7 @@ from test_synthesis_page import looked
 
 from lucency import record, supplement
 from lucency.case import Cohort
+from lucency.errors import DivergedError
 from lucency.statistics import Metric
 from lucency.synthesize import walked as room
 from lucency.synthesize.arrays import store_of
@@ -100,6 +101,22 @@ def test_a_certain_gain_is_confirmed_once_on_the_locked_part_and_still_needs_its
     again = room.walked(ground / "run", None, ask())
     assert record.to_json(again.verdict.confirmation) == record.to_json(look)
     assert len((ground / "run" / "ledger.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+
+
+def test_an_arm_that_diverges_has_no_score_and_the_walk_goes_on(ground, monkeypatch):
+    marked = room.marked
+
+    def diverging(work, arm, run, steps, extra):
+        if (arm.name, run.fold) == ("generated 1", 1) and steps > room.TRIAL_STEPS:
+            raise DivergedError("The loss is nan at step 3")
+        return marked(work, arm, run, steps, extra)
+
+    monkeypatch.setattr(room, "marked", diverging)
+    found = room.walked(ground / "data", ground / "run", ask())
+    scores = {r.arm: np.isfinite(r.outer).tolist() for r in found.runs}
+    assert scores["generated 1"] == [True, False, True]
+    assert all(all(known) for arm, known in scores.items() if arm != "generated 1")
+    assert "2 paired runs with a score; 10 are needed" in found.verdict.reasons
 
 
 def _locked(run):

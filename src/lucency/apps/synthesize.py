@@ -36,7 +36,11 @@ def synthesize(  # noqa: PLR0913, PLR0917 - one parameter for each option of the
     seed: Annotated[int | None, typer.Option(metavar="S", help="Of everything random [default: 0].")] = None,
     test: Annotated[str | None, typer.Option(metavar="PATH", help="Further data that become the locked part.")] = None,
     generator: Annotated[
-        str, typer.Option(metavar="NAME", help="Family of generators [default: what suits the machine].")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Family of generators, as vae or dp-gan:epsilon=8 [default: what suits the machine].",
+        ),
     ] = "",
     values: Annotated[
         list[str] | None,

@@ -14,7 +14,7 @@ import torch
 
 from lucency import record
 from lucency.case import Cohort
-from lucency.errors import DataError, ModelError, UsageError
+from lucency.errors import DataError, DivergedError, ModelError, UsageError
 from lucency.events import Clock, Events
 from lucency.generators import SIZES, Family, every_family, family_named
 from lucency.generators.differentiable import Transforms
@@ -177,7 +177,12 @@ def make(
     looks_s = 0.0
     if order.inner is not None:
         work, looks_s = replace(work, points=POINTS), SHARE * _seconds(deadline, order)
-    trained = train_member(work, 0, deadline - looks_s)
+    try:
+        trained = train_member(work, 0, deadline - looks_s)
+    except DivergedError as error:
+        # It would diverge again: the plan is kept, so only another generator helps.
+        again = "choose another generator (--generator), and begin anew with --force"
+        raise DivergedError(error.found, expected=error.expected, where=error.where, remedy=again) from error
     made, tensors = described(trained, own, members, plan), end_of(trained)
     if order.inner is not None:
         until = min(deadline, order.clock.elapsed() + looks_s)

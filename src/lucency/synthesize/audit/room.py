@@ -191,8 +191,9 @@ class Auditor:
         if self.held is not None:
             sides["held_out"] = self.held
         usual = () if self.finder is None else usual_pairs(self.finder, self.reals)
-        beside = () if self.ask.known else (Reason("unknown_patients"),)
-        beside += (Reason("masks", {"n": self.ask.masks}),) if self.ask.masks else ()
+        unknown = () if self.ask.known else (Reason("unknown_patients"),)
+        reused = (Reason("masks", {"n": self.ask.masks}),) if self.ask.masks else ()
+        beside = (*unknown, *reused)
         return Audit(
             verdict=verdict,
             scope=_scope(verdict, found, blind=bool(beside)),
