@@ -330,6 +330,23 @@ def test_the_autoencoder_pays_for_its_code_and_for_its_error():
     assert float(loss) == pytest.approx(0.5 * torch.tensor(9.0).log().item() + 5 * 2.0 / 64, rel=1e-5)
 
 
+def test_the_decoder_listens_to_the_class_and_not_to_the_code_alone():
+    """Bright or dark images: codes hold that as well, and a decoder that reads it there draws either for any class."""
+    family, shape, chance = family_named("vae"), Shape((8, 8), 1, 2, 4), rng(3)
+    parts = family.parts(shape)
+    optimiser = torch.optim.Adam(parts[GENERATOR].parameters(), lr=1e-3, betas=(0.9, 0.999))
+    for _ in range(120):
+        labels = torch.arange(32) % 2
+        images = 2.0 * labels.view(-1, 1, 1, 1) - 1 + 0.3 * torch.randn(32, 1, 8, 8, generator=chance)
+        for _, loss in family.losses(parts, step_of(shape, images=images, labels=labels), chance):
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    asked = torch.arange(200) % 2
+    drawn = family.sample(parts[GENERATOR].eval(), asked, chance).detach().mean(dim=(1, 2, 3))
+    assert float(((drawn > 0) == (asked == 1)).float().mean()) > 0.95
+
+
 @pytest.mark.parametrize("size", [(6, 6), (4, 4, 4)])
 def test_a_class_is_told_behind_the_norm_so_that_its_images_go_on_differing(size):
     """Told in front of it, a class that is far from the others would take nearly all of the spread."""

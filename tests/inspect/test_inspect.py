@@ -496,3 +496,16 @@ def test_labels_of_images_that_cannot_be_used_are_not_said_to_be_missing(two_cla
     bare = replace(cohort, cases=tuple(replace(c, target=None) for c in cohort.cases))
     with pytest.raises(DataError, match="None of 8 images has a label"):
         check_targets(bare, bare.cases, [])
+
+
+@pytest.mark.parametrize(("learned", "judged", "enough"), [(8, 6, True), (7, 6, False), (9, 0, False), (10, 0, True)])
+def test_beside_a_supplied_test_part_eight_patients_are_enough(shelf, learned, judged, enough):
+    for part, n in (("", learned), ("test", judged)):
+        for i in range(6 * n):
+            shelf.add(f"{part}{i:03}", target="ab"[i % 2], patient=f"{part}case{i // 6:03}", part=part)
+    if enough:
+        look(shelf)
+        return
+    least = "at least 8 beside the test part: five folds" if judged else "at least 10: five folds and a locked part"
+    with pytest.raises(DataError, match=rf"{learned} labelled patients .* {least}"):
+        look(shelf)

@@ -16,6 +16,7 @@ from lucency.generators.layers import (
     ClassNorm,
     Deviation,
     Projection,
+    Seed,
     Strength,
     bare,
     batch_norm,
@@ -34,26 +35,31 @@ WIDEST = 8
 
 
 class ConvolutionalGenerator(nn.Module):
-    """Transposed convolutions from a coarse map to the image; norms tell the class; no bound on what comes out.
+    """Transposed convolutions from a coarse map to the image; no bound on what comes out.
 
     Args:
         shape: What is generated.
+        beside: The class is told beside the random numbers, in front of all norms, and not behind each. Where random
+            numbers are codes of images, which hold the class as well, one that is told late is never listened to.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, *, beside: bool = False) -> None:
         super().__init__()
         way = ladder(shape.size)
         self.size, self.base = shape.size, way.base
         n = len(way.strides)
         widths = [min(WIDEST, 2 ** (n - k)) * shape.width for k in range(n + 1)]
-        self.first = nn.Linear(LATENT, widths[0] * math.prod(way.base))
+        self.seed = Seed(shape.n_classes) if beside else None
+        self.first = nn.Linear(LATENT if self.seed is None else self.seed.width, widths[0] * math.prod(way.base))
         self.ups = nn.ModuleList(up(a, b, s) for a, b, s in zip(widths, widths[1:], way.strides, strict=False))
-        self.norms = nn.ModuleList(ClassNorm(shape.dims, w, shape.n_classes) for w in widths)
+        self.norms = nn.ModuleList(ClassNorm(shape.dims, w, 1 if beside else shape.n_classes) for w in widths)
         self.last = convolution(shape.dims, widths[-1], shape.channels)
         self.apply(started)
 
     def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return (B, C, ...) from (B, :data:`LATENT`) and (B,)."""
+        if self.seed is not None:
+            z, labels = self.seed(z, labels), torch.zeros_like(labels)
         x = functional.relu(self.norms[0](self.first(z).unflatten(1, (-1, *self.base)), labels))
         for larger, norm in zip(self.ups, self.norms[1:], strict=True):
             x = functional.relu(norm(larger(x), labels))

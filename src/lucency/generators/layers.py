@@ -104,7 +104,7 @@ def batch_norm(dims: int, channels: int) -> nn.Module:
 
 
 class ClassNorm(nn.Module):
-    """Batch normalisation whose scale and shift belong to the class, as all that tells a generator its class.
+    """Batch normalisation whose scale and shift belong to the class.
 
     Told in front of a norm, unlike classes make up most of what varies in a batch, and the norm shrinks what the random
     numbers vary to next to nothing: a class comes to one image. Told behind it, the random numbers keep their share.

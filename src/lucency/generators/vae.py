@@ -34,7 +34,7 @@ class Autoencoder(nn.Module):
         self.classes = nn.Embedding(shape.n_classes, LATENT)
         self.head = nn.Sequential(nn.Linear(like.inputs + LATENT, 4 * LATENT), nn.LeakyReLU(SLOPE))
         self.code = nn.Linear(4 * LATENT, 2 * LATENT)
-        self.decoder = ConvolutionalGenerator(shape)
+        self.decoder = ConvolutionalGenerator(shape, beside=True)
 
     def forward(
         self, images: torch.Tensor, labels: torch.Tensor, noise: torch.Tensor

@@ -20,8 +20,9 @@ SPACING_FACTOR = 10.0
 #: … if the images' extents differ by this factor as well. Thin and thick slices of one body part do not: LiTS has
 #: .45 to 6 mm along k, and all its volumes are of one abdomen.
 EXTENT_FACTOR = 5.0
-#: Fewer labelled patients than this give five folds and a locked part of one patient each; up to the second a warning.
-PATIENTS_LEAST, CASES_FEW = 10, 30
+#: Fewer labelled patients than this give five folds and a locked part of one patient each; where the locked part is
+#: supplied, fewer than the second give such folds. Up to so many cases there is a warning.
+PATIENTS_LEAST, BESIDE_TEST_LEAST, CASES_FEW = 10, 8, 30
 #: An image is unlike the set if its contrast is this many (robust) standard deviations and this factor away.
 CONTRAST_SIGMAS, CONTRAST_FACTOR = 6.0, 3.0
 #: Share of a mask on the image's lowest value from which on it lies beside the body.
@@ -226,10 +227,13 @@ def _nothing_to_learn(cohort: Cohort) -> DataError:
 def _check_number(usable: Sequence[Case], labelled: Sequence[Case]) -> list[str]:
     learnable = [c for c in labelled if c.part != "test"]
     patients = len({c.patient for c in learnable})
-    if patients < PATIENTS_LEAST:
+    beside = len(learnable) < len(labelled)
+    if patients < (BESIDE_TEST_LEAST if beside else PATIENTS_LEAST):
         raise DataError(
             f"{patients} labelled patients ({len(learnable)} labelled cases) to learn from",
-            expected=f"at least {PATIENTS_LEAST}: five folds and a locked part need several patients each",
+            expected=f"at least {BESIDE_TEST_LEAST} beside the test part: five folds need several patients each"
+            if beside
+            else f"at least {PATIENTS_LEAST}: five folds and a locked part need several patients each",
             remedy="add labelled patients; if every image is another patient, say so with --patient",
         )
     warnings = []
