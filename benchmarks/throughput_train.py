@@ -64,7 +64,7 @@ def measure(found: Material, options: argparse.Namespace, facts: dict[str, Any])
     }
     steps = {f"ours {p}": loop._one_step for p, loop in ours.items()}
     steps |= {f"monai {p}, {w} workers": loop.step for (p, w), loop in peers.items()}
-    losses = {f"ours {p}": loop.losses for p, loop in ours.items()}
+    losses = {f"ours {p}": loop.losses.setdefault("net", []) for p, loop in ours.items()}
     losses |= {f"monai {p}, {w} workers": loop.losses for (p, w), loop in peers.items()}
     rows = [Row(name, step, options.steps * plan.batch) for name, step in steps.items()]
     times = timed(rows, options)
