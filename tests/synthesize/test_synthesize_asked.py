@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+import tiny
 from lucency import record
-from lucency.errors import UsageError
+from lucency.errors import DataError, UsageError
 from lucency.supplement import FOLDER
-from lucency.synthesize.asked import FILE, Ask, asked_before, refuse_other
+from lucency.synthesize.asked import FILE, Ask, asked_before, refuse_other, refuse_unfit
 from lucency.walk import Settings
 
 
@@ -74,3 +75,18 @@ def test_a_model_of_fit_is_not_overwritten(tmp_path):
     record.write(tmp_path / "plan.json", {})
     with pytest.raises(UsageError, match=r"a plan or a model of 'lucency fit', which would be lost.*another --out"):
         refuse_other(tmp_path, Ask())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": "ordinal"}, "Task 'ordinal' is judged by kappa"),
+        ({"task": "retrieve"}, "Task 'retrieve' is judged by precision_at_10"),
+        ({"modalities": ("image", "T2")}, "24 of 24 cases lack a modality"),
+    ],
+)
+def test_what_the_gate_cannot_judge_and_lacking_modalities_are_refused(tmp_path, changes, said):
+    plan, cohort = tiny.plan_for("classify"), tiny.stripes(tmp_path, n=24)
+    store = tiny.stored(cohort, plan, tmp_path)
+    with pytest.raises(DataError, match=said):
+        refuse_unfit(cohort, replace(plan, **changes), store, "dcgan")
