@@ -252,13 +252,14 @@ def _panel(one: Looked, lang: str) -> dict[str, Any]:
         )
     use = panel.use
     taught = DASH if use is None else f"{number(headline(use.tstr))} / {number(headline(use.trtr))}"
+    fold, remarks = t("report.fold", lang, number=one.fold), sentence(one.facts.get("remarks", ""), lang)
     return {
-        "fold": t("report.fold", lang, number=one.fold),
+        "fold": fold,
         "family": one.family,
         "teaches": taught,
         "cells": cells,
         "collapsed": len(panel.collapsed),
-        "remarks": sentence(one.facts.get("remarks", ""), lang),
+        "remarks": t("report.pair", lang, head=capital(fold), text=remarks) if remarks else "",
     }
 
 

@@ -149,6 +149,7 @@ def write_synthetic_series(
 
 def _describe(file: Any, source: Measured, origin: Origin, modality: str, given: tuple[str, ...]) -> None:
     made = Made(modality, given, origin.model)
+    # A description has 64 characters (PS3.5, 6.2, LO), and the warning behind it takes 42 of them.
     describe(file, source.head, "SYNTHETIC", f"Synthetic {modality}"[:22])
     side(file, source.head)
     for keyword in ("ContentLabel", "ContentDescription", "ContentCreatorName"):
